@@ -1,0 +1,2 @@
+//! Isango.
+fn main() {}

@@ -1,0 +1,145 @@
+//! The only source of wall time. Durations are measured with tokio's `Instant`, not here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment in UTC, in microseconds since the Unix epoch.
+///
+/// Reads and writes RFC 3339 with six decimals (`2026-11-22T16:10:23.000001Z`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Milliseconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// This moment plus `duration`; saturates.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// This moment minus `duration`; stops at the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Reads an RFC 3339 date and time.
+    ///
+    /// # Errors
+    /// The text is no RFC 3339 moment, or lies before 1970.
+    pub fn parse(text: &str) -> Result<Self, jiff::Error> {
+        let moment: jiff::Timestamp = text.parse()?;
+        Ok(Self(u64::try_from(moment.as_microsecond()).unwrap_or(0)))
+    }
+
+    /// The same moment as the time library sees it.
+    #[must_use]
+    pub fn to_jiff(self) -> jiff::Timestamp {
+        i64::try_from(self.0)
+            .ok()
+            .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
+            .unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}", self.to_jiff())
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Tells the time: the system's, or one that a test sets.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<Arc<AtomicU64>>);
+
+impl Clock {
+    /// The system's wall clock.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands still at `start` until [`Clock::set`] moves it.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Some(Arc::new(AtomicU64::new(start.as_micros()))))
+    }
+
+    /// Moves a manual clock, and all its clones; a system clock stays as it is.
+    pub fn set(&self, now: Timestamp) {
+        if let Some(manual) = &self.0 {
+            manual.store(now.as_micros(), Ordering::Release);
+        }
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Some(manual) => Timestamp::from_micros(manual.load(Ordering::Acquire)),
+            #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
+            None => SystemTime::now().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_its_text() {
+        let moment = Timestamp::from_micros(1_795_363_823_000_001);
+        assert_eq!(moment.to_string(), "2026-11-22T16:10:23.000001Z");
+        assert_eq!(Timestamp::parse(&moment.to_string()).unwrap(), moment);
+    }
+
+    #[test]
+    fn clones_of_a_manual_clock_move_together() {
+        let clock = Clock::manual(Timestamp::from_micros(5));
+        let other = clock.clone();
+        clock.set(Timestamp::from_micros(9));
+        assert_eq!(other.now(), Timestamp::from_micros(9));
+    }
+}

@@ -1,0 +1,28 @@
+//! The nouns of Isango: plain data that every other crate shares.
+//!
+//! No I/O and no async runtime live here. In reading order: what a request is called
+//! ([`id`]), who it is sent to ([`provider`], [`gateway`]), the compiled view of all
+//! configuration ([`snapshot`]), and what one exchange leaves behind ([`usage`], [`price`],
+//! [`record`]).
+
+pub mod clock;
+pub mod gateway;
+pub mod id;
+pub mod operation;
+pub mod price;
+pub mod provider;
+pub mod record;
+pub mod secret;
+pub mod snapshot;
+pub mod usage;
+
+pub use clock::{Clock, Timestamp};
+pub use gateway::{Gateway, Target};
+pub use id::{RecordId, is_account, is_gateway_id};
+pub use operation::Operation;
+pub use price::{Cost, CostStatus, PriceTable};
+pub use provider::{Provider, Wire};
+pub use record::Record;
+pub use secret::Secret;
+pub use snapshot::{Snapshot, SnapshotCell};
+pub use usage::Usage;

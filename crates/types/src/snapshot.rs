@@ -1,0 +1,105 @@
+//! All configuration, compiled for lookup, and the cell through which it is swapped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::gateway::{DEFAULT_GATEWAY, Gateway};
+use crate::price::PriceTable;
+use crate::provider::Provider;
+
+/// One immutable view of the configuration. A request uses one from its start to its end.
+#[derive(Debug)]
+pub struct Snapshot {
+    gateways: HashMap<Box<str>, HashMap<Box<str>, Arc<Gateway>>>,
+    /// Serves `default` in every account that has not configured it; `None`: it must be configured.
+    default_gateway: Option<Arc<Gateway>>,
+    providers: HashMap<Box<str>, Arc<Provider>>,
+    /// What tokens cost.
+    pub prices: Arc<PriceTable>,
+}
+
+impl Snapshot {
+    /// Compiles entities that have been checked. Providers are found by slug and by alias; a later
+    /// one replaces an earlier one of the same slug.
+    #[must_use]
+    pub fn new(
+        gateways: Vec<Gateway>,
+        providers: Vec<Provider>,
+        prices: Arc<PriceTable>,
+        default_gateway: Option<Gateway>,
+    ) -> Self {
+        let mut by_account: HashMap<Box<str>, HashMap<Box<str>, Arc<Gateway>>> = HashMap::new();
+        for gateway in gateways {
+            by_account
+                .entry(gateway.account.clone())
+                .or_default()
+                .insert(gateway.id.clone(), Arc::new(gateway));
+        }
+        let mut by_slug = HashMap::new();
+        for provider in providers {
+            let provider = Arc::new(provider);
+            for alias in &provider.aliases {
+                by_slug.insert(alias.clone(), Arc::clone(&provider));
+            }
+            by_slug.insert(provider.slug.clone(), provider);
+        }
+        Self {
+            gateways: by_account,
+            default_gateway: default_gateway.map(Arc::new),
+            providers: by_slug,
+            prices,
+        }
+    }
+
+    /// The gateway `id` of `account`. `default` is found in every account.
+    #[must_use]
+    pub fn gateway(&self, account: &str, id: &str) -> Option<&Arc<Gateway>> {
+        let configured = self.gateways.get(account).and_then(|of_account| of_account.get(id));
+        match configured {
+            None if id == DEFAULT_GATEWAY => self.default_gateway.as_ref(),
+            found => found,
+        }
+    }
+
+    /// The provider of a slug or alias.
+    #[must_use]
+    pub fn provider(&self, slug: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(slug)
+    }
+
+    /// Every configured gateway, in no order.
+    pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.gateways.values().flat_map(HashMap::values)
+    }
+}
+
+/// The cell that holds the current [`Snapshot`]; the data plane loads, the control plane swaps.
+#[derive(Debug)]
+pub struct SnapshotCell(ArcSwap<Snapshot>);
+
+impl SnapshotCell {
+    /// A cell that begins with `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The current snapshot, for a short look.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    /// The current snapshot, for the life of a request.
+    #[must_use]
+    pub fn get(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts a new snapshot in place; requests under way keep theirs.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

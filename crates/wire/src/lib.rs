@@ -1,0 +1,12 @@
+//! Provider wire formats: pure functions over bytes. No I/O, no async, no clock.
+//!
+//! The data plane asks three things of a format. Before the send: what kind of call is this
+//! ([`facts`]), which model does the body name ([`scan`]), and should `include_usage` be added
+//! ([`edit`])? While a stream passes: must a frame be kept from the client ([`filter`])? After the
+//! last byte: what was answered, and what did it use ([`read`])?
+
+pub mod edit;
+pub mod facts;
+pub mod filter;
+pub mod read;
+pub mod scan;
