@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use isango_types::{Operation, Wire};
 
+use crate::{anthropic, bedrock, cohere, gemini, opaque, openai};
+
 /// What method and path tell about a call before its body is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'p> {
@@ -19,6 +21,12 @@ pub struct Facts<'p> {
 /// Reads what `path` (of the upstream, without query) tells about a call in the format `wire`.
 #[must_use]
 pub fn facts<'p>(wire: Wire, method: &str, path: &'p str) -> Facts<'p> {
-    let _ = (wire, method, path);
-    Facts::default()
+    match wire {
+        Wire::Openai => openai::facts(method, path),
+        Wire::Anthropic => anthropic::facts(method, path),
+        Wire::Gemini => gemini::facts(method, path),
+        Wire::Bedrock => bedrock::facts(method, path),
+        Wire::Cohere => cohere::facts(method, path),
+        Wire::Opaque => opaque::facts(method, path),
+    }
 }

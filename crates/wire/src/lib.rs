@@ -3,10 +3,23 @@
 //! The data plane asks three things of a format. Before the send: what kind of call is this
 //! ([`facts`]), which model does the body name ([`scan`]), and should `include_usage` be added
 //! ([`edit`])? While a stream passes: must a frame be kept from the client ([`filter`])? After the
-//! last byte: what was answered, and what did it use ([`read`])?
+//! last byte: what was answered, and what did it use ([`read`]), and if the provider did not tell,
+//! how many tokens was it ([`tokens`])?
 
 pub mod edit;
 pub mod facts;
 pub mod filter;
 pub mod read;
 pub mod scan;
+pub mod tokens;
+
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod decode;
+mod eventstream;
+mod format;
+mod gemini;
+mod opaque;
+mod openai;
+mod sse;

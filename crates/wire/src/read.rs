@@ -3,6 +3,19 @@
 use bytes::Bytes;
 use isango_types::{Operation, Usage, Wire};
 
+use crate::anthropic::Anthropic;
+use crate::bedrock::Bedrock;
+use crate::cohere::Cohere;
+use crate::eventstream::Messages;
+use crate::format::{Events, Format};
+use crate::gemini::Gemini;
+use crate::opaque::Opaque;
+use crate::openai::Openai;
+use crate::sse::Frames;
+
+/// How many notes a reading has at most.
+const MAX_NOTES: usize = 4;
+
 /// An answer, as captured while it was relayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
@@ -55,6 +68,15 @@ pub struct Reading {
     pub notes: Vec<String>,
 }
 
+impl Reading {
+    /// Adds a note; the fifth and later ones are dropped.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(note.into());
+        }
+    }
+}
+
 /// A decoded body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
@@ -69,6 +91,30 @@ pub enum Decoded {
 /// Reads `answer`. Never fails: what cannot be read is absent and named in `notes`.
 #[must_use]
 pub fn read(answer: &Answer<'_>) -> Reading {
-    let _ = answer;
-    Reading::default()
+    match answer.wire {
+        Wire::Openai => read_as::<Openai>(answer),
+        Wire::Anthropic => read_as::<Anthropic>(answer),
+        Wire::Gemini => read_as::<Gemini>(answer),
+        Wire::Bedrock => read_as::<Bedrock>(answer),
+        Wire::Cohere => read_as::<Cohere>(answer),
+        Wire::Opaque => read_as::<Opaque>(answer),
+    }
+}
+
+fn read_as<F: Format>(answer: &Answer<'_>) -> Reading {
+    let mut out = Reading::default();
+    let mut state = F::new(answer.operation);
+    let mut events = Frames::default();
+    for chunk in answer.chunks {
+        events.push(chunk, &mut |event| {
+            state.event(&event, &mut out);
+        });
+    }
+    let mut messages = Messages::default();
+    messages.finish(&mut |_| {});
+    events.finish(&mut |_| {});
+    state.finish(&mut out);
+    F::whole(answer.operation, answer.tail, &mut out);
+    out.error_code = F::error_code(answer.tail);
+    out
 }
