@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod gateway;
 pub mod id;
+pub mod key;
 pub mod operation;
 pub mod price;
 pub mod provider;
@@ -19,6 +20,7 @@ pub mod usage;
 pub use clock::{Clock, Timestamp};
 pub use gateway::{Gateway, Target};
 pub use id::{RecordId, is_account, is_gateway_id};
+pub use key::Token;
 pub use operation::Operation;
 pub use price::{Cost, CostStatus, PriceTable};
 pub use provider::{Provider, Wire};
