@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The kind of a call, as told by its path. Named after the OpenTelemetry GenAI operation names
-/// where those exist (`chat`, `text_completion`, `embeddings`, `generate_content`).
+/// The kind of a call, as told by its path. Named after the OpenTelemetry `GenAI` operation
+/// names where those exist (`chat`, `text_completion`, `embeddings`, `generate_content`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {

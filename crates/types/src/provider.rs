@@ -1,10 +1,21 @@
 //! Providers as data: where they live, how they want to be spoken to.
+//!
+//! The built-in ones stand in `providers.toml`; [`ProviderConfig`] changes one of them or describes
+//! one of the operator's own. What a request's path makes of a provider is the business of
+//! `proxy::resolve`.
 
-use std::sync::Arc;
+mod base_url;
+mod config;
+#[cfg(test)]
+mod tests;
 
 use serde::Deserialize;
 
+pub use self::base_url::{BaseUrl, BaseUrlError};
+pub use self::config::{ProviderConfig, ProviderError};
 use crate::secret::Secret;
+
+const CATALOGUE: &str = include_str!("providers.toml");
 
 /// The wire format of a provider: decides paths, streaming, usage and errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -48,49 +59,122 @@ pub enum PathRule {
     Baseten,
 }
 
+impl PathRule {
+    /// The placeholders that this rule can fill in a base URL, without their braces.
+    #[must_use]
+    pub const fn placeholders(self) -> &'static [&'static str] {
+        match self {
+            Self::Append | Self::Fal => &[],
+            Self::AzureOpenai | Self::Azure => &["resource"],
+            Self::Bedrock => &["service", "region"],
+            Self::Vertex => &["region"],
+            Self::WorkersAi => &["account"],
+            Self::Baseten => &["model"],
+        }
+    }
+}
+
 /// Where a provider's credential travels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Header that a configured credential is put into, lower case.
     pub header: Box<str>,
     /// What stands before the credential in it (`Bearer `, `Token `, or nothing).
+    #[serde(default)]
     pub prefix: Box<str>,
     /// Other headers and query keys (`?key`) that may carry a credential instead, lower case.
+    #[serde(default)]
     pub also: Vec<Box<str>>,
     /// Whether a request without any credential is worth sending (self-hosted models).
+    #[serde(default)]
     pub optional: bool,
 }
 
 /// One provider, built in or from the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Provider {
     /// Its name in URLs: `openai`, `azure-openai`, `custom-acme`.
     pub slug: Box<str>,
     /// Other spellings of the slug.
+    #[serde(default)]
     pub aliases: Vec<Box<str>>,
     /// Its name for people.
     pub name: Box<str>,
-    /// Base address. May hold `{resource}`, `{service}`, `{region}`, `{model}` or `{account}` where
-    /// its path rule fills them in.
+    /// Base address. May hold the placeholders that its path rule fills.
     pub base_url: BaseUrl,
+    /// Base address of what its path rule knows to live on another host: Vertex AI's `global`,
+    /// Baseten's dedicated models, Bedrock's `bedrock-mantle`.
+    #[serde(default)]
+    pub other_base_url: Option<BaseUrl>,
     /// Its wire format, where the path does not tell another.
     pub wire: Wire,
     /// How its paths are mapped.
+    #[serde(default)]
     pub path: PathRule,
-    /// Version prefix of the upstream path (`v1`) that clients may or may not send.
-    pub version_prefix: Option<Box<str>>,
-    /// Path that a version-prefixed request is appended to instead of the base URL's own.
-    pub version_root: Option<Box<str>>,
+    /// First path segments that stand for an API version (`v1`). A path that begins with one takes
+    /// the place of the version that the base URL ends with, so that none is ever doubled.
+    #[serde(default)]
+    pub version_prefixes: Vec<Box<str>>,
     /// Where its credential travels.
     pub auth: Auth,
-    /// Headers added to each request (custom providers).
+    /// Headers added to each request (from the configuration only).
+    #[serde(skip)]
     pub headers: Vec<(Box<str>, Secret)>,
     /// Which answers may be retried.
     pub retry: RetrySemantics,
     /// Whether its streams tell their usage only with `stream_options.include_usage`.
+    #[serde(default)]
     pub stream_usage_option: bool,
+    /// Whether the operator named its address, which may then be a private one.
+    #[serde(skip)]
+    pub trusted: bool,
     /// Where these facts come from, and the day they were read.
     pub source: Box<str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Catalogue {
+    provider: Vec<Provider>,
+}
+
+impl Provider {
+    /// The built-in providers, in the order of `providers.toml`.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when that file, which is part of the executable, is malformed; a test
+    /// keeps it from being so.
+    pub fn built_in() -> Result<Vec<Self>, ProviderError> {
+        let catalogue: Catalogue = toml::from_str(CATALOGUE).map_err(ProviderError::Catalogue)?;
+        for provider in &catalogue.provider {
+            provider.check()?;
+        }
+        Ok(catalogue.provider)
+    }
+
+    /// Whether `slug` is this provider's, or one of its other spellings.
+    #[must_use]
+    pub fn is_called(&self, slug: &str) -> bool {
+        *self.slug == *slug || self.aliases.iter().any(|alias| **alias == *slug)
+    }
+
+    /// Checks that a base URL, such as a target's, holds only what this provider's paths can fill.
+    ///
+    /// # Errors
+    /// [`ProviderError::Placeholder`].
+    pub fn accepts(&self, base_url: &BaseUrl) -> Result<(), ProviderError> {
+        let known = self.path.placeholders();
+        match base_url.placeholders().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(ProviderError::Placeholder {
+                slug: self.slug.clone(),
+                name: name.into(),
+                known,
+            }),
+        }
+    }
 }
 
 /// Which answers of a provider may pass when asked again.
@@ -103,19 +187,4 @@ pub struct RetrySemantics {
     /// Error codes or types in the body that will not pass, whatever the status.
     #[serde(default)]
     pub never: Vec<Box<str>>,
-}
-
-/// An `http` or `https` address without query, fragment or credentials; may hold placeholders in
-/// braces in its host's first labels and in its path.
-///
-/// Only configuration and `providers.toml` make one; nothing of a request becomes a host without
-/// passing the patterns of its path rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BaseUrl {
-    /// Whether the connection is encrypted.
-    pub https: bool,
-    /// Host and optional port (`api.openai.com`, `127.0.0.1:8790`, `{resource}.openai.azure.com`).
-    pub authority: Arc<str>,
-    /// Path without a slash at its end; empty for the root.
-    pub path: Arc<str>,
 }
