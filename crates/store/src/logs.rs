@@ -1,6 +1,18 @@
 //! The record store's two doors: [`LogWriter`] appends, [`LogReader`] answers questions.
+//!
+//! All calls block; an async caller goes through its blocking pool. Aggregates (counts, groups,
+//! percentiles) are not here yet: they come with the columns.
 
-use isango_types::{Record, RecordId};
+use std::fmt;
+use std::str::FromStr;
+
+use isango_types::{Record, RecordId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use crate::filter::{Filter, FilterError};
+
+/// Most records that one page or one [`LogReader::follow`] returns.
+pub const MAX_PAGE: usize = 10_000;
 
 /// Appends records. One caller at a time writes; appends are ordered.
 pub trait LogWriter: Send + Sync {
@@ -10,6 +22,12 @@ pub trait LogWriter: Send + Sync {
     /// The batch was not, or not wholly, stored; trying again may store a record twice, which
     /// readers resolve by id.
     fn append(&self, batch: &[Record]) -> Result<(), Error>;
+
+    /// Leaves a marker where records were dropped, so that a hole is never silent.
+    ///
+    /// # Errors
+    /// The marker was not stored; trying again can help.
+    fn append_gap(&self, gap: &Gap) -> Result<(), Error>;
 }
 
 /// Reads records.
@@ -19,17 +37,175 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// The store could not be read.
     fn get(&self, id: RecordId) -> Result<Option<Record>, Error>;
+
+    /// One page of the records that a query asks for, each of them once.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn query(&self, query: &Query) -> Result<Page, Error>;
+
+    /// The position behind the last record: what follows from here is new.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn end(&self) -> Result<Position, Error>;
+
+    /// At most `limit` records from a position on, whole and in the order of their append, and the
+    /// position behind them. A record that was appended twice comes twice; one that retention has
+    /// dropped is left out. Nothing new: no records, and the same position.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error>;
+}
+
+/// How many records were appended before: where a consumer stands. Survives restarts and
+/// retention; [`Position::START`] is before the first record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(u64);
+
+impl Position {
+    /// Before the first record.
+    pub const START: Self = Self(0);
+
+    /// Behind `count` records.
+    #[must_use]
+    pub const fn after(count: u64) -> Self {
+        Self(count)
+    }
+
+    /// How many records lie before it.
+    #[must_use]
+    pub const fn count(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Position {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// In which order of time records are returned. Their ids decide, which begin with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The latest first.
+    #[default]
+    NewestFirst,
+    /// The earliest first.
+    OldestFirst,
+}
+
+/// Which records, in which order, and how many.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// What a record must match; the default matches every record.
+    pub filter: Filter,
+    /// In which order.
+    pub order: Order,
+    /// Most records of the page, 1 to [`MAX_PAGE`]; other values are brought within.
+    pub limit: usize,
+    /// Only records that come after this one in `order`: the `next` of the page before.
+    pub after: Option<RecordId>,
+    /// Only records created at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Only records created before this moment.
+    pub until: Option<Timestamp>,
+    /// Whether records carry their bodies; a page with bodies may end before `limit`.
+    pub with_bodies: bool,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            filter: Filter::default(),
+            order: Order::NewestFirst,
+            limit: 50,
+            after: None,
+            since: None,
+            until: None,
+            with_bodies: false,
+        }
+    }
+}
+
+impl Query {
+    /// The limit, within its bounds.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.limit.clamp(1, MAX_PAGE)
+    }
+
+    /// Whether a record of this id lies behind the cursor.
+    #[must_use]
+    pub fn is_past_cursor(&self, id: RecordId) -> bool {
+        match (self.after, self.order) {
+            (None, _) => true,
+            (Some(after), Order::NewestFirst) => id < after,
+            (Some(after), Order::OldestFirst) => id > after,
+        }
+    }
+
+    /// Whether the query asks for this record: time and filter, not the cursor.
+    #[must_use]
+    pub fn admits(&self, record: &Record) -> bool {
+        self.since.is_none_or(|since| record.created_at >= since)
+            && self.until.is_none_or(|until| record.created_at < until)
+            && self.filter.matches(record)
+    }
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The records, in the order asked for.
+    pub records: Vec<Record>,
+    /// The cursor for the next page; `None` when this is the last one.
+    pub next: Option<RecordId>,
+}
+
+/// Records that were dropped before they could be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// How many.
+    pub dropped: u64,
+    /// Why, in words.
+    pub reason: Box<str>,
+    /// When the marker was made.
+    pub at: Timestamp,
+}
+
+/// Takes the bodies out of a record, as a query without bodies returns it.
+pub fn strip_bodies(record: &mut Record) {
+    for message in [&mut record.request, &mut record.response] {
+        message.body = None;
+        message.raw = None;
+    }
 }
 
 /// A storage failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The medium failed: disk full, permission, input/output.
+    /// The medium failed: disk full, permission, input/output. Trying again can help.
     #[error("the record store failed: {0}")]
     Io(#[from] std::io::Error),
     /// What is stored cannot be understood.
     #[error("the record store is damaged: {0}")]
     Damaged(String),
+    /// Another process writes to this store; the text says to which, and who.
+    #[error("the record store is in use: {0}")]
+    InUse(String),
     /// A record could not be written as JSON.
     #[error("a record could not be encoded: {0}")]
     Encode(#[from] serde_json::Error),

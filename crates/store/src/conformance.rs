@@ -1,0 +1,7 @@
+//! What every backend must do, one suite per role. A suite takes a maker of empty stores and
+//! fails by assertion, so that a backend's test is one line.
+
+mod logs;
+pub mod sample;
+
+pub use logs::logs;

@@ -1,0 +1,458 @@
+//! The filter language of the command line and the API.
+//!
+//! `status:error model:gpt-4o meta.tenantId=acme cost:>0.01 -gateway:test "out of stock"`
+//!
+//! Terms are separated by spaces and must all hold; `-term` must not. A term is `field:value` (or
+//! `field=value`, `field!=value`), where the value is
+//! - a text, `"quoted"` if it holds spaces, commas or quotes; `*` outside of quotes stands for
+//!   anything (`gpt-4*`), a lone `*` for any value at all;
+//! - on fields with numbers, a number, a comparison (`>2s`, `>=`, `<`, `<=`) or a range that
+//!   includes its ends (`400..499`, `..10`, `1..`);
+//! - several of these with commas between, of which one must hold.
+//!
+//! Anything else is a text to find in the bodies, regardless of case. A record without the field
+//! matches no value of it, and therefore matches every `-field:…`.
+//!
+//! This module holds what a filter means; [`parse`] holds how it is spelled.
+
+mod parse;
+mod search;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use isango_types::price::CostStatus;
+use isango_types::record::{Body, MetadataValue};
+use isango_types::{Record, Timestamp, Usage};
+
+use parse::{FIELDS, write_pattern, write_quoted};
+pub use parse::{FilterError, MAX_BYTES};
+
+/// A parsed filter. Its text form ([`fmt::Display`]) parses to the same filter; relative times
+/// have become absolute ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Term {
+    negated: bool,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Body(search::Needle),
+    Text(TextField, Vec<Pattern>),
+    Meta(Box<str>, Vec<MetaValue>),
+    Number(NumberField, Vec<Span<u64>>),
+    Status(Vec<StatusValue>),
+    Cost(Vec<CostValue>),
+    Stream(bool),
+}
+
+/// What a field's name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Text(TextField),
+    Number(NumberField),
+    Status,
+    Cost,
+    Stream,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextField {
+    Id,
+    Event,
+    Account,
+    Gateway,
+    Provider,
+    Target,
+    Resource,
+    Model,
+    Deployment,
+    Operation,
+    Outcome,
+    Blame,
+    Code,
+    Method,
+    Path,
+    Token,
+    UserAgent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NumberField {
+    Tokens,
+    TokensIn,
+    TokensOut,
+    Attempts,
+    Duration,
+    Ttfb,
+    Ttft,
+    Time,
+}
+
+/// A text with holes: the pieces between its `*`. One piece is the text itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    pieces: Vec<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Span<T> {
+    Any,
+    Is(T),
+    Above(T),
+    AtLeast(T),
+    Below(T),
+    AtMost(T),
+    Between(T, T),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum MetaValue {
+    Text(Pattern),
+    Number(Span<f64>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum StatusValue {
+    Number(Span<u64>),
+    /// The first digit: `4xx`.
+    Class(u64),
+    Error,
+    Ok,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum CostValue {
+    /// Nano-dollars.
+    Amount(Span<u64>),
+    Status(CostStatus),
+}
+
+impl Filter {
+    /// Whether the record passes. A filter that [`Filter::needs_bodies`] must be given them.
+    #[must_use]
+    pub fn matches(&self, record: &Record) -> bool {
+        self.terms
+            .iter()
+            .all(|term| term.test.holds(record) != term.negated)
+    }
+
+    /// Whether it lets every record pass.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Whether it looks into bodies.
+    #[must_use]
+    pub fn needs_bodies(&self) -> bool {
+        self.terms
+            .iter()
+            .any(|term| matches!(term.test, Test::Body(_)))
+    }
+
+    /// Texts that stand, as they are, in the JSON of every record that passes, and outside of its
+    /// bodies: for a store to skip records that it has not parsed.
+    #[must_use]
+    pub fn literals(&self) -> Vec<&str> {
+        let required = self.terms.iter().filter(|term| !term.negated);
+        required.filter_map(|term| term.test.literal()).collect()
+    }
+
+    /// The first and the last moment at which a record that passes can have been created.
+    #[must_use]
+    pub fn time_range(&self) -> (Timestamp, Timestamp) {
+        let (mut first, mut last) = (0, u64::MAX);
+        for term in self.terms.iter().filter(|term| !term.negated) {
+            if let Test::Number(NumberField::Time, spans) = &term.test {
+                let ends = spans.iter().map(|span| span.ends());
+                first = first.max(ends.clone().map(|(from, _)| from).min().unwrap_or(0));
+                last = last.min(ends.map(|(_, to)| to).max().unwrap_or(u64::MAX));
+            }
+        }
+        (Timestamp::from_micros(first), Timestamp::from_micros(last))
+    }
+}
+
+impl Test {
+    fn holds(&self, record: &Record) -> bool {
+        match self {
+            Self::Body(needle) => [
+                &record.request.body,
+                &record.response.body,
+                &record.request.raw,
+                &record.response.raw,
+            ]
+            .into_iter()
+            .flatten()
+            .any(|body| match body {
+                Body::Json(json) => needle.is_in_json(json.get()),
+                Body::Text(text) => needle.is_in(text),
+                Body::Base64(_) => false,
+            }),
+            Self::Text(field, any) => {
+                let found = field.of(record);
+                any.iter()
+                    .any(|pattern| found.iter().flatten().any(|text| pattern.matches(text)))
+            }
+            Self::Meta(key, any) => record
+                .metadata
+                .get(key)
+                .is_some_and(|found| any.iter().any(|value| value.matches(found))),
+            Self::Number(field, any) => field
+                .of(record)
+                .is_some_and(|number| any.iter().any(|span| span.contains(number))),
+            Self::Status(any) => any.iter().any(|value| value.matches(record)),
+            Self::Cost(any) => any.iter().any(|value| match value {
+                CostValue::Amount(span) => record.cost.nanousd.is_some_and(|n| span.contains(n)),
+                CostValue::Status(status) => record.cost.status == *status,
+            }),
+            Self::Stream(stream) => record.stream == *stream,
+        }
+    }
+
+    fn literal(&self) -> Option<&str> {
+        let pattern = match self {
+            Self::Text(_, any) => match any.as_slice() {
+                [pattern] => pattern,
+                _ => return None,
+            },
+            Self::Meta(_, any) => match any.as_slice() {
+                [MetaValue::Text(pattern)] => pattern,
+                _ => return None,
+            },
+            Self::Body(_)
+            | Self::Number(..)
+            | Self::Status(_)
+            | Self::Cost(_)
+            | Self::Stream(_) => return None,
+        };
+        let longest = pattern.pieces.iter().max_by_key(|piece| piece.len())?;
+        let is_plain = |c: char| c != '"' && c != '\\' && !c.is_control();
+        (!longest.is_empty() && longest.chars().all(is_plain)).then_some(longest)
+    }
+}
+
+impl TextField {
+    /// The field's texts in a record: one at most, but for the two names of a model.
+    fn of(self, record: &Record) -> [Option<Cow<'_, str>>; 2] {
+        let one = match self {
+            Self::Id => Some(Cow::Owned(record.id.to_string())),
+            Self::Event => Some(Cow::Borrowed(&*record.event_id)),
+            Self::Account => Some(Cow::Borrowed(&*record.account)),
+            Self::Gateway => Some(Cow::Borrowed(&*record.gateway)),
+            Self::Provider => record.provider.as_deref().map(Cow::Borrowed),
+            Self::Target => record.target.as_deref().map(Cow::Borrowed),
+            Self::Resource => record.resource.as_deref().map(Cow::Borrowed),
+            Self::Model => {
+                let names = [&record.model, &record.model_requested];
+                return names.map(|name| name.as_deref().map(Cow::Borrowed));
+            }
+            Self::Deployment => record.deployment.as_deref().map(Cow::Borrowed),
+            Self::Operation => Some(Cow::Borrowed(record.operation.as_str())),
+            Self::Outcome => Some(Cow::Borrowed(record.outcome.as_str())),
+            Self::Blame => record
+                .error
+                .as_ref()
+                .map(|error| error.blame.as_str().into()),
+            Self::Code => record
+                .error
+                .as_ref()
+                .map(|error| Cow::Borrowed(&*error.code)),
+            Self::Method => Some(Cow::Borrowed(&*record.method)),
+            Self::Path => Some(Cow::Borrowed(&*record.path)),
+            Self::Token => record.token.as_deref().map(Cow::Borrowed),
+            Self::UserAgent => record.user_agent.as_deref().map(Cow::Borrowed),
+        };
+        [one, None]
+    }
+}
+
+impl NumberField {
+    fn of(self, record: &Record) -> Option<u64> {
+        let tokens = |count: fn(&Usage) -> u64| record.usage.as_ref().map(count);
+        match self {
+            Self::Tokens => tokens(Usage::total),
+            Self::TokensIn => tokens(Usage::total_input),
+            Self::TokensOut => tokens(Usage::total_output),
+            Self::Attempts => u64::try_from(record.attempts.len()).ok(),
+            Self::Duration => Some(record.timing.total_us),
+            Self::Ttfb => record.timing.ttfb_us,
+            Self::Ttft => record.timing.ttft_us,
+            Self::Time => Some(record.created_at.as_micros()),
+        }
+    }
+}
+
+impl Pattern {
+    fn matches(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.pieces.split_first() else {
+            return false;
+        };
+        let Some((last, middle)) = rest.split_last() else {
+            return text == &**first;
+        };
+        let inner = text
+            .strip_prefix(&**first)
+            .and_then(|text| text.strip_suffix(&**last));
+        let Some(mut inner) = inner else { return false };
+        middle.iter().all(|piece| match inner.split_once(&**piece) {
+            Some((_, behind)) => {
+                inner = behind;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
+impl MetaValue {
+    fn matches(&self, found: &MetadataValue) -> bool {
+        let text = found.to_text();
+        match self {
+            Self::Text(pattern) => pattern.matches(&text),
+            Self::Number(span) => text.parse().is_ok_and(|number| span.contains(number)),
+        }
+    }
+}
+
+impl StatusValue {
+    fn matches(self, record: &Record) -> bool {
+        let status = record.status.map(u64::from);
+        match self {
+            Self::Number(span) => status.is_some_and(|status| span.contains(status)),
+            Self::Class(digit) => status.is_some_and(|status| status / 100 == digit),
+            Self::Error => record.is_error(),
+            Self::Ok => !record.is_error(),
+        }
+    }
+}
+
+impl<T: PartialOrd + Copy> Span<T> {
+    fn contains(self, number: T) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Is(value) => number == value,
+            Self::Above(value) => number > value,
+            Self::AtLeast(value) => number >= value,
+            Self::Below(value) => number < value,
+            Self::AtMost(value) => number <= value,
+            Self::Between(from, to) => number >= from && number <= to,
+        }
+    }
+}
+
+impl Span<u64> {
+    /// The first and the last number of the span, or a little outside of them.
+    const fn ends(self) -> (u64, u64) {
+        match self {
+            Self::Any => (0, u64::MAX),
+            Self::Is(value) => (value, value),
+            Self::Above(value) | Self::AtLeast(value) => (value, u64::MAX),
+            Self::Below(value) | Self::AtMost(value) => (0, value),
+            Self::Between(from, to) => (from, to),
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, term) in self.terms.iter().enumerate() {
+            let space = if n > 0 { " " } else { "" };
+            let minus = if term.negated { "-" } else { "" };
+            write!(f, "{space}{minus}{}", term.test)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(needle) => write_quoted(f, needle.as_str()),
+            Self::Text(field, any) => {
+                write!(f, "{}:", Field::Text(*field).name())?;
+                write_list(f, any, |f, pattern| write_pattern(f, &pattern.pieces))
+            }
+            Self::Meta(key, any) => {
+                write!(f, "meta.")?;
+                write_quoted(f, key)?;
+                write!(f, ":")?;
+                write_list(f, any, |f, value| match value {
+                    MetaValue::Text(pattern) => write_pattern(f, &pattern.pieces),
+                    MetaValue::Number(span) => span.write(f, &|number| number.to_string()),
+                })
+            }
+            Self::Number(field, any) => {
+                write!(f, "{}:", Field::Number(*field).name())?;
+                write_list(f, any, |f, span| {
+                    span.write(f, &|number| field.spell(number))
+                })
+            }
+            Self::Status(any) => {
+                write!(f, "status:")?;
+                write_list(f, any, |f, value| match value {
+                    StatusValue::Number(span) => span.write(f, &|number| number.to_string()),
+                    StatusValue::Class(digit) => write!(f, "{digit}xx"),
+                    StatusValue::Error => write!(f, "error"),
+                    StatusValue::Ok => write!(f, "ok"),
+                })
+            }
+            Self::Cost(any) => {
+                write!(f, "cost:")?;
+                write_list(f, any, |f, value| match value {
+                    CostValue::Amount(span) => span.write(f, &units::spell_cost),
+                    CostValue::Status(status) => write!(f, "{}", units::cost_status_name(*status)),
+                })
+            }
+            Self::Stream(stream) => write!(f, "stream:{stream}"),
+        }
+    }
+}
+
+fn write_list<T>(
+    f: &mut fmt::Formatter<'_>,
+    values: &[T],
+    write: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    for (n, value) in values.iter().enumerate() {
+        if n > 0 {
+            write!(f, ",")?;
+        }
+        write(f, value)?;
+    }
+    Ok(())
+}
+
+impl<T: Copy> Span<T> {
+    fn write(self, f: &mut fmt::Formatter<'_>, spell: &dyn Fn(T) -> String) -> fmt::Result {
+        match self {
+            Self::Any => write!(f, "*"),
+            Self::Is(value) => write!(f, "{}", spell(value)),
+            Self::Above(value) => write!(f, ">{}", spell(value)),
+            Self::AtLeast(value) => write!(f, ">={}", spell(value)),
+            Self::Below(value) => write!(f, "<{}", spell(value)),
+            Self::AtMost(value) => write!(f, "<={}", spell(value)),
+            Self::Between(from, to) => write!(f, "{}..{}", spell(from), spell(to)),
+        }
+    }
+}
+
+impl Field {
+    /// The name that the text form uses.
+    fn name(self) -> &'static str {
+        FIELDS
+            .iter()
+            .find(|(_, field)| *field == self)
+            .map_or("", |(name, _)| name)
+    }
+}
