@@ -1,0 +1,266 @@
+//! The configuration: defaults < file < environment < flags; first read with every key's place,
+//! then checked, with all problems told at once.
+//!
+//! [`keys`] describes every key once. This is the only part of Isango that reads the environment
+//! and the configuration file.
+
+mod check;
+mod entities;
+pub mod keys;
+mod problem;
+mod reference;
+mod references;
+mod section;
+mod settings;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use isango_types::Snapshot;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use self::problem::{ConfigError, Problem};
+pub use self::reference::markdown;
+pub use self::references::Environment;
+pub use self::settings::{
+    Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
+    UpstreamSettings,
+};
+
+use self::problem::{Origins, Report};
+use self::references::References;
+use self::section::Section;
+
+/// Largest configuration file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// How many errors of syntax are told: later ones mostly follow from the first.
+const MAX_SYNTAX_ERRORS: usize = 4;
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; `None`: everything has its default.
+    pub file: Option<PathBuf>,
+    /// The environment variables, of which those of [`keys::Key::env`] are settings.
+    pub environment: Environment,
+    /// The flags of the command line.
+    pub flags: Vec<Flag>,
+}
+
+/// One flag of the command line that sets a key.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// As it was given (`--listen`).
+    pub name: &'static str,
+    /// The key that it sets (`listen`).
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+impl Sources {
+    /// The file, the flags, and the environment of this process.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+        let environment = std::env::vars_os()
+            .map(|(name, value)| {
+                (
+                    name.to_string_lossy().into_owned(),
+                    value.to_string_lossy().into_owned(),
+                )
+            })
+            .collect();
+        Self {
+            file,
+            environment,
+            flags,
+        }
+    }
+
+    /// The text of the file; empty without one.
+    ///
+    /// # Errors
+    /// It is missing, unreadable, larger than 8 MiB, or no UTF-8.
+    pub fn read(&self) -> Result<String, ConfigError> {
+        let Some(path) = &self.file else {
+            return Ok(String::new());
+        };
+        let problem = |message: String| ConfigError {
+            problems: vec![Problem::of_source(path.display().to_string(), message)],
+        };
+        let metadata =
+            std::fs::metadata(path).map_err(|e| problem(format!("cannot be read: {e}")))?;
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(problem(format!("is larger than {MAX_FILE_BYTES} bytes")));
+        }
+        let bytes = std::fs::read(path).map_err(|e| problem(format!("cannot be read: {e}")))?;
+        String::from_utf8(bytes).map_err(|error| {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            problem(format!("is not UTF-8 from line {line} on"))
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        let parent = self.file.as_deref().and_then(Path::parent);
+        parent.map_or_else(PathBuf::new, Path::to_path_buf)
+    }
+}
+
+impl Config {
+    /// Reads all sources and checks what they say together.
+    ///
+    /// # Errors
+    /// Every problem that was found, with its place.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::parse(&sources.read()?, sources)
+    }
+
+    /// The same, with the text of the file already at hand.
+    ///
+    /// # Errors
+    /// Every problem that was found, with its place.
+    pub fn parse(text: &str, sources: &Sources) -> Result<Self, ConfigError> {
+        let mut origins = Origins::default();
+        let file = sources.file.as_ref().map(|path| path.display().to_string());
+        origins.add_file(
+            file.unwrap_or_else(|| "configuration".into()),
+            text.to_owned(),
+        );
+        let (parsed, errors) = DeTable::parse_recoverable(text);
+        let report = Report::default();
+        for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+            let (message, help) = syntax(error.message());
+            report.advise(error.span(), message, help);
+        }
+        if let Some(error) = origins.error(report) {
+            return Err(error);
+        }
+        let report = Report::default();
+        let mut tree = parsed.into_inner();
+        merge_environment(&mut tree, text, sources, &mut origins, &report);
+        for flag in &sources.flags {
+            let span = origins.add_setting(flag.name, &flag.value);
+            insert(&mut tree, flag.key, &flag.value, span);
+        }
+        section::check_names(&tree, "", &report);
+        let folder = sources.folder();
+        References {
+            environment: &sources.environment,
+            folder: &folder,
+            report: &report,
+        }
+        .resolve(&mut tree, "");
+        let config = entities::read(&Section::root(&tree, &report), &origins, &folder);
+        match origins.error(report) {
+            Some(error) => Err(error),
+            None => Ok(config),
+        }
+    }
+
+    /// The part of it that the data plane reads for each request.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(
+            self.gateways.clone(),
+            self.providers.clone(),
+            std::sync::Arc::clone(&self.prices),
+            Some(self.default_gateway.clone()),
+            self.tokens.clone(),
+        )
+    }
+
+    /// The settings in which `new` differs and that hold from the start to the end of a process.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("listen", self.listen == new.listen),
+            ("admin_listen", self.admin_listen == new.admin_listen),
+            ("data_dir", self.data_dir == new.data_dir),
+            ("[tls]", self.tls == new.tls),
+            ("[server]", self.server == new.server),
+            ("[upstream]", self.upstream == new.upstream),
+            ("[records]", self.records == new.records),
+            ("log.format", self.log.format == new.log.format),
+        ];
+        settings
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+/// The parser's words in one line, and advice for what is most often meant.
+fn syntax(message: &str) -> (String, Option<String>) {
+    let message = message.lines().collect::<Vec<_>>().join(", ");
+    let is_bare = ["invalid float", "invalid integer", "quoted"]
+        .iter()
+        .any(|w| message.contains(w));
+    let help = is_bare.then(|| r#"texts stand in quotes: `listen = "127.0.0.1:8700"`"#.to_owned());
+    (format!("not TOML: {message}"), help)
+}
+
+/// Puts the settings of the environment into the tree, and notes names that look like one but are
+/// none.
+fn merge_environment(
+    tree: &mut DeTable<'_>,
+    text: &str,
+    sources: &Sources,
+    origins: &mut Origins,
+    report: &Report,
+) {
+    let known: Vec<_> = keys::KEYS
+        .iter()
+        .filter_map(|key| Some((key.env()?, key.path)))
+        .collect();
+    for (name, value) in &sources.environment {
+        let Some(rest) = name.strip_prefix("ISANGO_") else {
+            continue;
+        };
+        if let Some((_, path)) = known.iter().find(|(env, _)| env == name) {
+            if !value.is_empty() {
+                let span = origins.add_setting(name, value);
+                insert(tree, path, value, span);
+            }
+            continue;
+        }
+        let names = || known.iter().map(|(env, _)| env.as_str());
+        let is_near = names().any(|env| problem::distance(env, name) <= 2);
+        let is_meant = rest.contains("__") || is_near;
+        if is_meant && !text.contains(name) {
+            let span = origins.add_setting(name, "");
+            let help = problem::nearest(name, names());
+            report.advise(span, "sets nothing that is known".into(), help);
+        }
+    }
+}
+
+/// Sets the key at `path`, whatever stood there; a section that is no table stays for its error.
+fn insert<'t>(tree: &mut DeTable<'t>, path: &str, value: &str, span: Range<usize>) {
+    let key = |name: &str| Spanned::new(span.clone(), Cow::Owned(name.to_owned()));
+    let text = DeValue::String(Cow::Owned(value.to_owned()));
+    match path.split_once('.') {
+        None => {
+            tree.insert(key(path), Spanned::new(span, text));
+        }
+        Some((section, rest)) => {
+            if tree.get(section).is_none() {
+                let empty = DeValue::Table(DeTable::new());
+                tree.insert(key(section), Spanned::new(span.clone(), empty));
+            }
+            if let Some(DeValue::Table(table)) = tree.get_mut(section).map(Spanned::get_mut) {
+                insert(table, rest, value, span);
+            }
+        }
+    }
+}

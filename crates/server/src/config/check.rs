@@ -1,0 +1,187 @@
+//! What single keys cannot tell: whether they fit together, and whether it is safe to serve them.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::{Gateway, Provider, Target};
+
+use super::problem::nearest;
+use super::section::Section;
+use super::settings::Config;
+
+/// Fewest characters of a token that is chosen by the operator.
+const MIN_TOKEN: usize = 16;
+
+/// A path to a file that must be readable.
+pub(super) fn file(
+    section: &Section<'_>,
+    name: &str,
+    relative_to: &dyn Fn(&Range<usize>) -> PathBuf,
+) -> Option<PathBuf> {
+    let path = section.path(name, relative_to)?;
+    if let Err(error) = std::fs::File::open(&path) {
+        section.problem(
+            name,
+            format!("`{}` cannot be read: {error}", path.display()),
+            None,
+        );
+    }
+    Some(path)
+}
+
+/// A target with the slug of its provider in its first spelling, and an address that the
+/// provider's paths can fill.
+pub(super) fn target(
+    section: &Section<'_>,
+    mut target: Target,
+    provider: &Provider,
+) -> Arc<Target> {
+    target.provider = provider.slug.clone();
+    let base_url = target.base_url.as_ref().unwrap_or(&provider.base_url);
+    if let Err(error) = provider.accepts(base_url) {
+        section.problem("base_url", error.to_string(), None);
+        return Arc::new(target);
+    }
+    let needs_resource = base_url.placeholders().any(|name| name == "resource");
+    if needs_resource && target.resource.is_none() && !section.has("resource") {
+        let message = format!(
+            "target `{}` needs a `resource`: the address of `{}` is {base_url}",
+            target.name, provider.slug
+        );
+        section.problem(
+            "resource",
+            message,
+            Some(r#"write `resource = "…"`"#.into()),
+        );
+    }
+    Arc::new(target)
+}
+
+/// The digest of a token, from `digest` or from `secret`, of which one must stand there.
+pub(super) fn token_digest(section: &Section<'_>) -> Option<[u8; 32]> {
+    let (secret, digest) = (section.secret("secret"), section.digest("digest"));
+    match (section.has("secret"), section.has("digest")) {
+        (true, true) => {
+            section.problem(
+                "digest",
+                "`secret` and `digest` exclude each other".into(),
+                None,
+            );
+        }
+        (false, false) => {
+            let help = "`isango token create` makes a token and its digest";
+            section.problem(
+                "name",
+                "`secret` or `digest` is missing".into(),
+                Some(help.into()),
+            );
+        }
+        (true, false) | (false, true) => {}
+    }
+    let Some(secret) = secret else { return digest };
+    if secret.expose().chars().count() < MIN_TOKEN {
+        let help = "`isango token create` makes one that nobody guesses";
+        let message = format!("a token has at least {MIN_TOKEN} characters");
+        section.problem("secret", message, Some(help.into()));
+    }
+    Some(sha256(secret.expose()))
+}
+
+/// The digest that a token is known by.
+pub(crate) fn sha256(token: &str) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+/// Notes gateways that a token names but that are not there.
+pub(super) fn opened(section: &Section<'_>, account: &str, opens: &[Box<str>], all: &[Gateway]) {
+    let ids = || {
+        let of_account = all.iter().filter(|one| *one.account == *account);
+        of_account.map(|one| &*one.id).chain([DEFAULT_GATEWAY])
+    };
+    for id in opens {
+        if !ids().any(|known| *known == **id) {
+            let message = format!("account `{account}` has no gateway `{id}`");
+            section.problem("gateways", message, nearest(id, ids()));
+        }
+    }
+}
+
+/// Checks what concerns several sections.
+pub(super) fn together(config: &mut Config, root: &Section<'_>) {
+    if is_same_door(config.listen, config.admin_listen) {
+        let message = format!("`listen` and `admin_listen` are both {}", config.listen);
+        let help = "the data plane and the management need an address each";
+        root.problem("admin_listen", message, Some(help.into()));
+    }
+    if !config.listen.ip().is_loopback() && !config.allow_unauthenticated {
+        refuse_open_gateways(config, root);
+    }
+    let locked = config
+        .gateways
+        .iter()
+        .filter(|gateway| gateway.authentication);
+    for gateway in locked {
+        if !config
+            .tokens
+            .iter()
+            .any(|token| token.opens(&gateway.account, &gateway.id))
+        {
+            config.warnings.push(format!(
+                "no token opens gateway `{}` of account `{}`: every request to it is refused",
+                gateway.id, gateway.account
+            ));
+        }
+    }
+    for gateway in &config.gateways {
+        for (index, target) in gateway.targets.iter().enumerate() {
+            let same = |other: &&Arc<Target>| {
+                other.provider == target.provider
+                    && (other.resource.is_none() || other.resource == target.resource)
+            };
+            if let Some(other) = gateway.targets[..index].iter().find(same) {
+                config.warnings.push(format!(
+                    "target `{}` of gateway `{}` is never used: `{}` before it takes the same \
+                     requests",
+                    target.name, gateway.id, other.name
+                ));
+            }
+        }
+    }
+}
+
+/// Whether two listeners cannot both be had.
+fn is_same_door(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_ip
+}
+
+/// Beyond loopback every gateway asks for a token. The gateway that nobody configured does so of
+/// itself as soon as there is a token to ask for.
+fn refuse_open_gateways(config: &mut Config, root: &Section<'_>) {
+    let open: Vec<_> = config
+        .gateways
+        .iter()
+        .filter(|gateway| !gateway.authentication)
+        .map(|gateway| format!("`{}`", gateway.id))
+        .collect();
+    config.default_gateway.authentication = true;
+    let open = match (open.as_slice(), config.tokens.is_empty()) {
+        ([], false) => return,
+        ([], true) => "`default`".to_owned(),
+        (open, _) => open.join(", "),
+    };
+    let message = format!(
+        "{} can be reached from other machines, but gateway {open} asks for no token",
+        config.listen
+    );
+    let help = "set `authentication = true` and add `[[tokens]]`, listen on 127.0.0.1, or allow it \
+                with `allow_unauthenticated = true` (`--allow-unauthenticated`)";
+    root.problem("listen", message, Some(help.into()));
+}

@@ -1,0 +1,317 @@
+//! From the tree of keys to the checked [`Config`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::price::PriceRow;
+use isango_types::provider::{Auth, ProviderConfig};
+use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
+
+use super::check;
+use super::problem::{Origins, nearest};
+use super::section::Section;
+use super::settings::{
+    Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
+    UpstreamSettings,
+};
+
+/// Reads everything under `root`; what is wrong is noted in the root's report.
+pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Config {
+    let relative_to = |span: &Range<usize>| {
+        if origins.is_file(span) {
+            folder.to_path_buf()
+        } else {
+            PathBuf::new()
+        }
+    };
+    let log = root.table("log");
+    let server = server(&root.table("server"));
+    let providers = providers(root);
+    let mut config = Config {
+        listen: root.address("listen"),
+        admin_listen: root.address("admin_listen"),
+        data_dir: root.path("data_dir", &relative_to).unwrap_or_default(),
+        allow_unauthenticated: root.flag("allow_unauthenticated"),
+        tls: tls(&root.table("tls"), &relative_to),
+        upstream: upstream(&root.table("upstream"), &relative_to),
+        records: records(&root.table("records")),
+        log: LogSettings {
+            level: log.filter("level"),
+            format: [LogFormat::Text, LogFormat::Json][log.choice("format")],
+        },
+        gateways: gateways(root, origins, &server, &providers),
+        default_gateway: Gateway {
+            first_byte_timeout: server.first_byte_timeout,
+            ..Gateway::new("", DEFAULT_GATEWAY)
+        },
+        server,
+        providers,
+        tokens: Vec::new(),
+        prices: Arc::new(prices(root)),
+        warnings: Vec::new(),
+    };
+    config.tokens = tokens(root, origins, &config.gateways);
+    check::together(&mut config, root);
+    config
+}
+
+fn server(section: &Section<'_>) -> ServerSettings {
+    ServerSettings {
+        header_timeout: section.timeout("header_timeout"),
+        idle_timeout: section.timeout("idle_timeout"),
+        first_byte_timeout: section.timeout("first_byte_timeout"),
+        shutdown_grace: section.wait("shutdown_grace"),
+        max_connections: section.count("max_connections"),
+    }
+}
+
+/// Finds the folder that a path from a place is relative to.
+type RelativeTo<'f> = &'f dyn Fn(&Range<usize>) -> PathBuf;
+
+fn tls(section: &Section<'_>, relative_to: RelativeTo<'_>) -> Option<TlsFiles> {
+    let cert = check::file(section, "cert", relative_to);
+    let key = check::file(section, "key", relative_to);
+    if section.has("cert") != section.has("key") {
+        let (there, missing) = if section.has("cert") {
+            ("cert", "key")
+        } else {
+            ("key", "cert")
+        };
+        let message = format!("`tls.{there}` needs `tls.{missing}` beside it");
+        section.problem(there, message, None);
+    }
+    Some(TlsFiles {
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn upstream(section: &Section<'_>, relative_to: RelativeTo<'_>) -> UpstreamSettings {
+    UpstreamSettings {
+        connect_timeout: section.wait("connect_timeout"),
+        pool_idle_timeout: section.wait("pool_idle_timeout"),
+        pool_max_idle_per_host: section.count("pool_max_idle_per_host"),
+        http2: [Http2::Auto, Http2::Never, Http2::Always][section.choice("http2")],
+        extra_ca_file: check::file(section, "extra_ca_file", relative_to),
+    }
+}
+
+fn records(section: &Section<'_>) -> RecordSettings {
+    RecordSettings {
+        flush_window: section.wait("flush_window"),
+        max_queue_bytes: section.size("max_queue_bytes"),
+        retention_bytes: section.limit("retention_bytes"),
+        retention_age: section.timeout("retention_age"),
+    }
+}
+
+/// The built-in providers as the configuration changes them, and its own.
+fn providers(root: &Section<'_>) -> Vec<Provider> {
+    let built_in = match Provider::built_in() {
+        Ok(built_in) => built_in,
+        Err(error) => {
+            root.problem("providers", error.to_string(), None);
+            return Vec::new();
+        }
+    };
+    let mut providers = built_in.clone();
+    for (slug, section) in root.named("providers.*") {
+        match provider_config(&section).into_provider(slug, &built_in) {
+            Ok(provider) => {
+                providers.retain(|other| other.slug != provider.slug);
+                providers.push(provider);
+            }
+            Err(error) => {
+                let slugs = built_in.iter().map(|provider| &*provider.slug);
+                let help = nearest(slug, slugs).filter(|help| help.starts_with("did"));
+                section.problem("", error.to_string(), help);
+            }
+        }
+    }
+    providers
+}
+
+fn provider_config(section: &Section<'_>) -> ProviderConfig {
+    const WIRES: [Wire; 6] = [
+        Wire::Openai,
+        Wire::Anthropic,
+        Wire::Gemini,
+        Wire::Bedrock,
+        Wire::Cohere,
+        Wire::Opaque,
+    ];
+    let auth = section.table("providers.*.auth");
+    let auth = section.has("auth").then(|| Auth {
+        header: auth.text("header").unwrap_or_default(),
+        prefix: auth.text("prefix").unwrap_or_default(),
+        also: auth.texts("also"),
+        optional: auth.flag("optional"),
+    });
+    ProviderConfig {
+        name: section.text("name"),
+        base_url: section.url("base_url"),
+        wire: section.has("wire").then(|| WIRES[section.choice("wire")]),
+        auth,
+        headers: section.secret_table("headers"),
+        retry: None,
+        stream_usage_option: section
+            .has("stream_usage_option")
+            .then(|| section.flag("stream_usage_option")),
+    }
+}
+
+fn gateways(
+    root: &Section<'_>,
+    origins: &Origins,
+    server: &ServerSettings,
+    providers: &[Provider],
+) -> Vec<Gateway> {
+    let mut seen = Seen::new(origins);
+    let mut gateways = Vec::new();
+    for section in root.tables("gateways[]") {
+        let (account, id) = (section.name("account"), section.name("id"));
+        if let (Some(account), Some(id)) = (&account, &id) {
+            seen.add(
+                &section,
+                "id",
+                format!("gateway `{id}` of account `{account}`"),
+            );
+        }
+        gateways.push(Gateway {
+            account: account.unwrap_or_default(),
+            id: id.unwrap_or_default(),
+            authentication: section.flag("authentication"),
+            collect_logs: section.flag("collect_logs"),
+            collect_log_payload: section.flag("collect_log_payload"),
+            record_raw_streams: section.flag("record_raw_streams"),
+            max_request_bytes: section.size("max_request_bytes"),
+            max_record_body_bytes: usize::try_from(section.size("max_record_body_bytes"))
+                .unwrap_or(usize::MAX),
+            first_byte_timeout: if section.has("first_byte_timeout") {
+                section.timeout("first_byte_timeout")
+            } else {
+                server.first_byte_timeout
+            },
+            targets: targets(&section, origins, providers),
+        });
+    }
+    gateways
+}
+
+fn targets(gateway: &Section<'_>, origins: &Origins, providers: &[Provider]) -> Vec<Arc<Target>> {
+    let mut seen = Seen::new(origins);
+    let mut targets = Vec::new();
+    for section in gateway.tables("gateways[].targets[]") {
+        let name = section.name("name");
+        if let Some(name) = &name {
+            seen.add(&section, "name", format!("target `{name}`"));
+        }
+        let provider = section.text("provider");
+        let target = Target {
+            name: name.unwrap_or_default(),
+            provider: provider.clone().unwrap_or_default(),
+            resource: section.name("resource"),
+            region: section.text("region"),
+            credential: section.secret("credential"),
+            models: section.text_table("models"),
+            base_url: section.url("base_url"),
+        };
+        if let Some(slug) = provider {
+            match providers.iter().find(|provider| provider.is_called(&slug)) {
+                Some(provider) => targets.push(check::target(&section, target, provider)),
+                None => {
+                    let slugs = providers.iter().map(|provider| &*provider.slug);
+                    let message = format!("there is no provider `{slug}`");
+                    section.problem("provider", message, nearest(&slug, slugs));
+                }
+            }
+        }
+    }
+    targets
+}
+
+fn tokens(root: &Section<'_>, origins: &Origins, gateways: &[Gateway]) -> Vec<Token> {
+    let mut seen = Seen::new(origins);
+    let mut digests: BTreeMap<[u8; 32], Box<str>> = BTreeMap::new();
+    let mut tokens = Vec::new();
+    for section in root.tables("tokens[]") {
+        let (name, account) = (section.name("name"), section.name("account"));
+        let digest = check::token_digest(&section);
+        let metadata = section.metadata("metadata");
+        let opens = section.texts("gateways");
+        let (Some(name), Some(account), Some(digest)) = (name, account, digest) else {
+            continue;
+        };
+        seen.add(&section, "name", format!("token `{name}`"));
+        if let Some(other) = digests.insert(digest, name.clone()) {
+            let message = format!("tokens `{other}` and `{name}` are the same token");
+            section.problem(
+                if section.has("digest") {
+                    "digest"
+                } else {
+                    "secret"
+                },
+                message,
+                None,
+            );
+        }
+        check::opened(&section, &account, &opens, gateways);
+        tokens.push(Token {
+            name,
+            account,
+            gateways: opens,
+            digest,
+            metadata,
+        });
+    }
+    tokens
+}
+
+/// The bundled prices with the configured ones in front.
+fn prices(root: &Section<'_>) -> PriceTable {
+    let bundled = PriceTable::bundled();
+    let mut rows = Vec::new();
+    for section in root.tables("prices[]") {
+        let Some(row) = section.deserialize::<PriceRow>() else {
+            continue;
+        };
+        rows.push(row);
+        // With each row, so that a contradiction is told where it is.
+        if let Err(error) = bundled.with_overrides(rows.clone()) {
+            section.problem("", error.to_string(), None);
+            rows.pop();
+        }
+    }
+    bundled.with_overrides(rows).unwrap_or(bundled)
+}
+
+/// Finds what is defined twice.
+struct Seen<'o> {
+    origins: &'o Origins,
+    first: BTreeMap<String, Option<Range<usize>>>,
+}
+
+impl<'o> Seen<'o> {
+    fn new(origins: &'o Origins) -> Self {
+        Self {
+            origins,
+            first: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, section: &Section<'_>, name: &str, what: String) {
+        match self.first.get(&what) {
+            Some(first) => {
+                let place = first.clone().map(|span| self.origins.place(span));
+                let help = place.map(|place| format!("the first stands in {place}"));
+                section.problem(name, format!("{what} is defined twice"), help);
+            }
+            None => {
+                self.first.insert(what, section.span(name));
+            }
+        }
+    }
+}
