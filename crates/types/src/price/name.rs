@@ -28,19 +28,29 @@ pub(super) fn spellings<'n, T>(
         return None;
     }
     if is_fine_tuned(name) {
-        let base = fine_tuned_base(name);
-        return [name, base, without_date(base)].into_iter().find_map(look);
+        return each_once(name, fine_tuned_base, &mut look);
     }
     let tails = std::iter::successors(Some(name), |tail| Some(tail.split_once('/')?.1));
     tails.take(MAX_SEGMENTS).find_map(|tail| {
-        let mut of_model = |name: &'n str| {
-            let plain = without_version(name);
-            look(name)
-                .or_else(|| look(plain).filter(|_| plain != name))
-                .or_else(|| look(without_date(plain)))
-        };
-        of_model(tail).or_else(|| of_model(without_geography(tail)?))
+        each_once(tail, without_version, &mut look)
+            .or_else(|| each_once(without_geography(tail)?, without_version, &mut look))
     })
+}
+
+/// Shows `name`, what `shorten` leaves of it, and that without its date, each but once.
+fn each_once<'n, T>(
+    name: &'n str,
+    shorten: impl Fn(&'n str) -> &'n str,
+    look: impl FnMut(&'n str) -> Option<T>,
+) -> Option<T> {
+    let short = shorten(name);
+    let undated = without_date(short);
+    let names = [
+        Some(name),
+        (short != name).then_some(short),
+        (undated != short).then_some(undated),
+    ];
+    names.into_iter().flatten().find_map(look)
 }
 
 /// `ft:gpt-4o-mini-2024-07-18` of `ft:gpt-4o-mini-2024-07-18:org::id`.
@@ -103,9 +113,7 @@ mod tests {
         let mut seen = Vec::new();
         assert_eq!(
             spellings(name, |spelling| {
-                if seen.last() != Some(&spelling) {
-                    seen.push(spelling);
-                }
+                seen.push(spelling);
                 None::<()>
             }),
             None

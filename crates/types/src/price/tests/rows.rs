@@ -126,3 +126,27 @@ fn a_row_that_makes_no_sense_is_refused_with_the_reason() {
         "empty name",
     );
 }
+
+#[test]
+fn the_guide_s_example_and_list_of_rates_are_true() {
+    let guide = include_str!("../../../../../docs/prices.md");
+    let (_, example) = guide.split_once("```toml\n").unwrap();
+    let table = overrides(example.split_once("```").unwrap().0).unwrap();
+    let cost = |model, usage| configured(&table, "custom-acme", model, usage).1;
+    assert_eq!(
+        configured(&table, "azure-openai", "gpt-4o", input(1_000_000)).1,
+        2_250_000_000
+    );
+    assert_eq!(cost("house-2", input(1_000_000)), 800_000_000);
+    let minute = Usage {
+        audio_ms: 60_000,
+        ..Usage::default()
+    };
+    assert_eq!(cost("dictation", minute), 6_000_000 + 1_000_000);
+    for charge in Charge::ALL {
+        assert!(
+            guide.contains(&format!("`{}`", charge.as_str())),
+            "{charge:?}"
+        );
+    }
+}
