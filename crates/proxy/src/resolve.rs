@@ -1,12 +1,37 @@
 //! Path to gateway, provider, target and upstream address. Pure: no I/O, nothing is looked up
 //! outside the snapshot, and nothing of a request becomes part of a host unless it matched the
 //! strict pattern of its path rule.
+//!
+//! Paths are read raw, never decoded: a segment that selects something either has exactly the
+//! characters of its pattern or is refused, and everything behind it crosses byte for byte. Refused
+//! anywhere are `.` and `..` segments, however they are encoded, because an upstream that resolves
+//! them would serve another path than the one that was judged here. Empty segments between the ids
+//! are refused too, but for one behind the provider, behind an Azure resource or behind an Azure
+//! deployment: clients that join a base URL ending in `/` with a path beginning with one send it.
+//!
+//! In place of a provider's slug may stand the name of one of the gateway's targets, where no
+//! provider has that slug: `/v1/local/support/azure-openai-sa/chat/chat/completions`. The path
+//! behind it is the provider's own, without the Azure resource, which the target knows.
 
+mod append;
+mod azure;
+mod baseten;
+mod bedrock;
+mod fal;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod vertex;
+mod workers_ai;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::uri::{Authority, PathAndQuery, Uri};
-use isango_types::{Gateway, Provider, Snapshot, Target, Wire};
+use isango_types::provider::{BaseUrl, PathRule};
+use isango_types::{Gateway, Provider, Snapshot, Target, Wire, is_account, is_gateway_id};
 
 use crate::error::Error;
 
@@ -31,10 +56,10 @@ pub struct Route {
     pub gateway: Arc<Gateway>,
     /// The provider it asks for.
     pub provider: Arc<Provider>,
-    /// The configured target that it belongs to, if any: the first of the gateway's targets with
-    /// this provider and this resource (or with no resource).
+    /// The configured target that it belongs to, if any: the one it names, or the first of the
+    /// gateway's targets with this provider and this resource or region (or with none).
     pub target: Option<Arc<Target>>,
-    /// Azure resource, or region, that the path named.
+    /// Azure resource, lower case, or region, that the path named.
     pub resource: Option<Box<str>>,
     /// Azure deployment that the path named.
     pub deployment: Option<Box<str>>,
@@ -42,17 +67,44 @@ pub struct Route {
     pub https: bool,
     /// Upstream host and port.
     pub authority: Authority,
+    /// Whether the operator named that host, which may then be a private one.
+    pub trusted: bool,
     /// Upstream path and query.
     pub path: PathAndQuery,
     /// Format of this endpoint.
     pub wire: Wire,
+    /// Header that the credential travels in at this endpoint, bare, instead of the provider's own:
+    /// a bearer token on `authorization` is moved there. A signature on `authorization` stays.
+    pub credential_header: Option<&'static str>,
+}
+
+impl Route {
+    /// Name of the target in records and answer headers: the configured one's, else the provider's.
+    #[must_use]
+    pub fn target_name(&self) -> &str {
+        self.target
+            .as_ref()
+            .map_or(&self.provider.slug, |target| &target.name)
+    }
 }
 
 /// Splits the raw path into the ids it begins with. Never fails.
 #[must_use]
 pub fn place(uri: &Uri) -> Place<'_> {
-    let _ = uri;
-    Place::default()
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let path = whole.split('?').next().unwrap_or("");
+    let Some(ids) = path.strip_prefix("/v1/") else {
+        return Place::default();
+    };
+    let mut parts = ids.splitn(4, '/');
+    let mut next = || parts.next().unwrap_or("");
+    let (account, gateway, provider, rest) = (next(), next(), next(), next());
+    Place {
+        account: if is_account(account) { account } else { "" },
+        gateway: if is_gateway_id(gateway) { gateway } else { "" },
+        provider,
+        rest: &whole[path.len() - rest.len()..],
+    }
 }
 
 /// Finds where a request goes.
@@ -61,6 +113,245 @@ pub fn place(uri: &Uri) -> Place<'_> {
 /// [`Error::NoSuchPath`], [`Error::UnknownGateway`], [`Error::InvalidProvider`],
 /// [`Error::InvalidPath`]; none can be helped by trying again.
 pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Result<Route, Error> {
-    let _ = (config, place, headers);
-    Err(Error::InvalidProvider)
+    if place.account.is_empty() || (place.gateway.is_empty() && place.provider.is_empty()) {
+        return Err(no_such_path());
+    }
+    let gateway = config
+        .gateway(place.account, place.gateway)
+        .ok_or(Error::UnknownGateway)?;
+    if place.provider.is_empty() {
+        return Err(no_such_path());
+    }
+    let (provider, named) = enter(config, gateway, place.provider)?;
+    let path = place.rest.split('?').next().unwrap_or("");
+    let query = &place.rest[path.len()..];
+    // One doubled slash, from a base URL with a slash at its end.
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if segment::has_dots(path) {
+        return Err(invalid(
+            "the path holds a `.` or `..` segment, plain or encoded; leave it out",
+        ));
+    }
+    let resource = named.map(|target| target.resource.as_deref().unwrap_or(""));
+    let mapped = match provider.path {
+        PathRule::Append => append::map(path),
+        PathRule::AzureOpenai => azure::openai(path, resource)?,
+        PathRule::Azure => azure::models(path, resource)?,
+        PathRule::Bedrock => bedrock::map(path)?,
+        PathRule::Vertex => vertex::map(path)?,
+        PathRule::WorkersAi => workers_ai::map(path, place.account)?,
+        PathRule::Fal => fal::map(path, headers)?,
+        PathRule::Baseten => baseten::map(path)?,
+    };
+    let target = named.or_else(|| target_of(gateway, provider, &mapped.names));
+    let address = Address::of(provider, target.map(|target| &**target), &mapped)?;
+    let (path, wire) = address.path(provider, &mapped, query)?;
+    let Names {
+        resource, region, ..
+    } = &mapped.names;
+    let selected = [&**resource, region]
+        .into_iter()
+        .find(|name| !name.is_empty());
+    Ok(Route {
+        gateway: Arc::clone(gateway),
+        provider: Arc::clone(provider),
+        target: target.map(Arc::clone),
+        resource: selected.map(Into::into),
+        deployment: mapped.deployment.map(Into::into),
+        https: address.base.https,
+        authority: address.authority,
+        trusted: address.trusted,
+        path,
+        wire,
+        credential_header: mapped.credential_header,
+    })
+}
+
+/// What a path rule reads from a path.
+#[derive(Default)]
+struct Mapped<'p> {
+    /// Upstream path below the base URL, in pieces that are joined once.
+    path: [&'p str; 4],
+    /// Upstream path below the provider's other base URL, for what lives there.
+    elsewhere: Option<[&'p str; 4]>,
+    /// A host of the provider that the request names, checked against the provider's pattern, with
+    /// the query that goes there. An operator's own address goes before it.
+    host: Option<(String, &'p str)>,
+    names: Names<'p>,
+    deployment: Option<&'p str>,
+    /// `None`: the provider's.
+    wire: Option<Wire>,
+    credential_header: Option<&'static str>,
+}
+
+/// What fills the placeholders of a base URL; each matched its strict pattern, or is empty.
+#[derive(Default)]
+struct Names<'p> {
+    resource: Cow<'p, str>,
+    service: &'p str,
+    region: &'p str,
+    model: &'p str,
+    account: &'p str,
+}
+
+impl Names<'_> {
+    /// Appends `template` with its placeholders filled.
+    fn fill(&self, template: &str, into: &mut String) -> Result<(), Error> {
+        let mut rest = template;
+        while let Some((before, opened)) = rest.split_once('{') {
+            let (name, after) = opened.split_once('}').unwrap_or((opened, ""));
+            let value = match name {
+                "resource" => &*self.resource,
+                "service" => self.service,
+                "region" => self.region,
+                "model" => self.model,
+                "account" => self.account,
+                _ => "",
+            };
+            if value.is_empty() {
+                return Err(Error::InvalidPath(format!(
+                    "the address configured for this path needs a {name}, which neither the path \
+                     nor the target names"
+                )));
+            }
+            into.push_str(before);
+            into.push_str(value);
+            rest = after;
+        }
+        into.push_str(rest);
+        Ok(())
+    }
+}
+
+/// Where below which host a path lives.
+struct Address<'p> {
+    base: &'p BaseUrl,
+    authority: Authority,
+    pieces: [&'p str; 4],
+    /// The query of the host that the request named, instead of the request's own.
+    query: Option<&'p str>,
+    trusted: bool,
+}
+
+impl<'p> Address<'p> {
+    /// A target's own address goes before its provider's.
+    fn of(
+        provider: &'p Provider,
+        target: Option<&'p Target>,
+        mapped: &Mapped<'p>,
+    ) -> Result<Self, Error> {
+        let own = target.and_then(|target| target.base_url.as_ref());
+        let (base, pieces) = match (own, &provider.other_base_url, mapped.elsewhere) {
+            (Some(own), _, _) => (own, mapped.path),
+            (None, Some(other), Some(elsewhere)) => (other, elsewhere),
+            (None, _, _) => (&provider.base_url, mapped.path),
+        };
+        let trusted = own.is_some() || provider.trusted;
+        let mut host = String::with_capacity(base.authority.len() + 64);
+        mapped.names.fill(&base.authority, &mut host)?;
+        let query = mapped.host.as_ref().map(|(_, query)| *query);
+        if let Some((named, _)) = &mapped.host
+            && !trusted
+        {
+            host.clone_from(named);
+        }
+        workers_ai::check_account(base, mapped.names.account)?;
+        let authority = Authority::from_maybe_shared(Bytes::from(host))
+            .map_err(|_not_one| invalid("the path leads to no valid host"))?;
+        Ok(Self {
+            base,
+            authority,
+            pieces,
+            query,
+            trusted,
+        })
+    }
+
+    /// The path that is sent, with its query, and the format spoken there.
+    fn path(
+        &self,
+        provider: &Provider,
+        mapped: &Mapped<'_>,
+        query: &str,
+    ) -> Result<(PathAndQuery, Wire), Error> {
+        let (base, rest) =
+            append::undouble(&self.base.path, self.pieces[1], &provider.version_prefixes);
+        let [before, _, between, after] = self.pieces;
+        let query = self.query.unwrap_or(query);
+        let pieces = [before, rest, between, after];
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let mut text = String::with_capacity(base.len() + 64 + length + query.len());
+        mapped.names.fill(base, &mut text)?;
+        pieces.iter().for_each(|piece| text.push_str(piece));
+        if text.is_empty() {
+            text.push('/');
+        }
+        let wire = endpoint_wire(mapped.wire.unwrap_or(provider.wire), &text);
+        text.push_str(query);
+        let path = PathAndQuery::from_maybe_shared(Bytes::from(text))
+            .map_err(|_not_one| invalid("the path is too long, or no path"))?;
+        Ok((path, wire))
+    }
+}
+
+/// The provider of a slug; or the gateway's target of that name, and its provider.
+fn enter<'c>(
+    config: &'c Snapshot,
+    gateway: &'c Gateway,
+    slug: &str,
+) -> Result<(&'c Arc<Provider>, Option<&'c Arc<Target>>), Error> {
+    if let Some(provider) = config.provider(slug) {
+        return Ok((provider, None));
+    }
+    let named = gateway.targets.iter().find(|target| *target.name == *slug);
+    let target = named.ok_or(Error::InvalidProvider)?;
+    let provider = config
+        .provider(&target.provider)
+        .ok_or(Error::InvalidProvider)?;
+    Ok((provider, Some(target)))
+}
+
+/// The first target of this provider that has this resource and region, or none of its own.
+fn target_of<'c>(
+    gateway: &'c Gateway,
+    provider: &Provider,
+    names: &Names<'_>,
+) -> Option<&'c Arc<Target>> {
+    let fits = |own: Option<&str>, named: &str| {
+        own.is_none_or(|own| named.is_empty() || own.eq_ignore_ascii_case(named))
+    };
+    gateway.targets.iter().find(|target| {
+        provider.is_called(&target.provider)
+            && fits(target.resource.as_deref(), &names.resource)
+            && fits(target.region.as_deref(), names.region)
+    })
+}
+
+/// The format of an endpoint: providers serve other providers' formats beside their own, under the
+/// paths that the clients of those formats send.
+fn endpoint_wire(wire: Wire, path: &str) -> Wire {
+    let openai =
+        path.ends_with("/chat/completions") || (wire == Wire::Gemini && path.contains("/openai/"));
+    match wire {
+        Wire::Opaque => Wire::Opaque,
+        Wire::Openai | Wire::Anthropic | Wire::Gemini | Wire::Bedrock | Wire::Cohere => {
+            if openai {
+                Wire::Openai
+            } else if path.ends_with("/v1/messages") {
+                Wire::Anthropic
+            } else {
+                wire
+            }
+        }
+    }
+}
+
+fn no_such_path() -> Error {
+    Error::NoSuchPath(
+        "nothing is served here; requests go to /v1/{account}/{gateway}/{provider}/{path}".into(),
+    )
+}
+
+fn invalid(message: &str) -> Error {
+    Error::InvalidPath(message.to_owned())
 }
