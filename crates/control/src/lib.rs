@@ -1,1 +1,73 @@
-//! Isango: control.
+//! The control plane on the admin listener: health and metrics. Management resources join here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+/// The shared state of the control plane.
+#[derive(Clone, Debug)]
+pub struct Control {
+    registry: Arc<Registry>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// A control plane that shows the metrics of `registry`. It is not ready until told so.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self {
+            registry: Arc::new(registry),
+            ready: Arc::default(),
+        }
+    }
+
+    /// Says whether new requests are welcome.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Every route of the admin listener.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self.clone())
+    }
+}
+
+/// The process runs.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// New requests are welcome; 503 before the start and during shutdown.
+async fn readyz(State(control): State<Control>) -> (StatusCode, &'static str) {
+    match control.ready.load(Ordering::Acquire) {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+/// All metrics in the `OpenMetrics` text format, version 1.0.0.
+async fn metrics(State(control): State<Control>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &control.registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,12 +1,16 @@
 //! Every way the gateway refuses or fails: status, code, blame, body.
 
-use http::StatusCode;
-use isango_types::record::Blame;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use isango_types::record::{Blame, RecordError};
+use serde::Serialize;
 
 /// Why a request gets an answer of the gateway instead of a provider's.
 ///
-/// `Display` is what the client may read. Codes below 3000 are the wire contract's (data-plane
-/// section 26); those from 3000 on are ours. Codes never change meaning; `docs/errors.md` lists them.
+/// `Display` is what the client may read; `source()` is what the operator reads. Codes below 3000
+/// are the wire contract's (data-plane section 26); those from 3000 on are ours. Codes never change
+/// meaning; `docs/errors.md` lists them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The path names no gateway surface.
@@ -18,21 +22,204 @@ pub enum Error {
     /// The provider segment is neither built in nor configured.
     #[error("Invalid provider")]
     InvalidProvider,
+    /// The gateway needs a token, and there is none or a wrong one.
+    #[error("Unauthorized")]
+    Unauthorized,
     /// The path cannot be mapped to the provider: dotted or encoded segments, missing parts, a
     /// resource or region that is no DNS label. Says what was wrong and what would be right.
     #[error("{0}")]
     InvalidPath(String),
+    /// Neither the request nor the configuration has a credential for the provider.
+    #[error(
+        "no credential for provider '{provider}': send its key in the header '{header}', \
+         or configure a target with a credential"
+    )]
+    MissingCredential {
+        /// Slug of the provider.
+        provider: Box<str>,
+        /// Header that the provider expects it in.
+        header: Box<str>,
+    },
+    /// The request asks for a protocol that this surface does not speak.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The request's body is larger than the gateway accepts.
+    #[error("the request body is larger than this gateway's limit of {limit} bytes")]
+    BodyTooLarge {
+        /// `max_request_bytes` of the gateway.
+        limit: u64,
+    },
+    /// The request's body stopped coming.
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    /// The request's body broke off or was malformed.
+    #[error("the request body could not be read")]
+    BodyBroken(#[source] BoxError),
+    /// No connection to the provider.
+    #[error("could not connect to the provider")]
+    ConnectFailed(#[source] BoxError),
+    /// Connecting to the provider took longer than `connect_timeout`.
+    #[error("connecting to the provider took too long")]
+    ConnectTimeout,
+    /// The provider's certificate was refused, or the handshake failed.
+    #[error("no secure connection to the provider")]
+    TlsFailed(#[source] BoxError),
+    /// The address that the provider's name resolved to is one that only configuration may name.
+    #[error(
+        "the provider's name resolves to a private address; configure a target or a base_url for \
+         a private endpoint"
+    )]
+    PrivateAddress,
+    /// The connection broke before the provider answered.
+    #[error("the provider closed the connection without an answer")]
+    NoAnswer(#[source] BoxError),
+    /// The provider's answer is no valid HTTP.
+    #[error("the provider's answer is not valid HTTP")]
+    BadAnswer(#[source] BoxError),
+    /// No byte of an answer within the first-byte timeout.
+    #[error("the provider did not begin its answer within {limit_ms} ms")]
+    FirstByteTimeout {
+        /// The timeout in force, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The gateway itself failed.
+    #[error("the gateway failed on this request")]
+    Internal,
 }
+
+/// A cause whose type does not matter.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Error {
     /// Status, stable code and blame.
     #[must_use]
     pub const fn verdict(&self) -> (StatusCode, u16, Blame) {
         match self {
-            Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, 3000, Blame::Client),
             Self::UnknownGateway => (StatusCode::BAD_REQUEST, 2001, Blame::Client),
             Self::InvalidProvider => (StatusCode::BAD_REQUEST, 2008, Blame::Client),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, 2009, Blame::Client),
+            Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, 3000, Blame::Client),
             Self::InvalidPath(_) => (StatusCode::BAD_REQUEST, 3001, Blame::Client),
+            Self::MissingCredential { .. } => (StatusCode::BAD_REQUEST, 3002, Blame::Client),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3003, Blame::Client),
+            Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, 3004, Blame::Client),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, 3005, Blame::Client),
+            Self::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, 3006, Blame::Client),
+            Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
+            Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
+            Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
+            Self::NoAnswer(_) => (StatusCode::BAD_GATEWAY, 3013, Blame::Upstream),
+            Self::BadAnswer(_) => (StatusCode::BAD_GATEWAY, 3014, Blame::Upstream),
+            Self::FirstByteTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3015, Blame::Upstream),
+            Self::PrivateAddress => (StatusCode::BAD_GATEWAY, 3016, Blame::Gateway),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 3020, Blame::Gateway),
         }
+    }
+
+    /// A short word for the attempt that failed this way; `None`: no provider was asked.
+    #[must_use]
+    pub const fn attempt_word(&self) -> Option<&'static str> {
+        match self {
+            Self::ConnectFailed(_) => Some("connect_failed"),
+            Self::ConnectTimeout => Some("connect_timeout"),
+            Self::TlsFailed(_) => Some("tls_failed"),
+            Self::NoAnswer(_) => Some("no_answer"),
+            Self::BadAnswer(_) => Some("bad_answer"),
+            Self::FirstByteTimeout { .. } => Some("first_byte_timeout"),
+            Self::PrivateAddress => Some("private_address"),
+            Self::UnknownGateway
+            | Self::InvalidProvider
+            | Self::Unauthorized
+            | Self::NoSuchPath(_)
+            | Self::InvalidPath(_)
+            | Self::MissingCredential { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyBroken(_)
+            | Self::BodyTimeout
+            | Self::Unsupported(_)
+            | Self::Internal => None,
+        }
+    }
+
+    /// What the record says of it.
+    #[must_use]
+    pub fn to_record(&self) -> RecordError {
+        let (_, code, blame) = self.verdict();
+        RecordError {
+            code: code.to_string().into(),
+            blame,
+            message: self.to_string().into(),
+        }
+    }
+
+    /// The answer: status, headers and the body of data-plane section 26.
+    #[must_use]
+    pub fn to_answer(&self) -> (StatusCode, HeaderMap, Bytes) {
+        let (status, code, _) = self.verdict();
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (status, headers, body(status, code, &self.to_string()))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    success: bool,
+    result: [(); 0],
+    messages: [(); 0],
+    error: [ErrorItem<'a>; 1],
+    name: &'static str,
+    http_code: u16,
+    internal_code: u16,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorItem<'a> {
+    code: u16,
+    message: &'a str,
+}
+
+fn body(status: StatusCode, code: u16, message: &str) -> Bytes {
+    let body = ErrorBody {
+        success: false,
+        result: [],
+        messages: [],
+        error: [ErrorItem { code, message }],
+        name: "AiGatewayError",
+        http_code: status.as_u16(),
+        internal_code: code,
+        message,
+    };
+    // Texts and integers always become JSON.
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_the_contracts_to_the_byte() {
+        let (status, _, body) = Error::UnknownGateway.to_answer();
+        assert_eq!(status, 400);
+        assert_eq!(
+            std::str::from_utf8(&body).unwrap(),
+            concat!(
+                r#"{"success":false,"result":[],"messages":[],"#,
+                r#""error":[{"code":2001,"message":"Please configure AI Gateway in the Cloudflare dashboard"}],"#,
+                r#""name":"AiGatewayError","httpCode":400,"internalCode":2001,"#,
+                r#""message":"Please configure AI Gateway in the Cloudflare dashboard"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_text_in_an_error_stays_json() {
+        let (_, _, body) = Error::NoSuchPath("bad \"quote\"\n".into()).to_answer();
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["message"], "bad \"quote\"\n");
+        assert_eq!(value["internalCode"], 3000);
     }
 }

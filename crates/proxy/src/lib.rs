@@ -1,4 +1,105 @@
 //! The data plane: carries requests from clients to providers and answers back.
+//!
+//! Begin reading at `pipeline`. This crate never reads a configuration store: all it knows is the
+//! current [`Snapshot`](isango_types::Snapshot). Nothing but the end of an `Exchange` makes a
+//! record, and no stream is collected.
 
 pub mod error;
+pub mod metrics;
 pub mod resolve;
+pub mod serve;
+pub mod sink;
+pub mod upstream;
+
+mod auth;
+mod call;
+mod capture;
+mod exchange;
+mod headers;
+mod metadata;
+mod options;
+mod pipeline;
+mod relay;
+mod settle;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use isango_store::logs::LogWriter;
+use isango_types::{Clock, SnapshotCell};
+use parking_lot::Mutex;
+
+pub use crate::error::Error;
+pub use crate::metrics::Metrics;
+
+/// How the data plane behaves beyond what a [`Snapshot`](isango_types::Snapshot) says; fixed while
+/// the process runs.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Client connections.
+    pub serving: serve::Settings,
+    /// Connections to providers.
+    pub upstream: upstream::Settings,
+    /// The way of records to the store.
+    pub sink: sink::Settings,
+}
+
+/// The shared state of the data plane.
+pub struct Proxy {
+    config: Arc<SnapshotCell>,
+    upstream: upstream::Upstream,
+    sink: Arc<sink::Sink>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    metrics: Arc<Metrics>,
+    serving: serve::Settings,
+    refusals: pipeline::Refusals,
+}
+
+impl Proxy {
+    /// A data plane that reads `config` and writes its records to `store`.
+    ///
+    /// # Errors
+    /// The extra certificate file cannot be read, or the records thread cannot be started.
+    pub fn start(
+        settings: &Settings,
+        config: Arc<SnapshotCell>,
+        store: Arc<dyn LogWriter>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> io::Result<Arc<Self>> {
+        let upstream = upstream::Upstream::new(&settings.upstream)?;
+        let (sink, thread) = sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), store)?;
+        Ok(Arc::new(Self {
+            config,
+            upstream,
+            sink,
+            thread: Mutex::new(Some(thread)),
+            metrics,
+            serving: settings.serving,
+            refusals: pipeline::Refusals::default(),
+        }))
+    }
+
+    /// Housekeeping that is due every few seconds: drops idle connections that went stale.
+    pub fn sweep(&self) {
+        self.upstream.sweep();
+        self.metrics.idle_upstream.set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
+    }
+
+    /// Writes every record that is left and returns when they are stored. Blocks; called once,
+    /// after the last connection has ended.
+    pub fn close(&self) {
+        self.sink.close();
+        let thread = self.thread.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the records thread had failed");
+        }
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}

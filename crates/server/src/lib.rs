@@ -1,1 +1,202 @@
-//! Isango.
+//! The executable's insides: wiring, listeners, ordered shutdown. The only crate that knows every
+//! other.
+
+pub mod config;
+pub mod telemetry;
+
+mod listen;
+mod tasks;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use isango_control::Control;
+use isango_proxy::{Metrics, Proxy, serve, sink, upstream};
+use isango_records::Records;
+use isango_store::logs::LogWriter;
+use isango_types::{Clock, SnapshotCell};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+use crate::config::{Config, Http2};
+use crate::listen::Front;
+use crate::tasks::Tasks;
+
+/// How often idle connections to providers are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    data: SocketAddr,
+    admin: SocketAddr,
+    https: bool,
+    cell: Arc<SnapshotCell>,
+    proxy: Arc<Proxy>,
+    control: Control,
+    tasks: Tasks,
+    admin_tasks: Tasks,
+    grace: Duration,
+}
+
+/// Starts the server of `config` on its embedded store. It answers requests when this returns.
+///
+/// # Errors
+/// An address is taken, a certificate cannot be read, or the store cannot be opened; the text names
+/// which.
+pub async fn start(config: &Config) -> anyhow::Result<Server> {
+    let records =
+        Records::open(&config.data_dir, config.records.to_store()).with_context(|| {
+            format!(
+                "cannot open the record store in {}",
+                config.data_dir.display()
+            )
+        })?;
+    start_with(config, Arc::new(records), Clock::system()).await
+}
+
+/// Starts the server of `config` with a store and a clock of the caller's.
+///
+/// # Errors
+/// An address is taken, or a certificate cannot be read.
+pub async fn start_with(
+    config: &Config,
+    store: Arc<dyn LogWriter>,
+    clock: Clock,
+) -> anyhow::Result<Server> {
+    let tls = match &config.tls {
+        Some(files) => Some(Arc::new(tls::Tls::load(files.clone()).context("TLS")?)),
+        None => None,
+    };
+    let data = listen::bind(config.listen, "the data plane")?;
+    let admin = listen::bind(config.admin_listen, "the admin listener")?;
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::new(&mut registry));
+    let cell = Arc::new(SnapshotCell::new(config.snapshot()));
+    let settings = config.to_proxy();
+    let proxy = Proxy::start(&settings, Arc::clone(&cell), store, metrics, clock)
+        .context("the data plane cannot start")?;
+    let server = Server {
+        data: data.local_addr()?,
+        admin: admin.local_addr()?,
+        https: tls.is_some(),
+        cell,
+        proxy,
+        control: Control::new(registry),
+        tasks: Tasks::new(),
+        admin_tasks: Tasks::new(),
+        grace: config.server.shutdown_grace,
+    };
+    server.run_admin(admin);
+    server.run_data(config, data, tls);
+    server.control.set_ready(true);
+    Ok(server)
+}
+
+impl Server {
+    /// Where the data plane listens (`http://127.0.0.1:8700`).
+    #[must_use]
+    pub fn data_url(&self) -> String {
+        format!(
+            "{}://{}",
+            if self.https { "https" } else { "http" },
+            self.data
+        )
+    }
+
+    /// Where the admin listener is (`http://127.0.0.1:8701`).
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// Puts a new configuration in force for requests that come from now on. Settings that hold
+    /// from the start to the end of a process stay as they are.
+    pub fn reload(&self, config: &Config) {
+        self.cell.swap(config.snapshot());
+    }
+
+    /// Stops in order: new connections are refused, running answers end (within the grace),
+    /// records are stored.
+    ///
+    /// # Errors
+    /// The records thread failed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.control.set_ready(false);
+        if !self.tasks.stop(self.grace).await {
+            tracing::warn!(grace = ?self.grace, "answers were cut: they outlasted the grace");
+        }
+        let proxy = Arc::clone(&self.proxy);
+        tokio::task::spawn_blocking(move || proxy.close()).await?;
+        self.admin_tasks.stop(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    fn run_data(&self, config: &Config, listener: TcpListener, tls: Option<Arc<tls::Tls>>) {
+        if let Some(tls) = &tls {
+            self.tasks
+                .spawn(Arc::clone(tls).watch(self.tasks.stopping()));
+        }
+        let front = Front {
+            proxy: Arc::clone(&self.proxy),
+            tls,
+            max_connections: config.server.max_connections,
+            header_timeout: config.server.header_timeout,
+        };
+        self.tasks
+            .spawn(listen::run(front, listener, self.tasks.stopping()));
+        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(SWEEP_EVERY) => proxy.sweep(),
+                }
+            }
+        });
+    }
+
+    fn run_admin(&self, listener: TcpListener) {
+        let router = self.control.router();
+        let mut stopping = self.admin_tasks.stopping();
+        self.admin_tasks.spawn(async move {
+            let stop = async move {
+                let _stopped = stopping.wait_for(|stop| *stop).await;
+            };
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        });
+    }
+}
+
+impl Config {
+    /// The data plane's share of the settings.
+    fn to_proxy(&self) -> isango_proxy::Settings {
+        isango_proxy::Settings {
+            serving: serve::Settings {
+                header_timeout: self.server.header_timeout,
+                idle_timeout: self.server.idle_timeout,
+            },
+            upstream: upstream::Settings {
+                connect_timeout: self.upstream.connect_timeout,
+                pool_idle_timeout: self.upstream.pool_idle_timeout,
+                pool_max_idle_per_host: self.upstream.pool_max_idle_per_host,
+                http2: match self.upstream.http2 {
+                    Http2::Auto => upstream::Http2::Auto,
+                    Http2::Never => upstream::Http2::Never,
+                    Http2::Always => upstream::Http2::Always,
+                },
+                extra_ca_file: self.upstream.extra_ca_file.clone(),
+            },
+            sink: sink::Settings {
+                flush_window: self.records.flush_window,
+                max_body_bytes: usize::try_from(self.records.max_queue_bytes).unwrap_or(usize::MAX),
+                ..sink::Settings::default()
+            },
+        }
+    }
+}

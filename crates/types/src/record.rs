@@ -284,7 +284,7 @@ pub enum MetadataValue {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, spelled as it came.
+    /// A number.
     Number(serde_json::Number),
     /// A text.
     Text(Box<str>),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::gateway::{DEFAULT_GATEWAY, Gateway};
+use crate::key::Token;
 use crate::price::PriceTable;
 use crate::provider::Provider;
 
@@ -16,6 +17,7 @@ pub struct Snapshot {
     /// Serves `default` in every account that has not configured it; `None`: it must be configured.
     default_gateway: Option<Arc<Gateway>>,
     providers: HashMap<Box<str>, Arc<Provider>>,
+    tokens: HashMap<[u8; 32], Arc<Token>>,
     /// What tokens cost.
     pub prices: Arc<PriceTable>,
 }
@@ -29,6 +31,7 @@ impl Snapshot {
         providers: Vec<Provider>,
         prices: Arc<PriceTable>,
         default_gateway: Option<Gateway>,
+        tokens: Vec<Token>,
     ) -> Self {
         let mut by_account: HashMap<Box<str>, HashMap<Box<str>, Arc<Gateway>>> = HashMap::new();
         for gateway in gateways {
@@ -49,6 +52,7 @@ impl Snapshot {
             gateways: by_account,
             default_gateway: default_gateway.map(Arc::new),
             providers: by_slug,
+            tokens: tokens.into_iter().map(|token| (token.digest, Arc::new(token))).collect(),
             prices,
         }
     }
@@ -67,6 +71,12 @@ impl Snapshot {
     #[must_use]
     pub fn provider(&self, slug: &str) -> Option<&Arc<Provider>> {
         self.providers.get(slug)
+    }
+
+    /// The token whose SHA-256 is `digest`.
+    #[must_use]
+    pub fn token(&self, digest: &[u8; 32]) -> Option<&Arc<Token>> {
+        self.tokens.get(digest)
     }
 
     /// Every configured gateway, in no order.

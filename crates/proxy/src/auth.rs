@@ -1,0 +1,142 @@
+//! Whose request this is: gateway tokens, and the credential for the provider.
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use isango_types::key::{TOKEN_PREFIX, Token};
+use isango_types::{Gateway, Snapshot};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::resolve::Route;
+
+const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
+/// Provider slots in which clients put a gateway token (data-plane section 12).
+const SLOTS: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-goog-api-key"];
+
+/// Who sent a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// The token that opened the gateway.
+    pub(crate) token: Option<Arc<Token>>,
+}
+
+/// Finds the caller, and takes a gateway token out of the provider's slot, so that it never reaches
+/// a provider.
+///
+/// # Errors
+/// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
+pub(crate) fn caller(
+    config: &Snapshot,
+    gateway: &Gateway,
+    account: &str,
+    headers: &mut HeaderMap,
+) -> Result<Caller, Error> {
+    let mut presented = headers.get(GATEWAY_AUTHORIZATION).and_then(bare);
+    for slot in SLOTS {
+        let is_ours =
+            |value: &HeaderValue| bare(value).is_some_and(|t| t.starts_with(TOKEN_PREFIX));
+        if headers.get_all(slot).iter().any(is_ours) {
+            let in_slot = headers.remove(slot).as_ref().and_then(bare);
+            presented = presented.or(in_slot);
+        }
+    }
+    let token = presented
+        .and_then(|token| config.token(&digest(&token)))
+        .filter(|token| token.opens(account, &gateway.id));
+    if gateway.authentication && token.is_none() {
+        return Err(Error::Unauthorized);
+    }
+    Ok(Caller {
+        token: token.cloned(),
+    })
+}
+
+/// The token of a header value, with or without `Bearer `.
+fn bare(value: &HeaderValue) -> Option<Box<str>> {
+    let text = value.to_str().ok()?.trim();
+    let token = match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => text,
+    };
+    Some(token.into())
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+/// Makes sure that the request carries a credential for its provider: its own crosses unchanged;
+/// without one, the target's is put in.
+///
+/// # Errors
+/// [`Error::MissingCredential`]: there is neither.
+pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<(), Error> {
+    let auth = &route.provider.auth;
+    let query = route.path.query().unwrap_or("");
+    let carried = headers.contains_key(&*auth.header)
+        || headers.contains_key(AUTHORIZATION)
+        || auth.also.iter().any(|slot| match slot.strip_prefix('?') {
+            Some(key) => has_query_key(query, key),
+            None => headers.contains_key(&**slot),
+        });
+    if !carried {
+        let configured = route
+            .target
+            .as_ref()
+            .and_then(|target| target.credential.as_ref());
+        match configured {
+            Some(secret) => {
+                let mut value =
+                    HeaderValue::try_from(format!("{}{}", auth.prefix, secret.expose()))
+                        .map_err(|_not_visible_ascii| missing(route))?;
+                value.set_sensitive(true);
+                let name = HeaderName::try_from(&*auth.header)
+                    .map_err(|_not_a_header_name| missing(route))?;
+                headers.insert(name, value);
+            }
+            None if auth.optional => {}
+            None => return Err(missing(route)),
+        }
+    }
+    move_credential(route, headers);
+    Ok(())
+}
+
+/// Some endpoints take a bearer key in a header of their own.
+fn move_credential(route: &Route, headers: &mut HeaderMap) {
+    let Some(name) = route.credential_header else {
+        return;
+    };
+    if headers.contains_key(name) {
+        return;
+    }
+    let is_bearer = |value: &&HeaderValue| {
+        value
+            .as_bytes()
+            .get(..7)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+    };
+    let bearer = headers.get(AUTHORIZATION).filter(is_bearer).and_then(bare);
+    if let Some(mut value) = bearer.and_then(|key| HeaderValue::try_from(&*key).ok()) {
+        value.set_sensitive(true);
+        headers.remove(AUTHORIZATION);
+        headers.insert(name, value);
+    }
+}
+
+fn missing(route: &Route) -> Error {
+    Error::MissingCredential {
+        provider: route.provider.slug.clone(),
+        header: route.provider.auth.header.clone(),
+    }
+}
+
+fn has_query_key(query: &str, key: &str) -> bool {
+    query.split('&').any(|pair| {
+        pair.split_once('=')
+            .is_some_and(|(name, value)| name == key && !value.is_empty())
+    })
+}

@@ -1,0 +1,243 @@
+//! The request as it is sent on: headers, and a body that is held whole or passes through.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::capture::Capture;
+use crate::error::{BoxError, Error};
+
+/// How much of a body is read before it is sent on when something must be known of it.
+pub(crate) const INSPECT_BYTES: usize = 4 << 20;
+/// How long the next piece of a body may take.
+const BODY_STEP: Duration = Duration::from_secs(30);
+
+/// The copy of a request's body, shared by the body on its way and the record.
+pub(crate) type SharedCapture = Arc<Mutex<Capture>>;
+
+/// A request's body before it is sent.
+pub(crate) enum CallBody {
+    /// All of it; can be sent again.
+    Whole(Bytes),
+    /// The beginning that was read, and the rest that is still coming; can be sent once.
+    Passing(Passing),
+    /// It was passed on.
+    Gone,
+}
+
+/// A body that passes through.
+pub(crate) struct Passing {
+    read: Option<Bytes>,
+    rest: Incoming,
+    /// Bytes that may still come before the limit is passed.
+    room: u64,
+    limit: u64,
+    capture: SharedCapture,
+    started: Instant,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+/// Reads the body of a request.
+///
+/// With `inspect`, up to [`INSPECT_BYTES`] are read before anything is sent, so that what is
+/// usually the whole body can be looked at; without, the body passes as it comes.
+///
+/// # Errors
+/// [`Error::BodyTooLarge`], [`Error::BodyTimeout`], [`Error::BodyBroken`].
+pub(crate) async fn read(
+    mut body: Incoming,
+    inspect: bool,
+    limit: u64,
+    capture: SharedCapture,
+    started: Instant,
+) -> Result<CallBody, Error> {
+    if body.size_hint().lower() > limit {
+        return Err(Error::BodyTooLarge { limit });
+    }
+    if body.is_end_stream() {
+        return Ok(CallBody::Whole(Bytes::new()));
+    }
+    let mut whole = Gathered::default();
+    if inspect {
+        while whole.len() < INSPECT_BYTES {
+            let Some(frame) = next_frame(&mut body).await? else {
+                return Ok(CallBody::Whole(whole.join(&capture, started)));
+            };
+            // Trailers of a request say nothing that a provider reads; a body with them that is
+            // not inspected passes them on.
+            if let Ok(data) = frame.into_data() {
+                whole.push(data);
+            }
+            if whole.len() as u64 > limit {
+                return Err(Error::BodyTooLarge { limit });
+            }
+            if body.is_end_stream() {
+                return Ok(CallBody::Whole(whole.join(&capture, started)));
+            }
+        }
+    }
+    let read = whole.join(&capture, started);
+    Ok(CallBody::Passing(Passing {
+        room: limit - read.len() as u64,
+        read: Some(read).filter(|read| !read.is_empty()),
+        rest: body,
+        limit,
+        capture,
+        started,
+        stalled: None,
+    }))
+}
+
+async fn next_frame(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, Error> {
+    // The timer is made only when the next piece is not there yet.
+    let mut stalled = None;
+    std::future::poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(None) => Poll::Ready(Ok(None)),
+        Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
+        Poll::Ready(Some(Err(error))) => Poll::Ready(Err(Error::BodyBroken(error.into()))),
+        Poll::Pending => {
+            let timer = stalled.get_or_insert_with(|| Box::pin(sleep(BODY_STEP)));
+            timer.as_mut().poll(cx).map(|()| Err(Error::BodyTimeout))
+        }
+    })
+    .await
+}
+
+/// Pieces of a body; a single one is not copied.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        if self.all.is_empty() {
+            self.first.len()
+        } else {
+            self.all.len()
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(self.first.len() + piece.len());
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn join(&mut self, capture: &SharedCapture, started: Instant) -> Bytes {
+        let whole = match self.all.is_empty() {
+            true => std::mem::take(&mut self.first),
+            false => self.all.split().freeze(),
+        };
+        if !whole.is_empty() {
+            capture.lock().push(&whole, micros(started));
+        }
+        whole
+    }
+}
+
+fn micros(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A body on its way to the provider.
+pub(crate) enum Outgoing {
+    /// Held whole.
+    Whole(Option<Bytes>),
+    /// Passing through.
+    Passing(Passing),
+}
+
+impl Outgoing {
+    /// A body that is held whole; shares it.
+    pub(crate) fn whole(body: &Bytes) -> Self {
+        Self::Whole(Some(body.clone()).filter(|body| !body.is_empty()))
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Passing(passing) => passing.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_none(),
+            Self::Passing(passing) => passing.read.is_none() && passing.rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => {
+                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
+            Self::Passing(passing) => {
+                let read = passing.read.as_ref().map_or(0, |read| read.len() as u64);
+                let rest = passing.rest.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + read);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + read);
+                }
+                hint
+            }
+        }
+    }
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(read) = self.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        let frame = match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                return Poll::Ready(Some(Err(Error::BodyBroken(error.into()).into())));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Pending => {
+                let timer = self
+                    .stalled
+                    .get_or_insert_with(|| Box::pin(sleep(BODY_STEP)));
+                return timer
+                    .as_mut()
+                    .poll(cx)
+                    .map(|()| Some(Err(Error::BodyTimeout.into())));
+            }
+        };
+        self.stalled = None;
+        if let Some(data) = frame.data_ref() {
+            let Some(room) = self.room.checked_sub(data.len() as u64) else {
+                return Poll::Ready(Some(Err(Error::BodyTooLarge { limit: self.limit }.into())));
+            };
+            self.room = room;
+            self.capture.lock().push(data, micros(self.started));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}

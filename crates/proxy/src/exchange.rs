@@ -1,0 +1,272 @@
+//! One request's diary. It is born with the request and moves into the body of the answer; dropping
+//! it hands the one draft of the one record to the sink, whatever happened.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use isango_types::record::{Attempt, Outcome, RecordError, Timing};
+use isango_types::{Operation, RecordId, Snapshot, Timestamp};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::auth::Caller;
+use crate::call::SharedCapture;
+use crate::capture::Capture;
+use crate::error::Error;
+use crate::options::Options;
+use crate::resolve::Route;
+use crate::sink::Sink;
+
+/// Attempts that one record tells.
+const MAX_ATTEMPTS: usize = 32;
+
+/// All that is known of an exchange, in the shape it was learned; [`crate::settle`] makes a record
+/// of it, off the request's path.
+pub(crate) struct Draft {
+    pub(crate) id: RecordId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started: Instant,
+    pub(crate) config: Arc<Snapshot>,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) request_type: Option<HeaderValue>,
+    pub(crate) request_encoding: Option<HeaderValue>,
+    pub(crate) options: Options,
+    pub(crate) caller: Caller,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) operation: Operation,
+    pub(crate) model: Option<Box<str>>,
+    pub(crate) wants_stream: bool,
+    pub(crate) request: SharedCapture,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) response_type: Option<HeaderValue>,
+    pub(crate) response_encoding: Option<HeaderValue>,
+    pub(crate) provider_id: Option<HeaderValue>,
+    pub(crate) response: Capture,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) timing: Timing,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) error: Option<RecordError>,
+}
+
+impl Draft {
+    /// Whether the exchange leaves a record that can be read.
+    pub(crate) fn is_collected(&self) -> bool {
+        let of_gateway = self
+            .route
+            .as_ref()
+            .is_none_or(|route| route.gateway.collect_logs);
+        self.options.collect_log.unwrap_or(of_gateway)
+    }
+}
+
+/// The diary.
+pub(crate) struct Exchange {
+    draft: Option<Box<Draft>>,
+    sink: Arc<Sink>,
+}
+
+impl Exchange {
+    /// Opens the diary of a request whose head has just been read.
+    pub(crate) fn begin<B>(sink: &Arc<Sink>, config: Arc<Snapshot>, request: &Request<B>) -> Self {
+        sink.metrics().in_flight.inc();
+        let headers = request.headers();
+        let created_at = sink.clock().now();
+        let draft = Draft {
+            id: RecordId::new(created_at),
+            created_at,
+            started: Instant::now(),
+            config,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            request_type: headers.get(CONTENT_TYPE).cloned(),
+            request_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            options: Options::default(),
+            caller: Caller::default(),
+            route: None,
+            operation: Operation::Other,
+            model: None,
+            wants_stream: false,
+            request: Arc::new(Mutex::new(sink.capture(0))),
+            status: None,
+            response_type: None,
+            response_encoding: None,
+            provider_id: None,
+            response: sink.capture(0),
+            attempts: Vec::new(),
+            timing: Timing::default(),
+            outcome: None,
+            error: None,
+        };
+        Self {
+            draft: Some(Box::new(draft)),
+            sink: Arc::clone(sink),
+        }
+    }
+
+    fn note(&mut self, write: impl FnOnce(&mut Draft)) {
+        if let Some(draft) = &mut self.draft {
+            write(draft);
+        }
+    }
+
+    /// What is known so far; `None` only once the record is on its way.
+    pub(crate) fn draft(&self) -> Option<&Draft> {
+        self.draft.as_deref()
+    }
+
+    /// Microseconds since the request's head was read.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        self.draft
+            .as_ref()
+            .map_or(0, |draft| micros(draft.started.elapsed()))
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.draft
+            .as_ref()
+            .map_or_else(Instant::now, |draft| draft.started)
+    }
+
+    /// What the request asks for beyond the gateway's settings.
+    pub(crate) fn asked(&mut self, options: Options) {
+        self.note(|draft| draft.options = options);
+    }
+
+    /// Where the request goes; from here on bodies are kept up to the gateway's limit.
+    pub(crate) fn routed(&mut self, route: Arc<Route>) {
+        let limit = route.gateway.max_record_body_bytes;
+        let (request, response) = (self.sink.capture(limit), self.sink.capture(limit));
+        self.note(|draft| {
+            draft.request = Arc::new(Mutex::new(request));
+            draft.response = response;
+            draft.route = Some(route);
+        });
+    }
+
+    /// Who sent it.
+    pub(crate) fn identified(&mut self, caller: Caller) {
+        self.note(|draft| draft.caller = caller);
+    }
+
+    /// What kind of call it is.
+    pub(crate) fn understood(&mut self, operation: Operation, model: Option<&str>, stream: bool) {
+        self.note(|draft| {
+            draft.operation = operation;
+            draft.model = model.map(Into::into);
+            draft.wants_stream = stream;
+        });
+    }
+
+    /// The copy that the request's body is shown to.
+    pub(crate) fn request_capture(&self) -> SharedCapture {
+        match &self.draft {
+            Some(draft) => Arc::clone(&draft.request),
+            None => Arc::new(Mutex::new(self.sink.capture(0))),
+        }
+    }
+
+    /// The request is complete enough to be sent: what came before was waiting.
+    pub(crate) fn queued_until_now(&mut self) {
+        let now = self.elapsed_us();
+        self.note(|draft| draft.timing.queue_us = now);
+    }
+
+    /// One send has come to an answer or failed.
+    pub(crate) fn attempted(&mut self, attempt: Attempt) {
+        self.note(|draft| {
+            draft.timing.connect_us += attempt.connect_us;
+            if draft.attempts.len() < MAX_ATTEMPTS {
+                draft.attempts.push(attempt);
+            }
+        });
+    }
+
+    /// A provider's answer begins.
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let now = self.elapsed_us();
+        self.note(|draft| {
+            draft.status = Some(status);
+            draft.timing.ttfb_us = Some(now);
+            draft.response_type = headers.get(CONTENT_TYPE).cloned();
+            draft.response_encoding = headers.get(CONTENT_ENCODING).cloned();
+            draft.provider_id = ["x-request-id", "apim-request-id", "request-id"]
+                .iter()
+                .find_map(|name| headers.get(*name))
+                .cloned();
+        });
+    }
+
+    /// Time that the gateway itself took, measured where it was spent.
+    pub(crate) fn overhead(&mut self, us: u64) {
+        self.note(|draft| draft.timing.overhead_us += us);
+    }
+
+    /// The gateway answers itself.
+    pub(crate) fn refused(&mut self, error: &Error, status: StatusCode) {
+        let outcome = match (error, error.attempt_word()) {
+            (Error::Internal, _) => Outcome::Panicked,
+            (_, Some(_)) => Outcome::Failed,
+            (_, None) => Outcome::Refused,
+        };
+        self.note(|draft| {
+            draft.status = Some(status);
+            draft.error = Some(error.to_record());
+            draft.outcome = Some(outcome);
+            draft.response_type = Some(HeaderValue::from_static("application/json"));
+        });
+    }
+
+    /// A chunk of the answer passes.
+    pub(crate) fn answer_chunk(&mut self, chunk: &Bytes) {
+        if let Some(draft) = &mut self.draft {
+            let at_us = micros(draft.started.elapsed());
+            draft.response.push(chunk, at_us);
+        }
+    }
+
+    /// Adds a remark to the record.
+    pub(crate) fn remark(&mut self, remark: &str) {
+        self.note(|draft| draft.options.notes.push(remark.into()));
+    }
+
+    /// The answer has wholly passed.
+    pub(crate) fn finished(&mut self) {
+        self.note(|draft| {
+            draft.outcome.get_or_insert(Outcome::Answered);
+        });
+    }
+
+    /// The answer ended otherwise.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.note(|draft| draft.outcome = Some(outcome));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(mut draft) = self.draft.take() else {
+            return;
+        };
+        draft.timing.total_us = micros(draft.started.elapsed());
+        let ended = if std::thread::panicking() {
+            Outcome::Panicked
+        } else {
+            Outcome::ClientLeft
+        };
+        if draft.outcome.is_none() {
+            draft.outcome = Some(ended);
+        }
+        self.sink.push(draft);
+    }
+}
+
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

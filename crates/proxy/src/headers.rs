@@ -1,0 +1,189 @@
+//! What may cross, in each direction. Everything does, but for hop-by-hop headers (RFC 9110
+//! section 7.6.1) and the gateway's own.
+
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// Names that stop at the gateway, beside those that begin with `cf-aig-` or `cf-access-`.
+const OURS: [&str; 4] = [
+    "cf-cache-ttl",
+    "cf-skip-cache",
+    "payment-method",
+    "payment-signature",
+];
+
+/// Whether a header of the request or the answer is the gateway's own and must not cross.
+fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("cf-aig-") || name.starts_with("cf-access-") || OURS.contains(&name)
+}
+
+/// Makes a client's headers ready for the provider: takes out hop-by-hop headers, those that
+/// `connection` names, the gateway's own, `host` and `expect` (which the connection sets anew).
+///
+/// `te: trailers` survives as such, since trailers are relayed.
+pub(crate) fn to_upstream(headers: &mut HeaderMap) {
+    let trailers = headers.get_all(TE).iter().any(|value| {
+        value.to_str().is_ok_and(|text| {
+            text.split(',')
+                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+        })
+    });
+    remove_hop_by_hop(headers);
+    headers.remove(HOST);
+    headers.remove(EXPECT);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(HTTP2_SETTINGS);
+    if headers.keys().any(is_ours) {
+        let ours: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_ours(name))
+            .cloned()
+            .collect();
+        for name in ours {
+            headers.remove(name);
+        }
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Makes a provider's headers ready for the client.
+pub(crate) fn to_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    if headers.keys().any(is_ours) {
+        let ours: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| is_ours(name))
+            .cloned()
+            .collect();
+        for name in ours {
+            headers.remove(name);
+        }
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // Framing and identity are never a peer's to take away.
+            .filter(|name| name != CONTENT_LENGTH && name != HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The body was changed on its way: its length is told anew, and the answer must not be encoded,
+/// since a frame will be taken out of it.
+pub(crate) fn for_edited_stream(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(crossing: fn(&mut HeaderMap), before: &[(&str, &str)], after: &[(&str, &str)]) {
+        let read = |list: &[(&str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in list {
+                map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            map
+        };
+        let mut headers = read(before);
+        crossing(&mut headers);
+        assert_eq!(headers, read(after));
+    }
+
+    #[test]
+    fn only_hop_by_hop_headers_and_our_own_stay_behind() {
+        check(
+            to_upstream,
+            &[
+                ("host", "gateway"),
+                ("connection", "keep-alive, X-Hop"),
+                ("x-hop", "1"),
+                ("keep-alive", "timeout=5"),
+                ("transfer-encoding", "chunked"),
+                ("expect", "100-continue"),
+                ("cf-aig-metadata", "{}"),
+                ("cf-aig-anything-new", "1"),
+                ("cf-access-jwt-assertion", "x"),
+                ("cf-cache-ttl", "60"),
+                ("authorization", "Bearer k"),
+                ("x-stainless-lang", "python"),
+                ("x-two", "a"),
+                ("x-two", "b"),
+            ],
+            &[
+                ("authorization", "Bearer k"),
+                ("x-stainless-lang", "python"),
+                ("x-two", "a"),
+                ("x-two", "b"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_wish_for_trailers_is_passed_on() {
+        check(
+            to_upstream,
+            &[("te", "gzip, trailers")],
+            &[("te", "trailers")],
+        );
+        check(to_upstream, &[("te", "gzip")], &[]);
+    }
+
+    #[test]
+    fn connection_cannot_take_the_length_away() {
+        check(
+            to_upstream,
+            &[
+                ("connection", "content-length, close"),
+                ("content-length", "5"),
+            ],
+            &[("content-length", "5")],
+        );
+    }
+
+    #[test]
+    fn an_answer_loses_only_what_belongs_to_its_connection() {
+        check(
+            to_client,
+            &[
+                ("connection", "close"),
+                ("cf-aig-step", "9"),
+                ("set-cookie", "a"),
+                ("set-cookie", "b"),
+                ("trailer", "x-sum"),
+                ("content-length", "3"),
+            ],
+            &[
+                ("set-cookie", "a"),
+                ("set-cookie", "b"),
+                ("trailer", "x-sum"),
+                ("content-length", "3"),
+            ],
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! The response body: passes bytes on in the poll that brought them, and shows them to the record.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use isango_types::record::Outcome;
+use isango_wire::filter::UsageFilter;
+
+use crate::error::BoxError;
+use crate::exchange::Exchange;
+pub(crate) use crate::serve::Activity;
+use crate::upstream::{Http1, Source};
+
+/// The body of every answer. It carries the exchange's diary; dropping it writes the record.
+pub(crate) struct Relay {
+    source: Source,
+    /// Takes out the frame that only the gateway asked for.
+    filter: Option<Box<UsageFilter>>,
+    /// How the stream broke off, told after what the filter still held.
+    failure: Option<hyper::Error>,
+    ended: bool,
+    exchange: Exchange,
+    /// The connection counts as busy until the body is gone.
+    _activity: Activity,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        source: Source,
+        filter: Option<Box<UsageFilter>>,
+        exchange: Exchange,
+        activity: Activity,
+    ) -> Self {
+        Self {
+            source,
+            filter,
+            failure: None,
+            ended: false,
+            exchange,
+            _activity: activity,
+        }
+    }
+
+    /// The next frame for the client; a frame that is wholly taken out is passed over.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            let frame = match self.source.poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            let chunk = match frame.into_data() {
+                Ok(chunk) => chunk,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            self.exchange.answer_chunk(&chunk);
+            let chunk = match &mut self.filter {
+                None => chunk,
+                Some(filter) => filter.push(chunk),
+            };
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+        }
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(this.failure.take().map(|error| Err(error.into())));
+        }
+        match this.next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                this.exchange.end(Outcome::UpstreamCut);
+                this.failure = Some(error);
+            }
+            Poll::Ready(None) => this.finish(),
+        }
+        this.ended = true;
+        let held = this
+            .filter
+            .as_mut()
+            .map(|filter| filter.finish())
+            .unwrap_or_default();
+        if held.is_empty() {
+            return Poll::Ready(this.failure.take().map(|error| Err(error.into())));
+        }
+        Poll::Ready(Some(Ok(Frame::data(held))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        (self.ended && self.failure.is_none())
+            || (self.filter.is_none() && self.source.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.filter {
+            Some(_) => SizeHint::default(),
+            None => self.source.size_hint(),
+        }
+    }
+}
+
+impl Relay {
+    /// The answer is whole: the connection may serve the next request.
+    fn finish(&mut self) {
+        self.exchange.finished();
+        match std::mem::replace(&mut self.source, Source::Whole(None)) {
+            Source::Http1(_, connection) => connection.give_back(),
+            Source::Http2(..) | Source::Whole(_) => {}
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // A body whose last announced byte has passed may be dropped without another poll.
+        if !self.ended && self.source.is_end_stream() {
+            self.finish();
+        }
+    }
+}
+
+impl Source {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self {
+            Self::Http1(body, connection) => poll_http1(body, connection, cx),
+            Self::Http2(body, _) => Pin::new(body).poll_frame(cx),
+            Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body, _) | Self::Http2(body, _) => body.is_end_stream(),
+            Self::Whole(whole) => whole.is_none(),
+        }
+    }
+
+    /// Reads a short body whole.
+    ///
+    /// # Errors
+    /// It breaks off; one that is longer than `limit` bytes ends there.
+    pub(crate) async fn read_whole(mut self, limit: usize) -> Result<Bytes, hyper::Error> {
+        let mut whole = BytesMut::new();
+        while whole.len() < limit {
+            let Some(frame) = std::future::poll_fn(|cx| self.poll_frame(cx)).await else {
+                break;
+            };
+            if let Ok(chunk) = frame?.into_data() {
+                whole.extend_from_slice(&chunk);
+            }
+        }
+        if let Self::Http1(_, connection) = self {
+            connection.give_back();
+        }
+        Ok(whole.freeze())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body, _) | Self::Http2(body, _) => body.size_hint(),
+            Self::Whole(whole) => {
+                SizeHint::with_exact(whole.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
+    }
+}
+
+/// Takes what has been read, else reads and takes.
+fn poll_http1(
+    body: &mut Incoming,
+    connection: &mut Http1,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        return Poll::Ready(frame);
+    }
+    connection.drive(cx);
+    Pin::new(body).poll_frame(cx)
+}

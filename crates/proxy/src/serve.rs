@@ -1,0 +1,267 @@
+//! Serves one client connection: HTTP/1.1 or HTTP/2, with bounds on how long a head may take and
+//! how long a connection may lie idle.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::{Proxy, pipeline};
+
+/// Bounds on client connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long the head of a request may take from its first byte to its last; `None`: as long
+    /// as it likes.
+    pub header_timeout: Option<Duration>,
+    /// How long a connection may lie idle between requests; `None`: as long as it likes.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            header_timeout: Some(Duration::from_secs(10)),
+            idle_timeout: Some(Duration::from_secs(120)),
+        }
+    }
+}
+
+/// How often a connection is looked at, by the tightest of its bounds.
+const SHORTEST_STEP: Duration = Duration::from_millis(5);
+const LONGEST_STEP: Duration = Duration::from_secs(30);
+
+/// What a connection is doing, as seen by its guard.
+#[derive(Debug)]
+struct State {
+    born: Instant,
+    /// Requests whose answers have not ended.
+    busy: AtomicUsize,
+    /// When the head under way began, in microseconds since `born`, plus 1; 0: no head is under
+    /// way.
+    head_since: AtomicU64,
+    /// When the last request ended, in microseconds since `born`.
+    idle_since: AtomicU64,
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Whether the connection has outstayed one of its bounds.
+    fn is_overdue(&self, settings: &Settings) -> bool {
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let (since, bound) = match self.head_since.load(Ordering::Relaxed).checked_sub(1) {
+            Some(since) => (since, settings.header_timeout),
+            None => (
+                self.idle_since.load(Ordering::Relaxed),
+                settings.idle_timeout,
+            ),
+        };
+        let age = Duration::from_micros(self.now().saturating_sub(since));
+        bound.is_some_and(|bound| age >= bound)
+    }
+}
+
+/// A request under way; the connection counts as busy until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Activity(Arc<State>);
+
+impl Activity {
+    fn begin(state: &Arc<State>) -> Self {
+        state.busy.fetch_add(1, Ordering::Relaxed);
+        state.head_since.store(0, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Notes when bytes of a new head begin to arrive.
+struct Watched<I> {
+    io: I,
+    state: Arc<State>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let state = &self.state;
+        if buf.filled().len() > before
+            && state.busy.load(Ordering::Relaxed) == 0
+            && state.head_since.load(Ordering::Relaxed) == 0
+        {
+            state.head_since.store(state.now() + 1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// The protocol that a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Serves `io` until it ends, is overdue, or `shutdown` becomes true and its running requests have
+/// ended.
+pub async fn connection<I>(
+    proxy: Arc<Proxy>,
+    io: I,
+    protocol: Protocol,
+    shutdown: watch::Receiver<bool>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let state = Arc::new(State {
+        born: Instant::now(),
+        busy: AtomicUsize::new(0),
+        // The first head is awaited from the start.
+        head_since: AtomicU64::new(1),
+        idle_since: AtomicU64::new(0),
+    });
+    let io = TokioIo::new(Watched {
+        io,
+        state: Arc::clone(&state),
+    });
+    let settings = proxy.serving;
+    proxy.metrics.connections.inc();
+    let service = {
+        let (proxy, state) = (Arc::clone(&proxy), Arc::clone(&state));
+        service_fn(move |request| {
+            let (proxy, activity) = (Arc::clone(&proxy), Activity::begin(&state));
+            async move { Ok::<_, Infallible>(pipeline::handle(&proxy, request, activity).await) }
+        })
+    };
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let serving = http1::Builder::new().serve_connection(io, service);
+            guarded(
+                serving,
+                http1::Connection::graceful_shutdown,
+                &state,
+                &settings,
+                shutdown,
+            )
+            .await
+        }
+        Protocol::Http2 => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(256)
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(4 << 20)
+                .max_header_list_size(64 << 10)
+                .keep_alive_interval(Duration::from_secs(30))
+                .keep_alive_timeout(Duration::from_secs(10));
+            let serving = builder.serve_connection(io, service);
+            guarded(
+                serving,
+                http2::Connection::graceful_shutdown,
+                &state,
+                &settings,
+                shutdown,
+            )
+            .await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client connection ended");
+    }
+    proxy.metrics.connections.dec();
+}
+
+async fn guarded<C>(
+    serving: C,
+    graceful_shutdown: fn(Pin<&mut C>),
+    state: &State,
+    settings: &Settings,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), hyper::Error>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut serving = std::pin::pin!(serving);
+    let mut stopping = false;
+    // One coarse timer for a connection instead of one for each request.
+    let tightest = settings
+        .header_timeout
+        .into_iter()
+        .chain(settings.idle_timeout)
+        .min();
+    let step = (tightest.unwrap_or(LONGEST_STEP) / 4).clamp(SHORTEST_STEP, LONGEST_STEP);
+    let mut tick = std::pin::pin!(sleep(step));
+    loop {
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => return ended,
+            _ = shutdown.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                graceful_shutdown(serving.as_mut());
+            }
+            () = tick.as_mut() => {
+                if state.is_overdue(settings) {
+                    return Ok(());
+                }
+                tick.as_mut().reset(Instant::now() + step);
+            }
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Makes the record of a draft: reads the answer, counts, prices, decodes bodies. Runs on the
+//! sink's thread, after the last byte.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Version};
+use isango_types::price::{CostStatus, CustomCost};
+use isango_types::record::{
+    Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError,
+};
+use isango_types::{Cost, Usage, Wire};
+use isango_wire::body::read_body;
+use isango_wire::read::{Answer, Decoded, Reading};
+use isango_wire::{read, tokens};
+
+use crate::exchange::Draft;
+use crate::metadata;
+use crate::resolve;
+
+const MAX_NOTES: usize = 16;
+/// Query keys whose values are credentials; they never enter a record.
+const SECRET_KEYS: [&str; 14] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_token",
+    "token",
+    "sig",
+    "signature",
+    "secret",
+    "password",
+    "auth",
+    "authorization",
+    "x-amz-signature",
+    "x-amz-security-token",
+];
+
+/// Makes the record. Bodies are left out where the gateway or the request says so.
+pub(crate) fn settle(mut draft: Draft) -> Record {
+    let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
+    let reading = read_answer(&mut draft);
+    notes.extend(reading.notes.iter().map(|note| note.as_str().into()));
+    let usage = usage(&draft, &reading);
+    let cost = cost(&draft, &reading, usage.as_ref(), &mut notes);
+    let metadata = labels(&draft, &mut notes);
+    let error = error(&draft, &reading);
+    let payload = draft.options.collect_log_payload.unwrap_or(true)
+        && draft
+            .route
+            .as_ref()
+            .is_none_or(|route| route.gateway.collect_log_payload);
+    let model = served_model(&draft, &reading);
+    let request = request(&draft, payload, &mut notes);
+    let stream = reading.is_stream;
+    let ttft_us = stream
+        .then_some(reading.first_token_chunk)
+        .flatten()
+        .and_then(|at| draft.response.times_us().get(at).copied())
+        .map(u64::from);
+    let finish_reason = reading.finish_reason.clone();
+    let provider_id = reading
+        .id
+        .clone()
+        .or_else(|| draft.provider_id.as_ref().and_then(text).map(Into::into));
+    let response = response(&mut draft, reading, payload);
+    let place = resolve::place(&draft.uri);
+    let route = draft.route.as_ref();
+    notes.truncate(MAX_NOTES);
+    let mut timing = draft.timing;
+    timing.ttft_us = ttft_us;
+    Record {
+        id: draft.id,
+        event_id: match draft.options.event_id.as_ref().and_then(text) {
+            Some(event_id) => event_id.into(),
+            None => draft.id.to_string().into(),
+        },
+        created_at: draft.created_at,
+        account: place.account.into(),
+        gateway: route.map_or_else(|| place.gateway.into(), |route| route.gateway.id.clone()),
+        provider: match route {
+            Some(route) => Some(route.provider.slug.clone()),
+            None => Some(place.provider)
+                .filter(|slug| is_slug(slug))
+                .map(Into::into),
+        },
+        target: route
+            .and_then(|route| route.target.as_ref())
+            .map(|target| target.name.clone()),
+        resource: route.and_then(|route| route.resource.clone()),
+        deployment: route.and_then(|route| route.deployment.clone()),
+        operation: draft.operation,
+        model_requested: draft.model.clone(),
+        model,
+        method: draft.method.as_str().into(),
+        path: redacted(if place.rest.is_empty() {
+            draft.uri.path()
+        } else {
+            place.rest
+        }),
+        http_version: version(draft.version).into(),
+        status: draft.status.map(|status| status.as_u16()),
+        outcome: draft.outcome.unwrap_or(Outcome::ClientLeft),
+        error,
+        attempts: std::mem::take(&mut draft.attempts),
+        timing,
+        stream,
+        usage,
+        cost,
+        finish_reason,
+        provider_id,
+        metadata,
+        token: draft.caller.token.as_ref().map(|token| token.name.clone()),
+        user_agent: draft.user_agent.as_ref().and_then(text).map(Into::into),
+        notes,
+        request,
+        response,
+    }
+}
+
+fn is_slug(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+fn read_answer(draft: &mut Draft) -> Reading {
+    let complete = draft.outcome == Some(Outcome::Answered);
+    let Some(route) = &draft.route else {
+        return Reading::default();
+    };
+    // An answer of our own says nothing about tokens.
+    if draft.attempts.is_empty() || draft.error.is_some() {
+        return own_answer(draft);
+    }
+    let (wire, operation) = (route.wire, draft.operation);
+    let status = draft.status.map_or(0, |status| status.as_u16());
+    let content_type = draft.response_type.clone();
+    let content_encoding = draft.response_encoding.clone();
+    let tail = draft.response.tail().to_vec();
+    read::read(&Answer {
+        wire,
+        operation,
+        status,
+        content_type: content_type.as_ref().and_then(text),
+        content_encoding: content_encoding.as_ref().and_then(text),
+        chunks: draft.response.chunks(),
+        tail: &tail,
+        complete,
+    })
+}
+
+fn own_answer(draft: &mut Draft) -> Reading {
+    let body = draft.response.chunks().concat();
+    Reading {
+        body: (!body.is_empty()).then_some(Decoded::Json(body)),
+        ..Reading::default()
+    }
+}
+
+fn is_success(draft: &Draft) -> bool {
+    draft.status.is_some_and(|status| status.is_success()) && draft.error.is_none()
+}
+
+/// What the provider told, else what we count of what was delivered.
+fn usage(draft: &Draft, reading: &Reading) -> Option<Usage> {
+    let countable = is_success(draft)
+        && !reading.delivered_text.is_empty()
+        && draft
+            .route
+            .as_ref()
+            .is_some_and(|route| route.wire != Wire::Opaque);
+    match reading.usage {
+        Some(usage) => Some(usage),
+        None if countable => {
+            let mut request = draft.request.lock();
+            let body = request.chunks().concat();
+            let model = reading
+                .model
+                .as_deref()
+                .or(draft.model.as_deref())
+                .unwrap_or("");
+            Some(tokens::estimate(&body, &reading.delivered_text, model))
+        }
+        None => None,
+    }
+}
+
+/// The model that served: as the answer says, else by the deployment map, else as asked.
+fn served_model(draft: &Draft, reading: &Reading) -> Option<Box<str>> {
+    let mapped = || {
+        let route = draft.route.as_ref()?;
+        let deployment = route.deployment.as_deref().or(draft.model.as_deref())?;
+        route.target.as_ref()?.models.get(deployment).cloned()
+    };
+    reading
+        .model
+        .clone()
+        .or_else(mapped)
+        .or_else(|| draft.model.clone())
+}
+
+fn cost(
+    draft: &Draft,
+    reading: &Reading,
+    usage: Option<&Usage>,
+    notes: &mut Vec<Box<str>>,
+) -> Cost {
+    let Some(route) = &draft.route else {
+        return free();
+    };
+    if draft.attempts.is_empty() || !is_success(draft) {
+        // An error of the provider that still tells a usage is not billed as output.
+        return free();
+    }
+    match custom_cost(draft) {
+        Some(Ok(custom)) => return custom.cost(usage),
+        Some(Err(wrong)) => notes.push(wrong.into()),
+        None => {}
+    }
+    let Some(usage) = usage else {
+        let billed = draft.operation.is_billed();
+        return if billed { Cost::default() } else { free() };
+    };
+    let prices = &draft.config.prices;
+    let slug = &route.provider.slug;
+    let mut cost = Cost {
+        status: CostStatus::Unpriced,
+        nanousd: None,
+        price: None,
+    };
+    let mapped = served_model(draft, &Reading::default());
+    for model in [reading.model.as_deref(), mapped.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        cost = prices.cost(slug, model, usage, draft.created_at);
+        if cost.nanousd.is_some() {
+            break;
+        }
+    }
+    cost
+}
+
+fn custom_cost(draft: &Draft) -> Option<Result<CustomCost, String>> {
+    let value = draft.options.custom_cost.as_ref()?;
+    let parsed = value
+        .to_str()
+        .map_err(|_not_ascii| "it must be a JSON object".to_owned())
+        .and_then(|text| CustomCost::parse(text).map_err(|error| error.to_string()));
+    Some(parsed.map_err(|wrong| format!("cf-aig-custom-cost was ignored: {wrong}")))
+}
+
+const fn free() -> Cost {
+    Cost {
+        status: CostStatus::Free,
+        nanousd: Some(0),
+        price: None,
+    }
+}
+
+fn labels(draft: &Draft, notes: &mut Vec<Box<str>>) -> BTreeMap<Box<str>, MetadataValue> {
+    let mut labels = match draft.options.metadata.as_ref().map(metadata::read) {
+        None => BTreeMap::new(),
+        Some(Ok(read)) => {
+            notes.extend(read.notes);
+            read.entries
+        }
+        Some(Err(wrong)) => {
+            notes.push(format!("cf-aig-metadata was ignored: {wrong}").into());
+            BTreeMap::new()
+        }
+    };
+    if let Some(token) = &draft.caller.token {
+        // What the token is bound to wins over what the client claims.
+        labels.extend(token.metadata.clone());
+    }
+    labels
+}
+
+fn error(draft: &Draft, reading: &Reading) -> Option<RecordError> {
+    if draft.error.is_some() {
+        return draft.error.clone();
+    }
+    let of = |code: String, blame, message: String| {
+        Some(RecordError {
+            code: code.into(),
+            blame,
+            message: message.into(),
+        })
+    };
+    match draft.outcome {
+        Some(Outcome::UpstreamCut) => of(
+            "upstream_cut".into(),
+            Blame::Upstream,
+            "the provider broke its answer off".into(),
+        ),
+        Some(Outcome::ClientLeft) => of(
+            "client_left".into(),
+            Blame::Client,
+            "the client left before the end".into(),
+        ),
+        Some(Outcome::Panicked) => of(
+            "3020".into(),
+            Blame::Gateway,
+            "the gateway failed on this request".into(),
+        ),
+        Some(Outcome::Answered | Outcome::Refused | Outcome::Failed) | None => {
+            let status = draft.status?;
+            let told = reading.error_code.as_deref();
+            if !status.is_client_error() && !status.is_server_error() && told.is_none() {
+                return None;
+            }
+            let blame = match status.as_u16() {
+                408 | 429 | 500.. => Blame::Upstream,
+                400.. => Blame::Client,
+                _ => Blame::Upstream,
+            };
+            let message = match told {
+                Some(told) => format!("the provider answered {}: {told}", status.as_u16()),
+                None => format!("the provider answered {}", status.as_u16()),
+            };
+            of(format!("upstream_{}", status.as_u16()), blame, message)
+        }
+    }
+}
+
+fn request(draft: &Draft, payload: bool, notes: &mut Vec<Box<str>>) -> Message {
+    let mut capture = draft.request.lock();
+    let bytes = capture.total();
+    let mut omitted = capture.omitted();
+    let encoding = draft.request_encoding.as_ref().and_then(text);
+    let body = match (bytes, payload) {
+        (0, _) => None,
+        (_, false) => {
+            omitted = Some(Omitted::PayloadOff);
+            None
+        }
+        (_, true) => {
+            let whole = omitted.is_none();
+            let (body, trouble) = read_body(capture.chunks(), encoding, whole);
+            notes.extend(trouble.map(|trouble| format!("request {trouble}").into()));
+            Some(to_body(body))
+        }
+    };
+    Message {
+        content_type: draft.request_type.as_ref().and_then(text).map(Into::into),
+        content_encoding: encoding.map(Into::into),
+        bytes,
+        body,
+        omitted,
+        ..Message::default()
+    }
+}
+
+fn response(draft: &mut Draft, reading: Reading, payload: bool) -> Message {
+    let bytes = draft.response.total();
+    let raw_wanted = draft
+        .route
+        .as_ref()
+        .is_some_and(|route| route.gateway.record_raw_streams);
+    let mut omitted = draft.response.omitted();
+    let (mut body, mut raw) = (None, None);
+    if bytes > 0 && payload {
+        body = reading.body.map(to_body);
+        raw = reading
+            .raw
+            .filter(|_| raw_wanted)
+            .map(|frames| to_body(as_text(frames)));
+    } else if bytes > 0 {
+        omitted = Some(Omitted::PayloadOff);
+    }
+    Message {
+        content_type: draft.response_type.as_ref().and_then(text).map(Into::into),
+        content_encoding: draft
+            .response_encoding
+            .as_ref()
+            .and_then(text)
+            .map(Into::into),
+        bytes,
+        body,
+        omitted,
+        raw,
+        chunk_times_us: match reading.is_stream {
+            true => draft.response.times_us().to_vec(),
+            false => Vec::new(),
+        },
+        events: reading.events,
+    }
+}
+
+fn as_text(bytes: Vec<u8>) -> Decoded {
+    match String::from_utf8(bytes) {
+        Ok(text) => Decoded::Text(text),
+        Err(not_text) => Decoded::Bytes(not_text.into_bytes()),
+    }
+}
+
+fn to_body(decoded: Decoded) -> Body {
+    match decoded {
+        Decoded::Json(json) => match String::from_utf8(json).map(one_line) {
+            Ok(Ok(raw)) => Body::Json(raw),
+            Ok(Err(text)) => Body::Text(text.into()),
+            Err(not_text) => Body::Base64(STANDARD.encode(not_text.into_bytes()).into()),
+        },
+        Decoded::Text(text) => Body::Text(text.into()),
+        Decoded::Bytes(bytes) => Body::Base64(STANDARD.encode(bytes).into()),
+    }
+}
+
+/// JSON without line breaks: raw ones stand only between tokens, where a space means the same.
+fn one_line(json: String) -> Result<Box<serde_json::value::RawValue>, String> {
+    let json = match memchr::memchr2(b'\n', b'\r', json.as_bytes()) {
+        Some(_) => json.replace(['\n', '\r'], " "),
+        None => json,
+    };
+    serde_json::value::RawValue::from_string(json.clone()).map_err(|_invalid| json)
+}
+
+/// A path whose query has no values of secret keys.
+fn redacted(path: &str) -> Box<str> {
+    let Some((path, query)) = path.split_once('?') else {
+        return path.into();
+    };
+    let mut kept = String::with_capacity(path.len() + query.len() + 1);
+    kept.push_str(path);
+    let mut separator = '?';
+    for pair in query.split('&') {
+        let name = pair.split('=').next().unwrap_or("");
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        if SECRET_KEYS
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
+        {
+            continue;
+        }
+        kept.push(separator);
+        kept.push_str(pair);
+        separator = '&';
+    }
+    kept.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_dropped_from_the_query_and_nothing_else() {
+        for (path, kept) in [
+            (
+                "models/x:generate?key=abc&alt=sse",
+                "models/x:generate?alt=sse",
+            ),
+            ("a?alt=sse&key=abc", "a?alt=sse"),
+            ("a?%6bey=abc", "a"),
+            (
+                "a?API-KEY=1&api-version=2024-10-21",
+                "a?api-version=2024-10-21",
+            ),
+            ("a/b", "a/b"),
+            ("a?", "a?"),
+        ] {
+            assert_eq!(&*redacted(path), kept);
+        }
+    }
+
+    #[test]
+    fn json_becomes_one_line() {
+        let raw = one_line("{\n \"a\":\r\n\"b\\n\"}".into()).unwrap();
+        assert_eq!(raw.get(), "{  \"a\":  \"b\\n\"}");
+    }
+}

@@ -1,0 +1,222 @@
+//! Takes drafts off the request's path: a bounded queue, one thread that makes records of them,
+//! counts them and hands them to the store in batches.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use isango_store::logs::{Gap, LogWriter};
+use isango_types::{Clock, Record};
+use parking_lot::{Condvar, Mutex};
+
+use crate::capture::{Budget, Capture};
+use crate::exchange::Draft;
+use crate::metrics::Metrics;
+use crate::settle::settle;
+
+/// Bounds and rhythm of the queue between requests and the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long records gather before they are written together.
+    pub flush_window: Duration,
+    /// Exchanges that may wait; beyond it they are dropped and counted.
+    pub max_queue: usize,
+    /// Memory for the bodies of exchanges in flight and waiting, in bytes; beyond it bodies are
+    /// stored in part.
+    pub max_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            flush_window: Duration::from_millis(20),
+            max_queue: 16_384,
+            max_body_bytes: 256 << 20,
+        }
+    }
+}
+
+/// How many records one write holds at most.
+const MAX_BATCH: usize = 2_048;
+/// How long a failed store is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Queue {
+    #[expect(
+        clippy::vec_box,
+        reason = "a draft moves by pointer from the request to the thread"
+    )]
+    drafts: Vec<Box<Draft>>,
+    dropped: u64,
+    closing: bool,
+}
+
+/// The queue's inner end, where exchanges end.
+pub(crate) struct Sink {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    budget: Arc<Budget>,
+    settings: Settings,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Sink {
+    /// A sink and the thread that empties it into `store`.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn start(
+        settings: Settings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        store: Arc<dyn LogWriter>,
+    ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let sink = Arc::new(Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            budget: Arc::new(Budget::new(settings.max_body_bytes)),
+            settings,
+            clock,
+            metrics,
+        });
+        let worker = Arc::clone(&sink);
+        let thread = std::thread::Builder::new()
+            .name("records".into())
+            .spawn(move || worker.run(&*store))?;
+        Ok((sink, thread))
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A copy for one body.
+    pub(crate) fn capture(&self, limit: usize) -> Capture {
+        Capture::new(Arc::clone(&self.budget), limit)
+    }
+
+    /// Takes an exchange that has ended. Never waits.
+    pub(crate) fn push(&self, draft: Box<Draft>) {
+        self.metrics.in_flight.dec();
+        let mut queue = self.queue.lock();
+        if queue.drafts.len() >= self.settings.max_queue {
+            queue.dropped += 1;
+            self.metrics.records_dropped.inc();
+            return;
+        }
+        queue.drafts.push(draft);
+        // The thread wakes once for a batch, not for each record.
+        if queue.drafts.len() == 1 {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Writes what is left and ends the thread. Later exchanges are still taken until it has
+    /// ended, and written if they come in time.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    fn run(&self, store: &dyn LogWriter) {
+        loop {
+            let mut queue = self.queue.lock();
+            while queue.drafts.is_empty() && queue.dropped == 0 && !queue.closing {
+                self.filled.wait(&mut queue);
+            }
+            if !queue.closing {
+                self.filled.wait_for(&mut queue, self.settings.flush_window);
+            }
+            let drafts = std::mem::take(&mut queue.drafts);
+            let dropped = std::mem::take(&mut queue.dropped);
+            let closing = queue.closing;
+            drop(queue);
+            if drafts.is_empty() && dropped == 0 && closing {
+                return;
+            }
+            self.write(store, drafts, dropped);
+        }
+    }
+
+    #[expect(clippy::vec_box, reason = "the queue's own shape")]
+    fn write(&self, store: &dyn LogWriter, drafts: Vec<Box<Draft>>, dropped: u64) {
+        let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
+        for draft in drafts {
+            let (collected, known) = (draft.is_collected(), draft.route.is_some());
+            let record = settle(*draft);
+            self.metrics.observe(&record, known);
+            if collected {
+                batch.push(record);
+            }
+            if batch.len() == MAX_BATCH {
+                self.store(store, &batch);
+                batch.clear();
+            }
+        }
+        if !batch.is_empty() {
+            self.store(store, &batch);
+        }
+        if dropped > 0 {
+            self.mark_gap(store, dropped, "the queue of records was full");
+        }
+    }
+
+    /// Stores a batch; a store that fails is tried again until it works or the sink closes.
+    /// Meanwhile the queue fills, and then drops with a count.
+    fn store(&self, store: &dyn LogWriter, batch: &[Record]) {
+        let mut told = false;
+        loop {
+            match store.append(batch) {
+                Ok(()) => {
+                    self.metrics.records_written.inc_by(batch.len() as u64);
+                    if told {
+                        tracing::info!("records are stored again");
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.metrics.record_errors.inc();
+                    if !told {
+                        tracing::error!(%error, "records cannot be stored; trying on");
+                        told = true;
+                    }
+                }
+            }
+            let mut queue = self.queue.lock();
+            if !queue.closing {
+                self.filled.wait_for(&mut queue, RETRY_AFTER);
+            }
+            if queue.closing {
+                drop(queue);
+                if store.append(batch).is_ok() {
+                    self.metrics.records_written.inc_by(batch.len() as u64);
+                } else {
+                    let lost = batch.len() as u64;
+                    self.metrics.records_dropped.inc_by(lost);
+                    tracing::error!(lost, "records were lost: the store failed until the end");
+                }
+                return;
+            }
+        }
+    }
+
+    fn mark_gap(&self, store: &dyn LogWriter, dropped: u64, reason: &str) {
+        tracing::error!(dropped, reason, "records were dropped");
+        let gap = Gap {
+            dropped,
+            reason: reason.into(),
+            at: self.clock.now(),
+        };
+        if let Err(error) = store.append_gap(&gap) {
+            self.metrics.record_errors.inc();
+            tracing::error!(%error, "the gap could not be marked in the journal");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Sends one request to one provider: connection, credential-free. The only place that connects.
+//!
+//! Stale connections never show: one that the provider closed while it lay idle is noticed before
+//! it is used, or the request, which nobody has read, is sent again on a fresh one.
+
+mod connect;
+mod pool;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, timeout};
+
+use self::connect::{Connected, Connector};
+pub(crate) use self::pool::{Http1, Http2Share};
+use self::pool::{Origin, Pool, Pooled, with_connection};
+use crate::call::{CallBody, Outgoing};
+use crate::error::{BoxError, Error};
+
+/// Sends that are made again because a connection was stale, before a fresh one is forced.
+const STALE_TRIES: usize = 3;
+
+/// How connections to providers are made and kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bound on resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// Idle HTTP/1 connections kept for each origin.
+    pub pool_max_idle_per_host: usize,
+    /// Whether HTTP/2 is spoken.
+    pub http2: Http2,
+    /// PEM file of certificate authorities to trust beside the public ones.
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            pool_idle_timeout: Duration::from_secs(60),
+            pool_max_idle_per_host: 256,
+            http2: Http2::Auto,
+            extra_ca_file: None,
+        }
+    }
+}
+
+/// Whether HTTP/2 is spoken to providers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over TLS, where the provider offers it.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always, without TLS by prior knowledge.
+    Always,
+}
+
+/// What is sent: everything but the body.
+#[derive(Debug)]
+pub(crate) struct Head<'c> {
+    pub(crate) https: bool,
+    pub(crate) authority: &'c Authority,
+    pub(crate) path: &'c PathAndQuery,
+    pub(crate) method: &'c Method,
+    pub(crate) headers: &'c HeaderMap,
+    /// The operator named this address.
+    pub(crate) trusted: bool,
+    /// How long the answer may take to begin.
+    pub(crate) first_byte_timeout: Option<Duration>,
+}
+
+/// What became of the time while sending.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sending {
+    pub(crate) connect: Duration,
+    pub(crate) reused: bool,
+}
+
+/// Where the bytes of an answer come from.
+pub(crate) enum Source {
+    /// An HTTP/1 connection that the reader of the body drives.
+    Http1(Incoming, Box<Http1>),
+    /// A stream of an HTTP/2 connection.
+    Http2(
+        Incoming,
+        #[expect(dead_code, reason = "held for its drop, which ends the share")] Http2Share,
+    ),
+    /// Held whole: an answer of our own, or one that had to be looked at.
+    Whole(Option<Bytes>),
+}
+
+/// The pooled client.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    connector: Connector,
+    pool: Arc<Pool>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// # Errors
+    /// The extra certificate file cannot be read.
+    pub(crate) fn new(settings: &Settings) -> std::io::Result<Self> {
+        let mut http1 = http1::Builder::new();
+        http1.max_headers(256).max_buf_size(512 << 10);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(32 << 20)
+            .max_header_list_size(256 << 10)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .max_send_buf_size(1 << 20);
+        Ok(Self {
+            connector: Connector::new(settings)?,
+            pool: Arc::new(Pool::new(
+                settings.pool_idle_timeout,
+                settings.pool_max_idle_per_host,
+            )),
+            http1,
+            http2,
+        })
+    }
+
+    /// Drops stale idle connections. Called every few seconds.
+    pub(crate) fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// How many connections lie idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.pool.idle()
+    }
+
+    /// Sends `body` under `head` and returns the answer's head and the source of its body.
+    ///
+    /// A whole body is left in place for another attempt; a passing one is used up.
+    ///
+    /// # Errors
+    /// Those of [`Error`] with an `attempt_word`, and those of the request's own body.
+    pub(crate) async fn send(
+        &self,
+        head: &Head<'_>,
+        body: &mut CallBody,
+        sending: &mut Sending,
+    ) -> Result<Response<Source>, Error> {
+        let asking = self.ask(head, body, sending);
+        match head.first_byte_timeout {
+            None => asking.await,
+            Some(limit) => timeout(limit, asking).await.unwrap_or_else(|_elapsed| {
+                let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                Err(Error::FirstByteTimeout { limit_ms })
+            }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        head: &Head<'_>,
+        body: &mut CallBody,
+        sending: &mut Sending,
+    ) -> Result<Response<Source>, Error> {
+        let origin = Origin {
+            https: head.https,
+            authority: head.authority.clone(),
+            trusted: head.trusted,
+        };
+        let mut outgoing = outgoing(body)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let connection = match self.pool.take(&origin).filter(|_| tries <= STALE_TRIES) {
+                Some(pooled) => {
+                    sending.reused = true;
+                    pooled
+                }
+                None => {
+                    sending.reused = false;
+                    Box::pin(self.open(&origin, &mut sending.connect)).await?
+                }
+            };
+            let failure = match connection {
+                Pooled::Http1(connection) => over_http1(connection, head, outgoing).await,
+                Pooled::Http2(share) => over_http2(share, head, outgoing).await,
+            };
+            let failure = match failure {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            outgoing = match (failure.unsent, failure.unread) {
+                (Some(unsent), _) if tries <= STALE_TRIES => unsent,
+                (None, true) if tries <= STALE_TRIES => match body {
+                    CallBody::Whole(whole) => Outgoing::whole(whole),
+                    CallBody::Passing(_) | CallBody::Gone => return Err(failure.error),
+                },
+                _ => return Err(failure.error),
+            };
+        }
+    }
+
+    async fn open(&self, origin: &Origin, spent: &mut Duration) -> Result<Pooled, Error> {
+        let begun = Instant::now();
+        let connected = self
+            .connector
+            .connect(origin.https, &origin.authority, origin.trusted);
+        let Connected {
+            stream,
+            probe,
+            http2,
+        } = connected.await?;
+        let io = TokioIo::new(stream);
+        let pooled = if http2 {
+            let (send, connection) = self.http2.handshake(io).await.map_err(failed)?;
+            TokioExecutor::new().execute(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an upstream connection ended");
+                }
+            });
+            Pooled::Http2(self.pool.adopt_http2(origin, send))
+        } else {
+            let parts = self.http1.handshake(io).await.map_err(failed)?;
+            Pooled::Http1(self.pool.adopt_http1(origin, probe, parts))
+        };
+        *spent += begun.elapsed();
+        Ok(pooled)
+    }
+}
+
+fn failed(error: hyper::Error) -> Error {
+    Error::ConnectFailed(error.into())
+}
+
+/// The body as it is sent; a whole one stays for another attempt.
+fn outgoing(body: &mut CallBody) -> Result<Outgoing, Error> {
+    if let CallBody::Whole(whole) = body {
+        return Ok(Outgoing::whole(whole));
+    }
+    match std::mem::replace(body, CallBody::Gone) {
+        CallBody::Passing(passing) => Ok(Outgoing::Passing(passing)),
+        CallBody::Whole(_) | CallBody::Gone => Err(Error::Internal),
+    }
+}
+
+/// Why there is no answer, and whether the request may be sent again without doubling it.
+struct Failure {
+    error: Error,
+    /// The body, when nothing of the request was sent.
+    unsent: Option<Outgoing>,
+    /// The request was sent but surely not read, or may be read twice without harm.
+    unread: bool,
+}
+
+async fn over_http1(
+    mut connection: Http1,
+    head: &Head<'_>,
+    body: Outgoing,
+) -> Result<Response<Source>, Failure> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    // Only the path stands in the request line (origin form, RFC 9112 section 3.2.1).
+    *request.uri_mut() = Uri::from(head.path.clone());
+    *request.headers_mut() = head.headers.clone();
+    if let Ok(host) = HeaderValue::from_str(head.authority.as_str()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    let answer = connection.send.try_send_request(request);
+    match with_connection(&mut connection, answer).await {
+        Ok(response) => Ok(response.map(|body| Source::Http1(body, Box::new(connection)))),
+        Err(mut refused) => {
+            let unsent = refused.take_message().map(Request::into_body);
+            let error = refused.into_error();
+            let harmless = connection.reused && head.method.is_idempotent();
+            let unread = !error.is_parse() && (harmless || connection.was_closed_before());
+            let cause = connection.failure().unwrap_or(error);
+            Err(Failure {
+                error: classify(cause),
+                unsent,
+                unread,
+            })
+        }
+    }
+}
+
+async fn over_http2(
+    mut share: Http2Share,
+    head: &Head<'_>,
+    body: Outgoing,
+) -> Result<Response<Source>, Failure> {
+    let scheme = if head.https {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(head.authority.clone())
+        .path_and_query(head.path.clone())
+        .build();
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri.unwrap_or_default();
+    *request.headers_mut() = head.headers.clone();
+    *request.version_mut() = http::Version::HTTP_2;
+    match share.send.try_send_request(request).await {
+        Ok(response) => Ok(response.map(|body| Source::Http2(body, share))),
+        Err(mut refused) => {
+            let unsent = refused.take_message().map(Request::into_body);
+            let error = refused.into_error();
+            Err(Failure {
+                error: classify(error),
+                unsent,
+                unread: false,
+            })
+        }
+    }
+}
+
+/// What a failed exchange means. An error of the request's own body comes out as it went in.
+fn classify(error: hyper::Error) -> Error {
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        match cause.downcast_ref::<Error>() {
+            Some(Error::BodyTooLarge { limit }) => return Error::BodyTooLarge { limit: *limit },
+            Some(Error::BodyTimeout) => return Error::BodyTimeout,
+            Some(_) => return Error::BodyBroken(BoxError::from(error)),
+            None => source = cause.source(),
+        }
+    }
+    if error.is_parse() || error.is_parse_too_large() {
+        Error::BadAnswer(error.into())
+    } else {
+        Error::NoAnswer(error.into())
+    }
+}

@@ -1,0 +1,285 @@
+//! Idle connections to providers, kept for the next request.
+//!
+//! An HTTP/1 connection is driven by the task of the request that uses it, not by a task of its
+//! own: bytes reach the client without a hand-over between tasks, and dropping the answer closes
+//! the connection. While idle nobody drives it; it is looked at when it is taken out, and swept
+//! now and then.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::uri::Authority;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::connect::Stream;
+use crate::call::Outgoing;
+
+/// Streams that share one HTTP/2 connection at most. Together with the window sizes it keeps a
+/// stalled reader from starving the others (16 × 1 MiB < 32 MiB).
+const STREAMS_PER_CONNECTION: usize = 16;
+
+/// Where a connection leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) https: bool,
+    pub(crate) authority: Authority,
+    /// Whether its address was let through although it is private.
+    pub(crate) trusted: bool,
+}
+
+/// One HTTP/1 connection in exclusive use; gives itself back when its answer has ended.
+pub(crate) struct Http1 {
+    pub(crate) send: http1::SendRequest<Outgoing>,
+    connection: Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>,
+    probe: socket2::Socket,
+    over: bool,
+    failure: Option<hyper::Error>,
+    /// Whether it has served a request before this one.
+    pub(crate) reused: bool,
+    origin: Origin,
+    home: Weak<Pool>,
+}
+
+impl Http1 {
+    /// Reads and writes what is possible now. After the connection ended this does nothing.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.over
+            && let Poll::Ready(end) = self.connection.as_mut().poll(cx)
+        {
+            self.over = true;
+            self.failure = end.err();
+        }
+    }
+
+    /// Why the connection ended, if it failed; told once.
+    pub(crate) fn failure(&mut self) -> Option<hyper::Error> {
+        self.failure.take()
+    }
+
+    /// Whether the peer has not closed it: a look at the socket itself, since the runtime may not
+    /// have heard of a close yet.
+    fn is_alive(&mut self) -> bool {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        match self.probe.peek(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return false,
+            // Something came unasked: over TLS a session ticket or a close, else a protocol error.
+            Ok(_) if self.origin.https => self.drive(&mut Context::from_waker(Waker::noop())),
+            Ok(_) => return false,
+        }
+        !self.over && !self.send.is_closed()
+    }
+
+    /// Whether the peer had closed this connection before our request reached it, so that nobody
+    /// has read it and sending it again cannot double it.
+    ///
+    /// A socket that was closed in good order by the peer (FIN) and then reset because of what we
+    /// sent reports a broken pipe; a peer that read the request and then left does not.
+    pub(crate) fn was_closed_before(&self) -> bool {
+        self.reused
+            && matches!(self.probe.take_error(), Ok(Some(error)) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Puts the connection back into its pool if its answer has wholly passed.
+    pub(crate) fn give_back(mut self) {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        if self.over || !self.send.is_ready() {
+            return;
+        }
+        if let Some(home) = self.home.upgrade() {
+            self.reused = true;
+            home.put(self);
+        }
+    }
+}
+
+/// A share in an HTTP/2 connection.
+pub(crate) struct Http2Share {
+    pub(crate) send: http2::SendRequest<Outgoing>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Drop for Http2Share {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Http2Entry {
+    send: http2::SendRequest<Outgoing>,
+    in_flight: Arc<AtomicUsize>,
+    last_used: Instant,
+}
+
+#[derive(Default)]
+struct Idle {
+    http1: Vec<(Http1, Instant)>,
+    http2: Vec<Http2Entry>,
+}
+
+/// Idle connections by origin.
+pub(crate) struct Pool {
+    origins: Mutex<HashMap<Origin, Idle>>,
+    idle_timeout: Duration,
+    max_idle: usize,
+}
+
+/// A connection out of the pool.
+pub(crate) enum Pooled {
+    Http1(Http1),
+    Http2(Http2Share),
+}
+
+impl Pool {
+    pub(crate) fn new(idle_timeout: Duration, max_idle: usize) -> Self {
+        Self {
+            origins: Mutex::default(),
+            idle_timeout,
+            max_idle,
+        }
+    }
+
+    /// A live connection to `origin`, the one used last first.
+    pub(crate) fn take(&self, origin: &Origin) -> Option<Pooled> {
+        let mut origins = self.origins.lock();
+        let idle = origins.get_mut(origin)?;
+        idle.http2.retain(|entry| !entry.send.is_closed());
+        for entry in &mut idle.http2 {
+            let busy = entry.in_flight.load(Ordering::Acquire);
+            if entry.send.is_ready() && busy < STREAMS_PER_CONNECTION {
+                entry.last_used = Instant::now();
+                return Some(Pooled::Http2(entry.share()));
+            }
+        }
+        while let Some((mut connection, since)) = idle.http1.pop() {
+            if since.elapsed() < self.idle_timeout && connection.is_alive() {
+                return Some(Pooled::Http1(connection));
+            }
+        }
+        None
+    }
+
+    fn put(&self, connection: Http1) {
+        let now = Instant::now();
+        let mut origins = self.origins.lock();
+        // The common case first: an origin that is known needs no copy of its name.
+        if !origins.contains_key(&connection.origin) {
+            origins.insert(connection.origin.clone(), Idle::default());
+        }
+        if let Some(idle) = origins.get_mut(&connection.origin)
+            && idle.http1.len() < self.max_idle
+        {
+            idle.http1.push((connection, now));
+        }
+    }
+
+    /// Makes a fresh HTTP/1 connection one of this pool's.
+    pub(crate) fn adopt_http1(
+        self: &Arc<Self>,
+        origin: &Origin,
+        probe: socket2::Socket,
+        (send, connection): (
+            http1::SendRequest<Outgoing>,
+            http1::Connection<TokioIo<Stream>, Outgoing>,
+        ),
+    ) -> Http1 {
+        Http1 {
+            send,
+            connection: Box::pin(connection),
+            probe,
+            over: false,
+            failure: None,
+            reused: false,
+            origin: origin.clone(),
+            home: Arc::downgrade(self),
+        }
+    }
+
+    /// Shares a fresh HTTP/2 connection among requests.
+    pub(crate) fn adopt_http2(
+        &self,
+        origin: &Origin,
+        send: http2::SendRequest<Outgoing>,
+    ) -> Http2Share {
+        let mut entry = Http2Entry {
+            send,
+            in_flight: Arc::new(AtomicUsize::new(0)),
+            last_used: Instant::now(),
+        };
+        let share = entry.share();
+        self.origins
+            .lock()
+            .entry(origin.clone())
+            .or_default()
+            .http2
+            .push(entry);
+        share
+    }
+
+    /// Drops what was closed or has been idle for too long. Called every few seconds.
+    pub(crate) fn sweep(&self) {
+        self.origins.lock().retain(|_, idle| {
+            idle.http1.retain_mut(|(connection, since)| {
+                since.elapsed() < self.idle_timeout && connection.is_alive()
+            });
+            idle.http2.retain(|entry| {
+                let busy = entry.in_flight.load(Ordering::Acquire) > 0;
+                !entry.send.is_closed() && (busy || entry.last_used.elapsed() < self.idle_timeout)
+            });
+            !idle.http1.is_empty() || !idle.http2.is_empty()
+        });
+    }
+
+    /// How many connections lie idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.origins
+            .lock()
+            .values()
+            .map(|idle| idle.http1.len())
+            .sum()
+    }
+}
+
+impl Http2Entry {
+    fn share(&mut self) -> Http2Share {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Http2Share {
+            send: self.send.clone(),
+            in_flight: Arc::clone(&self.in_flight),
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("idle", &self.idle())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Drives `connection` until `answer` is there.
+pub(crate) async fn with_connection<F: Future>(connection: &mut Http1, answer: F) -> F::Output {
+    let mut answer = std::pin::pin!(answer);
+    std::future::poll_fn(|cx| {
+        connection.drive(cx);
+        match answer.as_mut().poll(cx) {
+            Poll::Pending if connection.over => {
+                // Ended without a word: the next poll tells.
+                answer.as_mut().poll(cx)
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(answer) => Poll::Ready(answer),
+        }
+    })
+    .await
+}

@@ -1,0 +1,137 @@
+//! The data plane's listener: accepts, tells TLS, HTTP/1 and HTTP/2 apart, and ends in good order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isango_proxy::Proxy;
+use isango_proxy::serve::{self, Protocol};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::tls::Tls;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4_096;
+/// How long accepting rests when the system has no room for another connection.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Binds `address` with a deep backlog.
+///
+/// # Errors
+/// The address is taken or not ours; the text names it.
+pub(crate) fn bind(address: SocketAddr, what: &str) -> io::Result<TcpListener> {
+    let bound = || {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+        TcpListener::from_std(socket.into())
+    };
+    bound().map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {address} for {what}: {error}"),
+        )
+    })
+}
+
+/// What the listener needs besides its socket.
+pub(crate) struct Front {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) max_connections: usize,
+    /// Bound on a TLS handshake and on the first bytes.
+    pub(crate) header_timeout: Option<Duration>,
+}
+
+/// Accepts until `stopping`, then waits until the last connection has ended.
+pub(crate) async fn run(front: Front, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+    let front = Arc::new(front);
+    let room = Arc::new(Semaphore::new(
+        front.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                let (front, stopping) = (Arc::clone(&front), stopping.clone());
+                connections.spawn(async move {
+                    connection(&front, stream, stopping).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+async fn connection(front: &Front, stream: TcpStream, stopping: watch::Receiver<bool>) {
+    let bound = front.header_timeout.unwrap_or(Duration::MAX);
+    let proxy = Arc::clone(&front.proxy);
+    let Some(tls) = &front.tls else {
+        // A client that says nothing in time is cut.
+        if let Ok(Ok(protocol)) = timeout(bound, protocol(&stream)).await {
+            serve::connection(proxy, stream, protocol, stopping).await;
+        }
+        return;
+    };
+    match timeout(bound, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let protocol = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            serve::connection(proxy, stream, protocol, stopping).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Looks at the first bytes without taking them: HTTP/2 by prior knowledge, else HTTP/1.
+async fn protocol(stream: &TcpStream) -> io::Result<Protocol> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 || !PREFACE.starts_with(&first[..seen]) {
+            return Ok(Protocol::Http1);
+        }
+        if seen == PREFACE.len() {
+            return Ok(Protocol::Http2);
+        }
+        // Part of the preface: the rest is on its way.
+        sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,76 @@
+//! Reads the body of a request for its record.
+
+use bytes::Bytes;
+
+use crate::decode::Decoder;
+use crate::read::Decoded;
+
+/// Decodes the `chunks` of a body that was sent under `content_encoding` and tells what it is.
+///
+/// `whole`: nothing of the body is missing, so that JSON can be told from text. The second value
+/// says why decoding ended early, if it did.
+#[must_use]
+pub fn read_body(
+    chunks: &[Bytes],
+    content_encoding: Option<&str>,
+    whole: bool,
+) -> (Decoded, Option<String>) {
+    let mut bytes = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
+    let trouble = match Decoder::new(content_encoding) {
+        Ok(mut decoder) => {
+            for chunk in chunks {
+                bytes.extend_from_slice(&decoder.push(chunk));
+            }
+            decoder.trouble()
+        }
+        Err(unknown) => {
+            bytes.extend(chunks.iter().flat_map(|chunk| chunk.iter().copied()));
+            Some(unknown)
+        }
+    };
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(not_text) => return (Decoded::Bytes(not_text.into_bytes()), trouble),
+    };
+    let is_json = whole && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+    match is_json {
+        true => (Decoded::Json(text.into_bytes()), trouble),
+        false => (Decoded::Text(text), trouble),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(chunks: &[&'static [u8]], whole: bool, expected: &Decoded) {
+        let chunks: Vec<Bytes> = chunks
+            .iter()
+            .map(|chunk| Bytes::from_static(chunk))
+            .collect();
+        assert_eq!(&read_body(&chunks, None, whole).0, expected);
+    }
+
+    #[test]
+    fn json_text_and_bytes_are_told_apart() {
+        check(
+            &[b"{\"a\":", b"1}"],
+            true,
+            &Decoded::Json(b"{\"a\":1}".to_vec()),
+        );
+        check(
+            &[b"{\"a\":", b"1}"],
+            false,
+            &Decoded::Text("{\"a\":1}".into()),
+        );
+        check(&[b"{\"a\":"], true, &Decoded::Text("{\"a\":".into()));
+        check(&[b"\xff\xfe"], true, &Decoded::Bytes(vec![0xff, 0xfe]));
+    }
+
+    #[test]
+    fn an_unknown_encoding_is_kept_as_it_came_and_named() {
+        let (body, trouble) = read_body(&[Bytes::from_static(b"\xff")], Some("rot13"), true);
+        assert_eq!(body, Decoded::Bytes(vec![0xff]));
+        assert_eq!(trouble.unwrap(), "content-encoding \"rot13\" is unknown");
+    }
+}
