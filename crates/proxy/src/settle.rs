@@ -224,20 +224,24 @@ fn cost(
     notes: &mut Vec<Box<str>>,
 ) -> Cost {
     let Some(route) = &draft.route else {
-        return free();
+        return Cost::free();
     };
     if draft.attempts.is_empty() || !is_success(draft) {
         // An error of the provider that still tells a usage is not billed as output.
-        return free();
+        return Cost::free();
     }
     match custom_cost(draft) {
+        Some(Ok(custom)) if route.wire == Wire::Anthropic || route.wire == Wire::Bedrock => {
+            // Their own input count has no cache tokens in it.
+            return custom.cost_with_separate_cache(usage);
+        }
         Some(Ok(custom)) => return custom.cost(usage),
         Some(Err(wrong)) => notes.push(wrong.into()),
         None => {}
     }
     let Some(usage) = usage else {
         let billed = draft.operation.is_billed();
-        return if billed { Cost::default() } else { free() };
+        return if billed { Cost::default() } else { Cost::free() };
     };
     let prices = &draft.config.prices;
     let slug = &route.provider.slug;
@@ -266,14 +270,6 @@ fn custom_cost(draft: &Draft) -> Option<Result<CustomCost, String>> {
         .map_err(|_not_ascii| "it must be a JSON object".to_owned())
         .and_then(|text| CustomCost::parse(text).map_err(|error| error.to_string()));
     Some(parsed.map_err(|wrong| format!("cf-aig-custom-cost was ignored: {wrong}")))
-}
-
-const fn free() -> Cost {
-    Cost {
-        status: CostStatus::Free,
-        nanousd: Some(0),
-        price: None,
-    }
 }
 
 fn labels(draft: &Draft, notes: &mut Vec<Box<str>>) -> BTreeMap<Box<str>, MetadataValue> {

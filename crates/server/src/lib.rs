@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isango_control::Control;
 use isango_proxy::{Metrics, Proxy, serve, sink, upstream};
-use isango_records::Records;
+use isango_records::{Records, Recovery, Retention, Sync};
 use isango_store::logs::LogWriter;
 use isango_types::{Clock, SnapshotCell};
 use prometheus_client::registry::Registry;
@@ -27,6 +27,11 @@ use crate::tasks::Tasks;
 
 /// How often idle connections to providers are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often records are looked at for their age.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
+/// Longest wait for more records to write together; the rest of the flush window is the disk's.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// A running server.
 pub struct Server {
@@ -46,22 +51,28 @@ pub struct Server {
 /// # Errors
 /// An address is taken, a certificate cannot be read, or the store cannot be opened; the text names
 /// which.
-pub async fn start(config: &Config) -> anyhow::Result<Server> {
-    let records =
-        Records::open(&config.data_dir, config.records.to_store()).with_context(|| {
-            format!(
-                "cannot open the record store in {}",
-                config.data_dir.display()
-            )
-        })?;
-    start_with(config, Arc::new(records), Clock::system()).await
+pub fn start(config: &Config) -> anyhow::Result<Server> {
+    let records = Records::open(&config.data_dir, config.to_store()).with_context(|| {
+        format!("cannot open the record store in {}", config.data_dir.display())
+    })?;
+    tell_recovery(records.recovery());
+    let records = Arc::new(records);
+    let server = start_with(config, Arc::clone(&records) as _, Clock::system())?;
+    server.run_expiry(records);
+    Ok(server)
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    for torn in &recovery.torn {
+        tracing::warn!(?torn, "the record store was cut at its torn end; the rest was kept aside");
+    }
 }
 
 /// Starts the server of `config` with a store and a clock of the caller's.
 ///
 /// # Errors
 /// An address is taken, or a certificate cannot be read.
-pub async fn start_with(
+pub fn start_with(
     config: &Config,
     store: Arc<dyn LogWriter>,
     clock: Clock,
@@ -158,6 +169,27 @@ impl Server {
         });
     }
 
+    /// Removes records that are past their age, now and every hour.
+    fn run_expiry(&self, records: Arc<Records>) {
+        let mut stopping = self.tasks.stopping();
+        self.tasks.spawn(async move {
+            loop {
+                let records = Arc::clone(&records);
+                let expire = move || records.expire(Clock::system().now());
+                match tokio::task::spawn_blocking(expire).await {
+                    Ok(Ok(0)) => {}
+                    Ok(Ok(bytes)) => tracing::info!(bytes, "old records were removed"),
+                    Ok(Err(error)) => tracing::error!(%error, "old records cannot be removed"),
+                    Err(error) => tracing::error!(%error, "removing old records failed"),
+                }
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(EXPIRE_EVERY) => {}
+                }
+            }
+        });
+    }
+
     fn run_admin(&self, listener: TcpListener) {
         let router = self.control.router();
         let mut stopping = self.admin_tasks.stopping();
@@ -174,6 +206,18 @@ impl Server {
 }
 
 impl Config {
+    /// The record store's share of the settings.
+    fn to_store(&self) -> isango_records::Options {
+        isango_records::Options {
+            sync: Sync::Window(self.records.flush_window),
+            retain: Retention {
+                max_bytes: self.records.retention_bytes,
+                max_age: self.records.retention_age,
+            },
+            ..isango_records::Options::default()
+        }
+    }
+
     /// The data plane's share of the settings.
     fn to_proxy(&self) -> isango_proxy::Settings {
         isango_proxy::Settings {
@@ -193,7 +237,7 @@ impl Config {
                 extra_ca_file: self.upstream.extra_ca_file.clone(),
             },
             sink: sink::Settings {
-                flush_window: self.records.flush_window,
+                flush_window: self.records.flush_window.min(GATHER),
                 max_body_bytes: usize::try_from(self.records.max_queue_bytes).unwrap_or(usize::MAX),
                 ..sink::Settings::default()
             },
