@@ -1,2 +1,65 @@
-//! Automation.
-fn main() {}
+//! All automation of this repository: `cargo xtask help` lists it.
+//!
+//! Nothing here is linked with the product; its binary is built and run like a user's. Threads and
+//! blocking sockets are enough, and keep the bench's own cost small and steady.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    reason = "a terminal program; it has no async runtime whose clock a test could pause"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+mod arrows;
+mod bench;
+mod ci;
+mod clients;
+mod gateway;
+mod instructions;
+mod shell;
+
+/// Builds, checks, tests and measures Isango.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that must hold before a change lands: format, lints, docs, arrows, all tests,
+    /// instruction limits, dependencies.
+    Ci {
+        /// Leaves out steps by name; may repeat.
+        #[arg(long, value_name = "STEP")]
+        skip: Vec<String>,
+    },
+    /// All tests: Rust, and the official clients against a running gateway.
+    Test,
+    /// Which crate may use which.
+    Arrows,
+    /// The official Python and JavaScript clients against a running gateway and simulator.
+    Clients,
+    /// Load on loopback: direct, nginx and Isango in turns.
+    Bench(bench::Options),
+    /// User-space instructions per request and per streamed event, against their limits.
+    Instructions {
+        /// Writes the figures to this file as JSON, too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Ci { skip } => ci::run(&skip),
+        Task::Test => ci::test(),
+        Task::Arrows => arrows::run(),
+        Task::Clients => clients::run(),
+        Task::Bench(options) => bench::run(&options),
+        Task::Instructions { json } => instructions::run(json.as_deref()),
+    }
+}

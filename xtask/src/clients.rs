@@ -1,0 +1,274 @@
+//! The official clients against a running gateway and simulator: only their base URL is changed.
+//!
+//! Clients are pinned in `tests/clients` and installed below `target/clients`, once for each
+//! change of the pins. What a client says passed must also be on record.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::gateway::{self, Profile, Running};
+use crate::shell::{self, Scratch};
+
+/// How long a record may take to be found after its answer.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request of a client that must be on record.
+#[derive(Debug, Deserialize)]
+struct Expected {
+    id: String,
+    case: String,
+    provider: String,
+    stream: bool,
+    deployment: Option<String>,
+    usage: bool,
+}
+
+/// Installs the clients and runs them.
+///
+/// # Errors
+/// Something cannot be installed or started, a client fails, or a record is missing or wrong.
+pub(crate) fn run() -> Result<()> {
+    let python = install_python()?;
+    let node = install_node()?;
+    let binary = gateway::build(Profile::Dev)?;
+    let scratch = Scratch::new("clients")?;
+    let simulator = simulate(&binary, &scratch)?;
+    let config = configuration(simulator.address("url")?);
+    let isango = gateway::serve(&binary, &[], scratch.path(), &config)?;
+    let url = format!("http://{}/v1/local/default", isango.address("data")?);
+    let report = scratch.file("report.jsonl");
+
+    let sources = shell::root().join("tests/clients");
+    let mut failures = Vec::new();
+    let mut on_python = Command::new(python);
+    on_python.arg(sources.join("python/run.py"));
+    let mut on_node = Command::new("node");
+    on_node.arg("--test").arg(node.join("clients.test.mjs"));
+    for (name, command) in [("python", &mut on_python), ("node", &mut on_node)] {
+        command
+            .env("ISANGO_GATEWAY", &url)
+            .env("ISANGO_REPORT", &report);
+        // The clients' own settings must not point them elsewhere.
+        for variable in [
+            "OPENAI_BASE_URL",
+            "OPENAI_API_KEY",
+            "AZURE_API_KEY",
+            "ANTHROPIC_API_KEY",
+        ] {
+            command.env_remove(variable);
+        }
+        if let Err(error) = shell::run(command) {
+            failures.push(format!("{name}: {error}"));
+        }
+        failures.extend(unrecorded(&binary, &scratch, &report)?);
+    }
+    isango.stop()?;
+    simulator.stop()?;
+    if !failures.is_empty() {
+        bail!("{} failures:\n  {}", failures.len(), failures.join("\n  "));
+    }
+    Ok(())
+}
+
+fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
+    let mut command = Command::new(binary);
+    command.args(["simulate", "--listen", "127.0.0.1:0", "--json"]);
+    Running::start(&mut command, &scratch.file("simulator.log"))
+}
+
+/// Every provider of the tests at the simulator (host and port).
+fn configuration(simulator: &str) -> String {
+    let places = [
+        ("azure-openai", "/azure/{resource}"),
+        ("azure", "/azure/{resource}"),
+        ("openai", "/v1"),
+        ("anthropic", ""),
+    ];
+    let tables = places.map(|(slug, path)| {
+        format!("[providers.{slug}]\nbase_url = \"http://{simulator}{path}\"\n\n")
+    });
+    tables.concat()
+}
+
+/// What is not on record although a client was answered, or is recorded wrongly. Empties the
+/// report.
+fn unrecorded(binary: &Path, scratch: &Scratch, report: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(report).context("the clients wrote no report")?;
+    let lines = text.lines().map(serde_json::from_str);
+    let expected: Vec<Expected> = lines.collect::<Result<_, _>>()?;
+    std::fs::write(report, "")?;
+    let deadline = Instant::now() + RECORD_PATIENCE;
+    loop {
+        let records = records(binary, scratch)?;
+        let faults: Vec<String> = expected
+            .iter()
+            .filter_map(|one| fault(one, &records))
+            .collect();
+        if faults.is_empty() {
+            println!("{} requests are on record", expected.len());
+        }
+        if faults.is_empty() || Instant::now() > deadline {
+            return Ok(faults);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Every record, by its id, as the command line shows it.
+fn records(binary: &Path, scratch: &Scratch) -> Result<BTreeMap<String, Value>> {
+    let mut command = Command::new(binary);
+    command.args(["logs", "query", "--json", "--limit", "1000", "--config"]);
+    let text = shell::output(command.arg(scratch.file("isango.toml")))?;
+    let values: Vec<Value> = serde_json::Deserializer::from_str(&text)
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let named = |record: Value| Some((record["id"].as_str()?.to_owned(), record));
+    Ok(values.into_iter().filter_map(named).collect())
+}
+
+fn fault(expected: &Expected, records: &BTreeMap<String, Value>) -> Option<String> {
+    let Some(record) = records.get(&expected.id) else {
+        return Some(format!("{}: no record {}", expected.case, expected.id));
+    };
+    let facts = [
+        (
+            "metadata.case",
+            record["metadata"]["case"] == expected.case.as_str(),
+        ),
+        ("provider", record["provider"] == expected.provider.as_str()),
+        ("status", record["status"] == 200),
+        ("outcome", record["outcome"] == "answered"),
+        (
+            "stream",
+            record["stream"].as_bool().unwrap_or(false) == expected.stream,
+        ),
+        ("usage", !expected.usage || record["usage"].is_object()),
+        (
+            "deployment",
+            expected
+                .deployment
+                .as_deref()
+                .is_none_or(|name| record["deployment"] == name),
+        ),
+    ];
+    let wrong: Vec<&str> = facts
+        .iter()
+        .filter(|(_, holds)| !holds)
+        .map(|(name, _)| *name)
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "{}: the record's {} is wrong: {record}",
+            expected.case,
+            wrong.join(", ")
+        )
+    })
+}
+
+/// A virtual environment with the pinned Python clients; returns its interpreter.
+fn install_python() -> Result<PathBuf> {
+    let pins = shell::root().join("tests/clients/python/requirements.txt");
+    let folder = shell::root().join("target/clients/venv");
+    let python = folder.join("bin/python");
+    install(&folder, &pins, || {
+        shell::run(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&folder),
+        )?;
+        let mut pip = Command::new(&python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
+        shell::run(pip.arg("--requirement").arg(&pins))
+    })?;
+    Ok(python)
+}
+
+/// A folder with the pinned JavaScript clients and their test; returns it.
+fn install_node() -> Result<PathBuf> {
+    let sources = shell::root().join("tests/clients/node");
+    let folder = shell::root().join("target/clients/node");
+    std::fs::create_dir_all(&folder)?;
+    for name in [
+        "package.json",
+        "package-lock.json",
+        ".npmrc",
+        "clients.test.mjs",
+    ] {
+        std::fs::copy(sources.join(name), folder.join(name)).with_context(|| name.to_owned())?;
+    }
+    install(&folder, &sources.join("package-lock.json"), || {
+        let mut npm = Command::new("npm");
+        npm.args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ]);
+        shell::run(npm.current_dir(&folder))
+    })?;
+    Ok(folder)
+}
+
+/// Calls `install` unless it has succeeded in `folder` with the same pins before.
+fn install(folder: &Path, pins: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stamp = folder.join("installed");
+    let wanted = std::fs::read_to_string(pins)?;
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    install()?;
+    Ok(std::fs::write(&stamp, wanted)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(record: &str, expected_fault: Option<&str>) {
+        let record: Value = serde_json::from_str(record).unwrap();
+        let expected = Expected {
+            id: "r1".into(),
+            case: "chat".into(),
+            provider: "azure-openai".into(),
+            stream: false,
+            deployment: Some("d".into()),
+            usage: true,
+        };
+        let records = [(record["id"].as_str().unwrap().to_owned(), record)].into();
+        let fault = fault(&expected, &records);
+        assert_eq!(
+            fault.map(|fault| fault.split(':').take(2).collect()),
+            expected_fault.map(String::from)
+        );
+    }
+
+    #[test]
+    fn a_record_must_be_there_and_tell_the_truth() {
+        let good = r#"{"id":"r1","metadata":{"case":"chat"},"provider":"azure-openai","status":200,
+            "outcome":"answered","usage":{},"deployment":"d"}"#;
+        check(good, None);
+        check(&good.replace("r1", "r2"), Some("chat no record r1"));
+        check(
+            &good.replace("200", "201"),
+            Some("chat the record's status is wrong"),
+        );
+        let other = good.replace("\"d\"", "\"e\"").replace("answered", "failed");
+        check(
+            &other,
+            Some("chat the record's outcome, deployment is wrong"),
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! User-space instructions of the whole process, counted by Valgrind's callgrind: figures that do
+//! not depend on the machine's load, with limits that a change must keep.
+//!
+//! The process runs twice with different amounts of the same work; the difference, divided, is
+//! what one piece of work costs, without the start.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use crate::bench::{Connection, Upstream, request, through};
+use crate::gateway::{self, Profile};
+use crate::shell::{self, Scratch};
+
+/// The most instructions that a small JSON request may take, records on.
+const MAX_PER_REQUEST: u64 = 85_000;
+/// The most that an event of a stream may take that crosses on its own.
+const MAX_PER_EVENT: u64 = 20_000;
+/// How many functions are listed.
+const TOP: usize = 10;
+
+/// Work that is counted.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// So many JSON requests over one connection.
+    Requests(u64),
+    /// Four streams of so many events, each event on its own.
+    Events(u64),
+}
+
+/// How many streams carry the events.
+const STREAMS: u64 = 4;
+
+/// What one piece of work takes.
+#[derive(Debug, Serialize)]
+struct Cost {
+    what: &'static str,
+    instructions: u64,
+    limit: u64,
+    /// The functions that take most, callees not counted.
+    top: Vec<Share>,
+}
+
+/// What one function takes of it.
+#[derive(Debug, Serialize)]
+struct Share {
+    instructions: u64,
+    function: String,
+}
+
+/// Counts, prints and judges.
+///
+/// # Errors
+/// Valgrind or the gateway fails, or a limit is passed.
+pub(crate) fn run(json: Option<&Path>) -> Result<()> {
+    let binary = gateway::build(Profile::Release)?;
+    let scratch = Scratch::new("instructions")?;
+    let upstream = Upstream::start()?;
+    let count = |work: Work| counted(&binary, &scratch, &upstream, work);
+    let costs = [
+        Cost::new(
+            "per small JSON request",
+            MAX_PER_REQUEST,
+            2_000,
+            [count(Work::Requests(500))?, count(Work::Requests(2_500))?],
+        ),
+        Cost::new(
+            "per streamed event",
+            MAX_PER_EVENT,
+            STREAMS * 500,
+            [count(Work::Events(100))?, count(Work::Events(600))?],
+        ),
+    ];
+    for cost in &costs {
+        println!(
+            "\n{} instructions {} (at most {})",
+            cost.instructions, cost.what, cost.limit
+        );
+        for share in &cost.top {
+            println!("{:>9}  {}", share.instructions, share.function);
+        }
+    }
+    if let Some(file) = json {
+        std::fs::write(file, serde_json::to_string_pretty(&costs)? + "\n")?;
+    }
+    match costs.iter().find(|cost| cost.instructions > cost.limit) {
+        Some(cost) => bail!(
+            "{} {}, more than {}",
+            cost.instructions,
+            cost.what,
+            cost.limit
+        ),
+        None => Ok(()),
+    }
+}
+
+impl Cost {
+    fn new(what: &'static str, limit: u64, pieces: u64, [less, more]: [Profiled; 2]) -> Self {
+        let per_piece = |more: u64, less: u64| more.saturating_sub(less) / pieces;
+        let mut top: Vec<Share> = more
+            .functions
+            .iter()
+            .map(|(function, total)| {
+                let before = less.functions.get(function).copied().unwrap_or_default();
+                Share {
+                    instructions: per_piece(*total, before),
+                    function: function.clone(),
+                }
+            })
+            .collect();
+        top.sort_unstable_by_key(|share| Reverse(share.instructions));
+        top.truncate(TOP);
+        Self {
+            what,
+            instructions: per_piece(more.total, less.total),
+            limit,
+            top,
+        }
+    }
+}
+
+/// A profile: all instructions, and those of each function itself.
+#[derive(Debug)]
+struct Profiled {
+    total: u64,
+    functions: BTreeMap<String, u64>,
+}
+
+fn counted(binary: &Path, scratch: &Scratch, upstream: &Upstream, work: Work) -> Result<Profiled> {
+    println!("counting {work:?}");
+    let (name, amount) = match work {
+        Work::Requests(count) => ("requests", count),
+        Work::Events(count) => ("events", count),
+    };
+    let folder = scratch.file(&format!("{name}-{amount}"));
+    std::fs::create_dir(&folder)?;
+    let profile = folder.join("callgrind.out");
+    let out = format!("--callgrind-out-file={}", profile.display());
+    let log = format!("--log-file={}", folder.join("valgrind.log").display());
+    let wrapper = ["valgrind", "--tool=callgrind", &out, &log];
+    let isango = gateway::serve(
+        binary,
+        &wrapper,
+        &folder,
+        &gateway::in_front_of(upstream.addr),
+    )?;
+    let target = through(&isango)?;
+    let mut connection = Connection::open(target.addr)?;
+    match work {
+        Work::Requests(count) => {
+            let request = request(&target, "json");
+            for _ in 0..count {
+                connection.exchange(&request)?;
+            }
+        }
+        Work::Events(count) => {
+            let request = request(&target, &format!("stepped {count} 0"));
+            for _ in 0..STREAMS {
+                connection.stream(&request, count, || upstream.step(0))?;
+            }
+        }
+    }
+    drop(connection);
+    isango.stop()?;
+    annotated(&profile)
+}
+
+fn annotated(profile: &PathBuf) -> Result<Profiled> {
+    let mut command = Command::new("callgrind_annotate");
+    let text = shell::output(command.args(["--auto=no", "--threshold=100"]).arg(profile))?;
+    parse(&text).context("callgrind_annotate printed no totals")
+}
+
+/// Reads what `callgrind_annotate` prints: a line with the totals, then one for each function,
+/// `1,234 (12.34%)  file:function [object]`.
+fn parse(text: &str) -> Option<Profiled> {
+    let mut total = None;
+    let mut functions = BTreeMap::new();
+    for line in text.lines() {
+        let Some((count, rest)) = line.trim_start().split_once(' ') else {
+            continue;
+        };
+        let Ok(count) = count.replace(',', "").parse::<u64>() else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        let name = rest.map_or("", |(_, name)| name).trim();
+        if name == "PROGRAM TOTALS" {
+            total = Some(count);
+        } else if !name.is_empty() {
+            *functions.entry(function(name)).or_default() += count;
+        }
+    }
+    Some(Profiled {
+        total: total?,
+        functions,
+    })
+}
+
+/// The function of `file:function [object]`, without its cycle.
+fn function(name: &str) -> String {
+    let name = name.rsplit_once(" [").map_or(name, |(name, _)| name);
+    let name = name.split_once(':').map_or(name, |(_, function)| function);
+    name.split_once("'")
+        .map_or(name, |(name, _)| name)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_read_from_its_annotation() {
+        let text = "Profile data file 'callgrind.out' (creator: callgrind-3.19.0)\n\
+            Ir\n\
+            --------\n\
+            1,234,567 (100.0%)  PROGRAM TOTALS\n\
+            Ir                  file:function\n\
+            1,000,000 (81.00%)  /src/lib.rs:<isango::Relay as Body>::poll_frame [/bin/isango]\n\
+            \x20 200,000 (16.20%)  ???:0x0000 [???]\n\
+            \x20  34,567 ( 2.80%)  /src/lib.rs:<isango::Relay as Body>::poll_frame'2 [/bin/isango]\n";
+        let profile = parse(text).unwrap();
+        assert_eq!(profile.total, 1_234_567);
+        assert_eq!(
+            profile.functions["<isango::Relay as Body>::poll_frame"],
+            1_034_567
+        );
+    }
+}
