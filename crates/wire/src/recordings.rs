@@ -1,0 +1,127 @@
+//! Reads recorded answers of `testdata/` in tests: whole, in any pieces, and cut.
+
+use bytes::Bytes;
+use isango_types::{Operation, Wire};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::Value;
+
+use crate::read::{Answer, Decoded, Reading, read};
+
+/// A recorded answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recording<'r> {
+    pub(crate) wire: Wire,
+    pub(crate) operation: Operation,
+    pub(crate) content_type: &'static str,
+    pub(crate) bytes: &'r [u8],
+}
+
+impl Recording<'_> {
+    /// Reads it as it came with status 200, in one piece.
+    pub(crate) fn read(&self) -> Reading {
+        self.read_pieces(200, &[self.bytes])
+    }
+
+    /// Reads it as the body of an error.
+    pub(crate) fn read_error(&self, status: u16) -> Reading {
+        self.read_pieces(status, &[self.bytes])
+    }
+
+    /// Reads it in pieces that end at `cuts`, in any order.
+    pub(crate) fn read_at(&self, cuts: &[usize]) -> Reading {
+        let mut cuts = cuts.to_vec();
+        cuts.extend([0, self.bytes.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts
+            .windows(2)
+            .map(|pair| &self.bytes[pair[0]..pair[1]])
+            .collect();
+        self.read_pieces(200, &pieces)
+    }
+
+    /// Reads what comes before `mark` in it, as an answer that was cut there.
+    pub(crate) fn read_until(&self, mark: &str) -> Reading {
+        let at = memchr::memmem::find(self.bytes, mark.as_bytes()).expect("the mark is in it");
+        Self {
+            bytes: &self.bytes[..at],
+            ..*self
+        }
+        .read()
+    }
+
+    fn read_pieces(&self, status: u16, pieces: &[&[u8]]) -> Reading {
+        let chunks: Vec<Bytes> = pieces
+            .iter()
+            .map(|piece| Bytes::copy_from_slice(piece))
+            .collect();
+        read(&Answer {
+            wire: self.wire,
+            operation: self.operation,
+            status,
+            content_type: Some(self.content_type),
+            content_encoding: None,
+            chunks: &chunks,
+            tail: &[],
+            complete: true,
+        })
+    }
+
+    /// Checks that every cutting in pieces gives the same reading, and that no cut panics.
+    pub(crate) fn check_any_split(&self) {
+        let whole = Reading {
+            first_token_chunk: None,
+            ..self.read()
+        };
+        let cuts = prop::collection::vec(any::<Index>(), 0..10);
+        proptest!(ProptestConfig::with_cases(64), |(cuts in cuts, end: Index, flip: u8)| {
+            let cuts: Vec<usize> =
+                cuts.iter().map(|at| at.index(self.bytes.len() + 1)).collect();
+            let split = Reading { first_token_chunk: None, ..self.read_at(&cuts) };
+            prop_assert_eq!(&split, &whole);
+            let end = end.index(self.bytes.len());
+            Self { bytes: &self.bytes[..end], ..*self }.read();
+            let mut damaged = self.bytes.to_vec();
+            damaged[end] ^= flip;
+            Recording { bytes: &damaged, ..*self }.read();
+        });
+    }
+}
+
+/// A reading in one line: id, model, finish reason, usage, and the error's code if there is one.
+pub(crate) fn line(reading: &Reading) -> String {
+    let or_dash = |text: &Option<Box<str>>| text.clone().unwrap_or("-".into());
+    let usage = reading
+        .usage
+        .map_or("-".into(), |usage| serde_json::to_string(&usage).unwrap());
+    let error = reading
+        .error_code
+        .as_ref()
+        .map_or(String::new(), |code| format!(" !{code}"));
+    let Reading {
+        id,
+        model,
+        finish_reason,
+        ..
+    } = reading;
+    format!(
+        "{} {} {} {}{error}",
+        or_dash(id),
+        or_dash(model),
+        or_dash(finish_reason),
+        usage.replace('"', "")
+    )
+}
+
+/// The body of a reading, which must be JSON.
+pub(crate) fn body(reading: &Reading) -> Value {
+    match &reading.body {
+        Some(Decoded::Json(json)) => serde_json::from_slice(json).unwrap(),
+        other => panic!("no JSON: {other:?}"),
+    }
+}
+
+/// JSON of `testdata/`, to compare a body with.
+pub(crate) fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
