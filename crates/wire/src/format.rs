@@ -1,8 +1,9 @@
 //! What every wire format answers about the bytes of an answer.
 
 use isango_types::Operation;
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use crate::json::{self, Kind};
 use crate::read::Reading;
 
 /// One event of a stream: a server-sent event, a line of JSON lines, an element of a JSON array,
@@ -24,6 +25,11 @@ pub(crate) trait Events {
 
     /// The stream ended; calls `each` for a last event that only lacks its terminator.
     fn finish(&mut self, each: &mut dyn FnMut(Event<'_>));
+
+    /// How many events were left out because they are larger than the reader's bound.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// A wire format, as the reader of one answer. The value is the state of one stream.
@@ -52,19 +58,108 @@ pub(crate) trait Format: Sized {
     }
 }
 
-/// Reads `error.code`, else `error.type`, else `error.status`, else the same members of the object
-/// itself, as text. A code that is a number gives way to a type or status that is a text.
+/// Longest error code that is kept, in bytes.
+const MAX_CODE_BYTES: usize = 128;
+
+/// The error code of the many providers that answer like OpenAI: `code`, else `type`, else `status`,
+/// else `__type` of the `error` object (or of the object itself, where it has none); `None` when
+/// there is nothing like that. A code that is a number gives way to a type or status that is a text.
+///
+/// An array stands for its first element (Gemini), `errors` for its first error (Cloudflare).
 pub(crate) fn error_code(body: &[u8]) -> Option<Box<str>> {
-    let _ = body;
-    None
+    let mut inner: Option<&RawValue> = None;
+    if body.trim_ascii_start().starts_with(b"[") {
+        json::each_element(body, |element| inner = inner.or(Some(element)));
+        return inner
+            .filter(|first| json::kind(first) == Kind::Object)
+            .and_then(|first| error_code(first.get().as_bytes()));
+    }
+    json::each_member(body, |name, value| {
+        if name == "error" {
+            inner = Some(value);
+        } else if name == "errors" && json::kind(value) == Kind::Array {
+            json::each_element(value.get().as_bytes(), |error| {
+                inner = inner.or(Some(error))
+            });
+        }
+    });
+    let nested = inner.and_then(|error| error_code_in(error.get().as_bytes()));
+    // `{"error": "invalid_api_key"}` names its code; `{"error": "No such model."}` is a sentence.
+    let named = inner
+        .and_then(json::label)
+        .filter(|text| !text.contains(char::is_whitespace));
+    nested
+        .or_else(|| error_code_in(body))
+        .or(named)
+        .filter(|code| code.len() <= MAX_CODE_BYTES)
 }
 
-/// Some JSON providers number what others name; either is read as text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Label {
-    /// A text.
-    Text(Box<str>),
-    /// A number.
-    Number(u64),
+fn error_code_in(object: &[u8]) -> Option<Box<str>> {
+    let members = json::members(object);
+    let value = |name| json::member(&members, name);
+    ["code", "type", "status", "__type"]
+        .into_iter()
+        .find_map(|name| value(name).and_then(json::label))
+        .filter(|code| &**code != "error")
+        .or_else(|| {
+            value("code")
+                .and_then(json::count)
+                .map(|code| code.to_string().into())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, expected: Option<&str>) {
+        assert_eq!(error_code(body.as_bytes()).as_deref(), expected, "{body}");
+    }
+
+    #[test]
+    fn error_codes_of_many_providers_are_read() {
+        check(
+            r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            Some("insufficient_quota"),
+        );
+        check(
+            r#"{"error":{"message":"m","type":"server_error","code":null}}"#,
+            Some("server_error"),
+        );
+        check(r#"{"error":{"code":"429","message":"m"}}"#, Some("429"));
+        check(
+            r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+            Some("overloaded_error"),
+        );
+        check(
+            r#"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}]"#,
+            Some("RESOURCE_EXHAUSTED"),
+        );
+        check(
+            r#"{"error":{"code":402,"message":"Insufficient credits"}}"#,
+            Some("402"),
+        );
+        check(
+            r#"{"code":"invalid-argument","error":"Client specified no model."}"#,
+            Some("invalid-argument"),
+        );
+        check(
+            r#"{"object":"error","message":"m","type":"invalid_model","code":1500}"#,
+            Some("invalid_model"),
+        );
+        check(
+            r#"{"success":false,"errors":[{"code":10000,"message":"Authentication error"}]}"#,
+            Some("10000"),
+        );
+        check(r#"{"error":"invalid_api_key"}"#, Some("invalid_api_key"));
+    }
+
+    #[test]
+    fn a_sentence_is_no_code() {
+        check(r#"{"error":"No such model."}"#, None);
+        check(r#"{"detail":"Not Found"}"#, None);
+        check("<html>", None);
+        check(r#"{"type":"error"}"#, None);
+        check("[]", None);
+    }
 }

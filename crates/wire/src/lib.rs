@@ -6,6 +6,7 @@
 //! last byte: what was answered, and what did it use ([`read`]), and if the provider did not tell,
 //! how many tokens was it ([`tokens`])?
 
+pub mod body;
 pub mod edit;
 pub mod facts;
 pub mod filter;
@@ -14,12 +15,19 @@ pub mod scan;
 pub mod tokens;
 
 mod anthropic;
+mod assemble;
 mod bedrock;
 mod cohere;
 mod decode;
 mod eventstream;
 mod format;
 mod gemini;
+mod guest;
+mod json;
+mod json_stream;
 mod opaque;
 mod openai;
+mod path;
+#[cfg(test)]
+mod recordings;
 mod sse;

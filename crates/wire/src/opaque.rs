@@ -6,32 +6,26 @@ use crate::facts::Facts;
 use crate::format::{Event, Format};
 use crate::read::Reading;
 
-/// What method and path tell.
-pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
-    let _ = (method, path);
+/// Nothing is told by a path that is not known.
+pub(crate) fn facts<'p>(_method: &str, _path: &'p str) -> Facts<'p> {
     Facts::default()
 }
 
-/// The state of one stream.
-pub(crate) struct Opaque {}
+/// Reads nothing; the events of a stream are counted, and the first of them is its first token.
+pub(crate) struct Opaque;
 
 impl Format for Opaque {
-    fn new(operation: Operation) -> Self {
-        let _ = operation;
-        Self {}
+    fn new(_: Operation) -> Self {
+        Self
     }
 
-    fn whole(operation: Operation, body: &[u8], out: &mut Reading) {
-        let _ = (operation, body, out);
+    fn whole(_: Operation, _: &[u8], _: &mut Reading) {}
+
+    fn event(&mut self, _: &Event<'_>, _: &mut Reading) -> bool {
+        true
     }
 
-    fn event(&mut self, event: &Event<'_>, out: &mut Reading) -> bool {
-        let _ = (event, out);
-        false
-    }
-
-    fn finish(self, out: &mut Reading) -> Option<Vec<u8>> {
-        let _ = out;
+    fn finish(self, _: &mut Reading) -> Option<Vec<u8>> {
         None
     }
 }

@@ -1,37 +1,276 @@
-//! OpenAI and all that speak like it.
+//! OpenAI and all that speak like it: chat and text completions, Responses, embeddings, images,
+//! audio, moderation, rerank. Azure, Groq, DeepSeek, Mistral, xAI, Perplexity, OpenRouter, Workers
+//! AI and others differ in members, not in shape.
+//!
+//! Sources: OpenAI API reference; Azure OpenAI reference (content filter chunks); Groq API
+//! reference (`x_groq`); DeepSeek API reference (`prompt_cache_hit_tokens`); xAI API reference
+//! (reasoning beside `completion_tokens`); OpenRouter API reference; read 2026-11-22.
 
-use isango_types::Operation;
+mod merge;
+mod path;
+mod responses;
+mod usage;
 
-use crate::facts::Facts;
-use crate::format::{Event, Format};
+use std::borrow::Cow;
+
+use isango_types::{Operation, Usage};
+use serde_json::value::RawValue;
+
+use self::merge::Fields;
+use self::responses::Responses;
+use crate::format::{Event, Format, error_code};
+use crate::json::{self, Kind};
 use crate::read::Reading;
 
-/// What method and path tell.
-pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
-    let _ = (method, path);
-    Facts::default()
-}
+pub(crate) use self::path::facts;
 
 /// The state of one stream.
-pub(crate) struct Openai {}
+pub(crate) struct Openai {
+    operation: Operation,
+    /// Chunks of chat and text completions (and Workers AI's), merged.
+    chunks: Fields,
+    /// A Responses stream.
+    responses: Responses,
+    /// Images, speech, transcripts: text so far, and the event that ends the stream.
+    text: String,
+    last: Option<Vec<u8>>,
+}
 
 impl Format for Openai {
     fn new(operation: Operation) -> Self {
-        let _ = operation;
-        Self {}
+        Self {
+            operation,
+            chunks: Fields::default(),
+            responses: Responses::default(),
+            text: String::new(),
+            last: None,
+        }
     }
 
     fn whole(operation: Operation, body: &[u8], out: &mut Reading) {
-        let _ = (operation, body, out);
+        let mut duration_ms = None;
+        let (mut pieces, mut searches) = (0, 0);
+        let mut has_error = false;
+        json::each_member(body, |name, value| {
+            if !identify(&name, value, out) {
+                match &*name {
+                    "usage" => out.usage = usage::read(operation, value).or(out.usage),
+                    // Workers AI wraps its answers.
+                    "result" if json::kind(value) == Kind::Object => {
+                        Self::whole(operation, value.get().as_bytes(), out);
+                    }
+                    "duration" => duration_ms = json::thousandths(value),
+                    "data" if operation == Operation::Image => pieces = elements(value),
+                    "output" => searches = usage::count_searches(value),
+                    "error" => has_error |= json::kind(value) == Kind::Object,
+                    _ => {}
+                }
+            }
+        });
+        if has_error {
+            out.error_code = error_code(body);
+        }
+        match &mut out.usage {
+            Some(usage) => usage.searches = usage.searches.saturating_add(searches),
+            None => out.usage = by_piece(operation, duration_ms, pieces),
+        }
+        if out.usage.is_none() {
+            json::collect_prose(body, &mut out.delivered_text);
+        }
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut Reading) -> bool {
-        let _ = (event, out);
-        false
+        let members = json::members(event.data);
+        if members.is_empty() {
+            return false;
+        }
+        let member = |name| json::member(&members, name);
+        let fails = |error: &&RawValue| matches!(json::kind(error), Kind::Object | Kind::Text);
+        if member("error").is_some_and(|error| fails(&error)) || event.name == Some("error") {
+            out.error_code = error_code(event.data);
+        }
+        match member("type").and_then(json::text) {
+            Some(kind) if member("choices").is_none() => {
+                if kind == "error" {
+                    out.error_code = error_code(event.data).or_else(|| Some("error".into()));
+                }
+                if kind.starts_with("response.") {
+                    self.responses.event(&kind, &members, out)
+                } else {
+                    self.typed_event(&kind, &members, out)
+                }
+            }
+            Some(_) | None => self.chunk(&members, out),
+        }
     }
 
     fn finish(self, out: &mut Reading) -> Option<Vec<u8>> {
-        let _ = out;
-        None
+        if self.responses.has_begun() {
+            return self.responses.finish(out);
+        }
+        if let Some(last) = self.last {
+            out.delivered_text = self.text;
+            return Some(last);
+        }
+        if !self.text.is_empty() {
+            let mut body = b"{\"text\":".to_vec();
+            json::write_text(&mut body, &self.text);
+            body.push(b'}');
+            out.delivered_text = self.text;
+            return Some(body);
+        }
+        if self.chunks.is_empty() {
+            return None;
+        }
+        out.finish_reason = self.chunks.finish_reason();
+        self.chunks.collect_prose(&mut out.delivered_text);
+        Some(self.chunks.to_json())
     }
 }
+
+impl Openai {
+    /// A chunk of a completion.
+    fn chunk(&mut self, members: &[(Cow<'_, str>, &RawValue)], out: &mut Reading) -> bool {
+        let mut has_content = false;
+        for (name, value) in members {
+            match &**name {
+                "model" if out.model.is_none() => out.model = json::label(value),
+                "id" if out.id.is_none() => out.id = json::label(value),
+                "usage" => out.usage = usage::read(self.operation, value).or(out.usage),
+                "x_groq" if out.usage.is_none() => {
+                    let usage = member_of(value, "usage");
+                    out.usage = usage.and_then(|usage| usage::read(self.operation, usage));
+                }
+                _ => {}
+            }
+            has_content |= self.chunks.merge(name, value);
+        }
+        has_content
+    }
+
+    /// An event of an image, speech or transcription stream.
+    fn typed_event(
+        &mut self,
+        kind: &str,
+        members: &[(Cow<'_, str>, &RawValue)],
+        out: &mut Reading,
+    ) -> bool {
+        let member = |name| json::member(members, name);
+        if let Some(usage) = member("usage") {
+            out.usage = usage::read(self.operation, usage).or(out.usage);
+        }
+        if let Some(model) = member("model").and_then(json::label) {
+            out.model = Some(model);
+        }
+        if kind.ends_with(".delta") {
+            let delta = member("delta").and_then(json::text).unwrap_or_default();
+            self.text.push_str(&delta);
+            return !delta.is_empty() || member("audio").is_some();
+        }
+        if kind.ends_with(".completed") || kind.ends_with(".done") {
+            self.last = Some(without_envelope(members));
+            return member("b64_json").is_some();
+        }
+        kind.ends_with(".partial_image")
+    }
+}
+
+/// The whole answer that the last event of a typed stream stands for: an image answer has its
+/// picture in `data` and the time as `created`; a transcript is the event without its type.
+fn without_envelope(members: &[(Cow<'_, str>, &RawValue)]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(256);
+    for (name, value) in members {
+        let (before, name, after) = match &**name {
+            "type" | "sequence_number" | "partial_image_index" => continue,
+            "created_at" => ("", "created", ""),
+            "b64_json" => ("[{\"b64_json\":", "data", "}]"),
+            name => ("", name, ""),
+        };
+        body.push(if body.is_empty() { b'{' } else { b',' });
+        json::write_text(&mut body, name);
+        body.push(b':');
+        for part in [before, value.get(), after] {
+            body.extend_from_slice(part.as_bytes());
+        }
+    }
+    if body.is_empty() {
+        body.push(b'{');
+    }
+    body.push(b'}');
+    body
+}
+
+/// Takes the members that say which answer this is; whether `name` was one of them.
+///
+/// Azure's filter chunks name an empty model and id, which say nothing.
+fn identify(name: &str, value: &RawValue, out: &mut Reading) -> bool {
+    match name {
+        "model" => out.model = json::label(value).or(out.model.take()),
+        "id" => out.id = json::label(value).or(out.id.take()),
+        "choices" => {
+            let mut is_first = true;
+            json::each_element(value.get().as_bytes(), |choice| {
+                let index = member_of(choice, "index").and_then(json::count);
+                if std::mem::take(&mut is_first) && index.is_none_or(|index| index == 0) {
+                    let reason = member_of(choice, "finish_reason").and_then(json::label);
+                    out.finish_reason = reason.or(out.finish_reason.take());
+                }
+            });
+        }
+        // Of a Responses object.
+        "status" => out.finish_reason = out.finish_reason.take().or(json::label(value)),
+        "incomplete_details" => {
+            let reason = member_of(value, "reason").and_then(json::label);
+            out.finish_reason = reason.or(out.finish_reason.take());
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// The member `name` of an object.
+fn member_of<'j>(object: &'j RawValue, name: &str) -> Option<&'j RawValue> {
+    let mut found = None;
+    json::each_member(object.get().as_bytes(), |key, value| {
+        if key == name {
+            found = Some(value);
+        }
+    });
+    found
+}
+
+fn elements(array: &RawValue) -> u64 {
+    let mut count = 0;
+    json::each_element(array.get().as_bytes(), |_| count += 1);
+    count
+}
+
+/// What an answer without tokens used: pictures are billed by piece, transcripts by duration.
+fn by_piece(operation: Operation, duration_ms: Option<u64>, pictures: u64) -> Option<Usage> {
+    let usage = match operation {
+        Operation::Image => Usage {
+            images: pictures,
+            ..Usage::default()
+        },
+        Operation::Transcription => Usage {
+            audio_ms: duration_ms.unwrap_or(0),
+            ..Usage::default()
+        },
+        Operation::Chat
+        | Operation::TextCompletion
+        | Operation::Responses
+        | Operation::GenerateContent
+        | Operation::Embeddings
+        | Operation::Speech
+        | Operation::Video
+        | Operation::Moderation
+        | Operation::Rerank
+        | Operation::CountTokens
+        | Operation::Models
+        | Operation::Other => Usage::default(),
+    };
+    (!usage.is_empty()).then_some(usage)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,23 @@
 //! Reads an answer that has passed: model, usage, finish reason, the whole answer of a stream.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use isango_types::{Operation, Usage, Wire};
+use serde_json::value::RawValue;
 
 use crate::anthropic::Anthropic;
 use crate::bedrock::Bedrock;
 use crate::cohere::Cohere;
-use crate::eventstream::Messages;
-use crate::format::{Events, Format};
+use crate::decode::Decoder;
+use crate::eventstream::{self, Messages};
+use crate::format::{Event, Events, Format};
 use crate::gemini::Gemini;
+use crate::json;
+use crate::json_stream::{Elements, Lines};
 use crate::opaque::Opaque;
 use crate::openai::Openai;
-use crate::sse::Frames;
+use crate::sse::{self, Frames};
 
 /// How many notes a reading has at most.
 const MAX_NOTES: usize = 4;
@@ -103,18 +109,229 @@ pub fn read(answer: &Answer<'_>) -> Reading {
 
 fn read_as<F: Format>(answer: &Answer<'_>) -> Reading {
     let mut out = Reading::default();
-    let mut state = F::new(answer.operation);
-    let mut events = Frames::default();
-    for chunk in answer.chunks {
-        events.push(chunk, &mut |event| {
-            state.event(&event, &mut out);
-        });
+    let pieces = decode(answer, &mut out);
+    let body = match Transport::of(answer, &pieces) {
+        Transport::Whole => None,
+        Transport::Sse => stream::<F, _>(Frames::default(), sse::resync, answer, &pieces, &mut out),
+        Transport::Lines => stream::<F, _>(Lines::default(), line_end, answer, &pieces, &mut out),
+        Transport::Elements => {
+            stream::<F, _>(Elements::default(), nowhere, answer, &pieces, &mut out)
+        }
+        Transport::Aws => stream::<F, _>(
+            Messages::default(),
+            eventstream::resync,
+            answer,
+            &pieces,
+            &mut out,
+        ),
+    };
+    if body.is_some() {
+        out.raw = out.is_stream.then(|| pieces.concat());
+        out.body = body.map(Decoded::Json);
+        return out;
     }
-    let mut messages = Messages::default();
-    messages.finish(&mut |_| {});
-    events.finish(&mut |_| {});
-    state.finish(&mut out);
-    F::whole(answer.operation, answer.tail, &mut out);
-    out.error_code = F::error_code(answer.tail);
+    let bytes = pieces.concat();
+    if out.events == 0 {
+        whole::<F>(answer, &bytes, &mut out);
+    }
+    let decoded = (!bytes.is_empty()).then(|| Decoded::of(bytes));
+    // Some errors are one JSON document that calls itself a stream.
+    out.is_stream &= out.events > 0 || !matches!(decoded, Some(Decoded::Json(_)));
+    out.raw = decoded
+        .as_ref()
+        .filter(|_| out.is_stream)
+        .map(|body| body.as_bytes().to_vec());
+    out.body = decoded;
     out
 }
+
+/// The captured chunks without their content encoding; one piece for each chunk.
+fn decode<'a>(answer: &Answer<'a>, out: &mut Reading) -> Vec<Cow<'a, [u8]>> {
+    let mut decoder = match Decoder::new(answer.content_encoding) {
+        Ok(decoder) => decoder,
+        Err(unknown) => {
+            out.note(unknown);
+            return answer
+                .chunks
+                .iter()
+                .map(|chunk| Cow::Borrowed(&**chunk))
+                .collect();
+        }
+    };
+    let pieces = answer
+        .chunks
+        .iter()
+        .map(|chunk| decoder.push(chunk))
+        .collect();
+    if let Some(trouble) = decoder.trouble() {
+        out.note(trouble);
+    }
+    pieces
+}
+
+/// How the bytes of an answer are cut into events.
+enum Transport {
+    /// Not at all.
+    Whole,
+    Sse,
+    /// JSON lines.
+    Lines,
+    /// One JSON array (Gemini without `alt=sse`).
+    Elements,
+    /// AWS event stream.
+    Aws,
+}
+
+impl Transport {
+    fn of(answer: &Answer<'_>, pieces: &[Cow<'_, [u8]>]) -> Self {
+        let content_type = answer.content_type.unwrap_or_default().to_ascii_lowercase();
+        let is = |name: &str| content_type.contains(name);
+        if is("event-stream") {
+            Self::Sse
+        } else if is("amazon.eventstream") {
+            Self::Aws
+        } else if is("ndjson") || is("jsonl") || is("json-lines") || is("stream+json") {
+            Self::Lines
+        } else if answer.wire == Wire::Gemini && answer.status < 400 && starts_with(pieces, b"[") {
+            Self::Elements
+        } else if (content_type.is_empty() || is("text/plain"))
+            && SSE_STARTS.iter().any(|start| starts_with(pieces, start))
+        {
+            Self::Sse
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+/// How a stream begins whose content type does not tell.
+const SSE_STARTS: [&[u8]; 3] = [b"data:", b"event:", b": "];
+
+/// Whether the body begins with `start`, white space aside.
+fn starts_with(pieces: &[Cow<'_, [u8]>], start: &[u8]) -> bool {
+    let head = pieces.iter().flat_map(|piece| piece.iter());
+    let mut head = head.skip_while(|byte| byte.is_ascii_whitespace());
+    start.iter().all(|byte| head.next() == Some(byte))
+}
+
+/// Reads a stream event by event; gives the whole answer that they make up.
+fn stream<F: Format, E: Events + Default>(
+    mut events: E,
+    resync: fn(&[u8]) -> Option<usize>,
+    answer: &Answer<'_>,
+    pieces: &[Cow<'_, [u8]>],
+    out: &mut Reading,
+) -> Option<Vec<u8>> {
+    out.is_stream = true;
+    let mut state = F::new(answer.operation);
+    for (index, piece) in pieces.iter().enumerate() {
+        events.push(piece, &mut |event| take(&mut state, &event, index, out));
+    }
+    let last = pieces.len().saturating_sub(1);
+    if answer.tail.is_empty() {
+        events.finish(&mut |event| take(&mut state, &event, last, out));
+    } else {
+        out.note("the middle of the stream was not kept, and is missing in what is put together");
+        let is_encoded = pieces.iter().any(|piece| matches!(piece, Cow::Owned(_)));
+        if let Some(from) = resync(answer.tail).filter(|_| !is_encoded) {
+            let mut rest = E::default();
+            rest.push(&answer.tail[from..], &mut |event| {
+                take(&mut state, &event, last, out)
+            });
+            rest.finish(&mut |event| take(&mut state, &event, last, out));
+        } else if !is_encoded {
+            late_usage::<F>(answer, out);
+        }
+    }
+    if events.dropped() > 0 {
+        out.note(format!(
+            "{} events are larger than 32 MiB and were left out",
+            events.dropped()
+        ));
+    }
+    state.finish(out)
+}
+
+fn take<F: Format>(state: &mut F, event: &Event<'_>, chunk: usize, out: &mut Reading) {
+    if event.data.is_empty() && !event.exception {
+        return;
+    }
+    out.events += 1;
+    if state.event(event, out) && out.first_token_chunk.is_none() {
+        out.first_token_chunk = Some(chunk);
+    }
+}
+
+/// Where the line ends that `bytes` begin in the middle of.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', bytes).map(|end| end + 1)
+}
+
+/// An array cannot be entered in its middle.
+fn nowhere(_: &[u8]) -> Option<usize> {
+    None
+}
+
+fn whole<F: Format>(answer: &Answer<'_>, body: &[u8], out: &mut Reading) {
+    if answer.status >= 400 {
+        out.error_code = F::error_code(body);
+        return;
+    }
+    F::whole(answer.operation, body, out);
+    if out.usage.is_none() && !answer.tail.is_empty() && answer.content_encoding.is_none() {
+        late_usage::<F>(answer, out);
+    }
+}
+
+/// Names under which the formats tell what was used.
+const USAGE_NAMES: [&str; 3] = ["usage", "usageMetadata", "meta"];
+
+/// Reads the usage at the end of an answer whose middle is missing.
+fn late_usage<F: Format>(answer: &Answer<'_>, out: &mut Reading) {
+    for name in USAGE_NAMES {
+        let quoted = format!("\"{name}\"");
+        let Some(at) = memchr::memmem::rfind(answer.tail, quoted.as_bytes()) else {
+            continue;
+        };
+        let after = answer.tail[at + quoted.len()..].trim_ascii_start();
+        let Some(value) = after.strip_prefix(b":") else {
+            continue;
+        };
+        let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>();
+        if let Some(Ok(usage)) = values.next() {
+            let mut late = Reading::default();
+            F::whole(
+                answer.operation,
+                format!("{{{quoted}:{}}}", usage.get()).as_bytes(),
+                &mut late,
+            );
+            if late.usage.is_some() {
+                out.usage = late.usage;
+                return;
+            }
+        }
+    }
+}
+
+impl Decoded {
+    /// The bytes of the body.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Json(bytes) | Self::Bytes(bytes) => bytes,
+            Self::Text(text) => text.as_bytes(),
+        }
+    }
+
+    /// `bytes` as what they are.
+    fn of(bytes: Vec<u8>) -> Self {
+        if json::is_document(&bytes) {
+            return Self::Json(bytes);
+        }
+        String::from_utf8(bytes)
+            .map_or_else(|not_text| Self::Bytes(not_text.into_bytes()), Self::Text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,13 @@
 //! Finds what the gateway must know of a JSON request without building a tree.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The members of a request body that the gateway reads. Absent, malformed or of another type:
-/// `None`.
+/// `None`. Of a member that stands twice, the last counts, as for JSON parsers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan<'b> {
     /// `model`.
@@ -26,6 +30,220 @@ pub struct Scan<'b> {
 /// Scans a JSON object; of a body that is none, everything is absent.
 #[must_use]
 pub fn scan(body: &[u8]) -> Scan<'_> {
-    let _ = body;
-    Scan::default()
+    serde_json::from_slice(body)
+        .map(|Object(scan)| scan)
+        .unwrap_or_default()
 }
+
+struct Object<'b>(Scan<'b>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_map(ObjectVisitor).map(Self)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Scan<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scan<'de>, A::Error> {
+        let mut scan = Scan {
+            is_object: true,
+            ..Scan::default()
+        };
+        let (mut completion, mut output, mut max) = (None, None, None);
+        while let Some(member) = map.next_key()? {
+            match member {
+                Member::Model => scan.model = map.next_value::<Value<'de>>()?.text(),
+                Member::Stream => scan.stream = map.next_value::<Value<'_>>()?.flag(),
+                Member::StreamOptions => {
+                    scan.has_stream_options = true;
+                    scan.include_usage = map.next_value::<Value<'_>>()?.include_usage();
+                }
+                Member::DataSources => {
+                    scan.has_data_sources = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Member::MaxCompletionTokens => completion = map.next_value::<Value<'_>>()?.count(),
+                Member::MaxOutputTokens => output = map.next_value::<Value<'_>>()?.count(),
+                Member::MaxTokens => max = map.next_value::<Value<'_>>()?.count(),
+                Member::IncludeUsage | Member::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        scan.max_output_tokens = completion.or(output).or(max);
+        Ok(scan)
+    }
+}
+
+/// The names that matter, at the top or in `stream_options`.
+enum Member {
+    Model,
+    Stream,
+    StreamOptions,
+    DataSources,
+    MaxCompletionTokens,
+    MaxOutputTokens,
+    MaxTokens,
+    IncludeUsage,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_str(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl Visitor<'_> for MemberVisitor {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Member, E> {
+        Ok(match name {
+            "model" => Member::Model,
+            "stream" => Member::Stream,
+            "stream_options" => Member::StreamOptions,
+            "data_sources" => Member::DataSources,
+            "max_completion_tokens" => Member::MaxCompletionTokens,
+            "max_output_tokens" => Member::MaxOutputTokens,
+            "max_tokens" => Member::MaxTokens,
+            "include_usage" => Member::IncludeUsage,
+            _ => Member::Other,
+        })
+    }
+}
+
+/// A value of any type, read so far that its type and what we need of it are known.
+enum Value<'b> {
+    Text(Cow<'b, str>),
+    Flag(bool),
+    Count(u64),
+    Object { include_usage: Option<bool> },
+    Other,
+}
+
+impl<'b> Value<'b> {
+    fn text(self) -> Option<Cow<'b, str>> {
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    fn flag(&self) -> Option<bool> {
+        if let Self::Flag(flag) = self {
+            Some(*flag)
+        } else {
+            None
+        }
+    }
+
+    fn count(&self) -> Option<u64> {
+        if let Self::Count(count) = self {
+            Some(*count)
+        } else {
+            None
+        }
+    }
+
+    fn include_usage(&self) -> Option<bool> {
+        if let Self::Object { include_usage } = self {
+            *include_usage
+        } else {
+            None
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_u64<E: de::Error>(self, count: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Count(count))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        let mut include_usage = None;
+        while let Some(member) = map.next_key()? {
+            if matches!(member, Member::IncludeUsage) {
+                include_usage = map.next_value::<Flag>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Value::Object { include_usage })
+    }
+}
+
+/// A value that is a flag or not; unlike [`Value`], it does not look into objects, so that nesting
+/// costs no stack.
+struct Flag(Option<bool>);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let value = <&serde_json::value::RawValue>::deserialize(reader)?;
+        Ok(Self(match value.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

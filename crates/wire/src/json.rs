@@ -1,0 +1,281 @@
+//! Looks into JSON one level at a time, without a tree: values stay the text that they were.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The key of a member; borrowed unless it holds an escape.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'j>(#[serde(borrow)] Cow<'j, str>);
+
+/// Calls `each` for every member of an object, in order. Of JSON that is cut or broken, the members
+/// before the break are seen; returns whether it was whole and an object.
+pub(crate) fn each_member<'j>(
+    json: &'j [u8],
+    each: impl FnMut(Cow<'j, str>, &'j RawValue),
+) -> bool {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    Members(each).deserialize(&mut reader).is_ok() && reader.end().is_ok()
+}
+
+/// Calls `each` for every element of an array, in order, as [`each_member`] does for an object.
+pub(crate) fn each_element<'j>(json: &'j [u8], each: impl FnMut(&'j RawValue)) -> bool {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    Elements(each).deserialize(&mut reader).is_ok() && reader.end().is_ok()
+}
+
+/// The members of an object, in order; of a broken one, those before the break.
+pub(crate) fn members(json: &[u8]) -> Vec<(Cow<'_, str>, &RawValue)> {
+    let mut found = Vec::with_capacity(12);
+    each_member(json, |key, value| found.push((key, value)));
+    found
+}
+
+/// The value of the last of `members` that is called `key`.
+pub(crate) fn member<'j>(
+    members: &[(Cow<'j, str>, &'j RawValue)],
+    key: &str,
+) -> Option<&'j RawValue> {
+    members
+        .iter()
+        .rev()
+        .find(|(name, _)| name == key)
+        .map(|(_, value)| *value)
+}
+
+struct Members<F>(F);
+
+impl<'j, F: FnMut(Cow<'j, str>, &'j RawValue)> DeserializeSeed<'j> for Members<F> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'j>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'j, F: FnMut(Cow<'j, str>, &'j RawValue)> Visitor<'j> for Members<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'j>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            (self.0)(key, map.next_value()?);
+        }
+        Ok(())
+    }
+}
+
+struct Elements<F>(F);
+
+impl<'j, F: FnMut(&'j RawValue)> DeserializeSeed<'j> for Elements<F> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'j>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_seq(self)
+    }
+}
+
+impl<'j, F: FnMut(&'j RawValue)> Visitor<'j> for Elements<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'j>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(value) = seq.next_element()? {
+            (self.0)(value);
+        }
+        Ok(())
+    }
+}
+
+/// What a value is, as its first byte tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Object,
+    Array,
+    Text,
+    Number,
+    Bool,
+    Null,
+}
+
+/// What `value` is.
+pub(crate) fn kind(value: &RawValue) -> Kind {
+    match value.get().as_bytes().first() {
+        Some(b'{') => Kind::Object,
+        Some(b'[') => Kind::Array,
+        Some(b'"') => Kind::Text,
+        Some(b't' | b'f') => Kind::Bool,
+        Some(b'n') => Kind::Null,
+        Some(_) | None => Kind::Number,
+    }
+}
+
+/// A text without its quotes and escapes; `None` of any other value, and of lone surrogates.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(value.get()).ok().map(Cow::Owned)
+}
+
+/// A text that is not empty.
+pub(crate) fn label(value: &RawValue) -> Option<Box<str>> {
+    text(value)
+        .filter(|text| !text.is_empty())
+        .map(|text| Box::from(&*text))
+}
+
+/// A count: digits, or a decimal number whose fraction is dropped. `None` of anything else, of
+/// negative numbers and of those past `u64`.
+pub(crate) fn count(value: &RawValue) -> Option<u64> {
+    let (whole, fraction) = split_decimal(value)?;
+    fraction
+        .bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then_some(whole)
+}
+
+/// A decimal number times 1 000, as whole number: seconds in milliseconds.
+pub(crate) fn thousandths(value: &RawValue) -> Option<u64> {
+    let (whole, fraction) = split_decimal(value)?;
+    let mut thousandths = 0;
+    for place in 0..3 {
+        let digit = match fraction.as_bytes().get(place) {
+            Some(digit) if digit.is_ascii_digit() => u64::from(digit - b'0'),
+            Some(_) => return None,
+            None => 0,
+        };
+        thousandths = thousandths * 10 + digit;
+    }
+    whole.checked_mul(1_000)?.checked_add(thousandths)
+}
+
+fn split_decimal(value: &RawValue) -> Option<(u64, &str)> {
+    let (whole, fraction) = value.get().split_once('.').unwrap_or((value.get(), ""));
+    Some((whole.parse().ok()?, fraction))
+}
+
+/// Writes `text` as a JSON text, quotes included.
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Writing to a vector cannot fail, and a str is always a JSON text.
+    let _written = serde_json::to_writer(out, text);
+}
+
+/// Whether `bytes` are one whole JSON document in UTF-8.
+pub(crate) fn is_document(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+}
+
+/// Whether members of this name hold text that a model wrote or a person reads.
+pub(crate) fn is_prose(key: &str) -> bool {
+    matches!(
+        key,
+        "content"
+            | "text"
+            | "refusal"
+            | "reasoning"
+            | "reasoning_content"
+            | "reasoning_text"
+            | "thinking"
+            | "summary"
+            | "arguments"
+            | "transcript"
+            | "response"
+            | "name"
+            | "code"
+            | "input"
+    )
+}
+
+/// How deep [`collect_prose`] looks.
+const MAX_DEPTH: u8 = 16;
+
+/// Appends to `out` every text under a name of [`is_prose`], in order, of any depth up to 16.
+pub(crate) fn collect_prose(json: &[u8], out: &mut String) {
+    walk_prose(json, false, MAX_DEPTH, out);
+}
+
+fn walk_prose(json: &[u8], is_prose_here: bool, depth: u8, out: &mut String) {
+    if depth == 0 {
+        return;
+    }
+    let mut value = |value: &RawValue, prose: bool| match kind(value) {
+        Kind::Text if prose => out.push_str(&text(value).unwrap_or_default()),
+        Kind::Object | Kind::Array => {
+            walk_prose(value.get().as_bytes(), prose, depth - 1, out);
+        }
+        Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {}
+    };
+    if json.first() == Some(&b'[') {
+        each_element(json, |element| value(element, is_prose_here));
+    } else {
+        each_member(json, |key, member| value(member, is_prose(&key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn members_before_a_break_are_seen() {
+        let mut seen = Vec::new();
+        let whole = each_member(br#"{"a":1,"b":{"c":2},"d":[1,"#, |key, value| {
+            seen.push(format!("{key}={}", value.get()));
+        });
+        assert!(!whole);
+        assert_eq!(seen, ["a=1", r#"b={"c":2}"#]);
+    }
+
+    #[test]
+    fn counts_are_whole_or_nothing() {
+        assert_eq!(count(raw("12")), Some(12));
+        assert_eq!(count(raw("12.75")), Some(12));
+        for odd in [
+            "-1",
+            "1e3",
+            "1.5e3",
+            "\"12\"",
+            "null",
+            "18446744073709551616",
+            "{}",
+        ] {
+            assert_eq!(count(raw(odd)), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn seconds_become_milliseconds() {
+        assert_eq!(thousandths(raw("8.4700000286")), Some(8_470));
+        assert_eq!(thousandths(raw("3")), Some(3_000));
+        assert_eq!(thousandths(raw("0.05")), Some(50));
+        assert_eq!(thousandths(raw("-1.5")), None);
+        assert_eq!(thousandths(raw("18446744073709551615")), None);
+    }
+
+    #[test]
+    fn prose_is_collected_and_nothing_else() {
+        let mut out = String::new();
+        collect_prose(
+            br#"{"id":"x","choices":[{"message":{"role":"assistant","content":"Hi \u00e9","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}"#,
+            &mut out,
+        );
+        assert_eq!(out, "Hi éf{}");
+    }
+}

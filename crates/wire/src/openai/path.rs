@@ -1,0 +1,178 @@
+//! What the paths of OpenAI-shaped APIs tell.
+
+use std::borrow::Cow;
+
+use isango_types::Operation;
+
+use crate::facts::Facts;
+
+/// Reads the end of the path; whatever stands before it (`/v1`, `/openai/deployments/{name}`,
+/// `/api/paas/v4`) does not matter.
+pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
+    let path = path
+        .split('?')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('/');
+    if let Some(model) = workers_ai_model(path) {
+        let operation = if method == "POST" {
+            workers_ai_operation(model)
+        } else {
+            Operation::Other
+        };
+        return Facts {
+            operation,
+            model: Some(Cow::Borrowed(model)),
+            stream: None,
+        };
+    }
+    let operation = match method {
+        "POST" => of_post(path),
+        "GET" | "HEAD" if path.split('/').any(|segment| segment == "models") => Operation::Models,
+        _ => Operation::Other,
+    };
+    Facts {
+        operation,
+        ..Facts::default()
+    }
+}
+
+fn of_post(path: &str) -> Operation {
+    let mut from_end = path.rsplit('/');
+    let last = from_end.next().unwrap_or_default();
+    let before = from_end.next().unwrap_or_default();
+    match (before, last) {
+        ("chat", "completions") => Operation::Chat,
+        (_, "completions") => Operation::TextCompletion,
+        ("responses", "input_tokens") => Operation::CountTokens,
+        (_, "responses") | ("responses", "compact") => Operation::Responses,
+        (_, "embeddings") => Operation::Embeddings,
+        ("images" | "image", "generations" | "edits" | "variations") => Operation::Image,
+        ("audio", "speech") => Operation::Speech,
+        ("audio", "transcriptions" | "translations") => Operation::Transcription,
+        (_, "moderations") => Operation::Moderation,
+        (_, "rerank") => Operation::Rerank,
+        (_, "videos") | ("generations", "jobs") => Operation::Video,
+        (_, "remix") if path.contains("/videos/") => Operation::Video,
+        _ => Operation::Other,
+    }
+}
+
+/// The model of `…/run/@cf/{author}/{name}`, of which `run` may be missing.
+fn workers_ai_model(path: &str) -> Option<&str> {
+    ["@cf/", "@hf/"].into_iter().find_map(|prefix| {
+        let at = path.find(prefix)?;
+        (at == 0 || path[..at].ends_with('/')).then(|| &path[at..])
+    })
+}
+
+/// What a model of Workers AI does, as far as its name tells; most of them chat.
+fn workers_ai_operation(model: &str) -> Operation {
+    let is = |names: &[&str]| names.iter().any(|name| model.contains(name));
+    if is(&["rerank"]) {
+        Operation::Rerank
+    } else if is(&["bge-", "embed"]) {
+        Operation::Embeddings
+    } else if is(&["whisper", "nova-3"]) {
+        Operation::Transcription
+    } else if is(&["melotts", "aura-"]) {
+        Operation::Speech
+    } else if is(&[
+        "flux",
+        "stable-diffusion",
+        "dreamshaper",
+        "lucid-origin",
+        "phoenix",
+    ]) {
+        Operation::Image
+    } else {
+        Operation::Chat
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: &str, path: &str, expected: Operation) {
+        assert_eq!(facts(method, path).operation, expected, "{method} {path}");
+    }
+
+    #[test]
+    fn the_end_of_the_path_tells_the_operation() {
+        check("POST", "/v1/chat/completions", Operation::Chat);
+        check(
+            "POST",
+            "/openai/deployments/my-4o/chat/completions",
+            Operation::Chat,
+        );
+        check(
+            "POST",
+            "/openai/deployments/x/extensions/chat/completions",
+            Operation::Chat,
+        );
+        check("POST", "/api/paas/v4/chat/completions/", Operation::Chat);
+        check("POST", "chat/completions?api-version=1", Operation::Chat);
+        check("POST", "/v1/completions", Operation::TextCompletion);
+        check("POST", "/v1/fim/completions", Operation::TextCompletion);
+        check("POST", "/openai/v1/responses", Operation::Responses);
+        check("POST", "/v1/responses/input_tokens", Operation::CountTokens);
+        check(
+            "POST",
+            "/openai/deployments/x/embeddings",
+            Operation::Embeddings,
+        );
+        check("POST", "/v1/images/generations", Operation::Image);
+        check("POST", "/v1/images/edits", Operation::Image);
+        check("POST", "/v1/audio/speech", Operation::Speech);
+        check(
+            "POST",
+            "/openai/deployments/w/audio/translations",
+            Operation::Transcription,
+        );
+        check("POST", "/v1/moderations", Operation::Moderation);
+        check("POST", "/v1/rerank", Operation::Rerank);
+        check("POST", "/v1/videos", Operation::Video);
+        check("POST", "/v1/videos/v_1/remix", Operation::Video);
+        check(
+            "POST",
+            "/openai/v1/video/generations/jobs",
+            Operation::Video,
+        );
+        check("GET", "/v1/models", Operation::Models);
+        check("GET", "/openai/v1/models/gpt-4o", Operation::Models);
+    }
+
+    #[test]
+    fn what_only_manages_is_another_thing() {
+        check("GET", "/v1/chat/completions", Operation::Other);
+        check("GET", "/v1/responses/resp_1", Operation::Other);
+        check("POST", "/v1/responses/resp_1/cancel", Operation::Other);
+        check("POST", "/v1/files", Operation::Other);
+        check("DELETE", "/v1/models/ft:x", Operation::Other);
+        check("POST", "/", Operation::Other);
+    }
+
+    #[test]
+    fn workers_ai_names_the_model_in_the_path() {
+        let check = |path: &str, model: &str, operation| {
+            let expected = Facts {
+                operation,
+                model: Some(model.into()),
+                stream: None,
+            };
+            assert_eq!(facts("POST", path), expected);
+        };
+        check(
+            "/run/@cf/meta/llama-3.1-8b-instruct",
+            "@cf/meta/llama-3.1-8b-instruct",
+            Operation::Chat,
+        );
+        check("@cf/baai/bge-m3", "@cf/baai/bge-m3", Operation::Embeddings);
+        check(
+            "/accounts/a/ai/run/@cf/openai/whisper",
+            "@cf/openai/whisper",
+            Operation::Transcription,
+        );
+    }
+}
