@@ -50,23 +50,8 @@ fn bedrock_is_reached_by_service_and_region() {
 
 #[test]
 fn vertex_is_reached_by_the_region_in_its_path() {
-    let built_in = Provider::built_in().expect("the catalogue");
-    let config = Snapshot::new(
-        Vec::new(),
-        built_in,
-        Arc::default(),
-        Some(Gateway::new("", "default")),
-        Vec::new(),
-    );
     let check = |path: &str, expected: &str| {
-        let uri: Uri = format!("/v1/a/default/google-vertex-ai/{path}")
-            .parse()
-            .expect("a path");
-        assert_eq!(
-            show(resolve(&config, place(&uri), &HeaderMap::new())),
-            expected,
-            "{path}"
-        );
+        super::check(&format!("google-vertex-ai/{path}"), expected);
     };
     check(
         "v1/projects/p/locations/us-central1/publishers/google/models/gemini-2.5-pro:generateContent",

@@ -31,11 +31,6 @@ fn a_request_belongs_to_the_target_of_its_resource() {
         "aws-bedrock/bedrock-runtime/us-east-1/model/m/invoke",
         "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/invoke bedrock @us-east-1",
     );
-    check(
-        "google-vertex-ai/v1/projects/p/locations/global/publishers/google/models/g:x",
-        "http://127.0.0.1:9000/vertex/global/v1/projects/p/locations/global/publishers/google/\
-         models/g:x gemini @global trusted",
-    );
 }
 
 #[test]
@@ -68,4 +63,50 @@ fn a_target_is_reached_by_its_name() {
     check("azure-openai-sa/chat/chat/completions", "400 2008");
     // No resource to fill the host with.
     check_support("nowhere/chat/chat/completions", REFUSED);
+}
+
+#[test]
+fn a_provider_lives_where_the_operator_says() {
+    let config = snapshot(providers(&[
+        ("grok", "http://127.0.0.1:8790/grok/v1"),
+        ("huggingface", "http://127.0.0.1:8790/hf"),
+        ("azure-openai", "http://127.0.0.1:8790/{resource}"),
+        ("aws-bedrock", "http://127.0.0.1:9000/{service}/{region}"),
+        ("google-vertex-ai", "http://127.0.0.1:9000/vertex/{region}"),
+        ("baseten", "http://127.0.0.1:9000"),
+    ]));
+    for (path, expected) in [
+        (
+            "grok/v1/models",
+            "http://127.0.0.1:8790/grok/v1/models openai trusted",
+        ),
+        (
+            "huggingface/org/model",
+            "http://127.0.0.1:8790/hf/org/model openai trusted",
+        ),
+        (
+            "azure-openai/Res/d/embeddings",
+            "http://127.0.0.1:8790/res/openai/deployments/d/embeddings openai @res #d trusted",
+        ),
+        (
+            "aws-bedrock/bedrock-mantle/us-east-1/v1/models",
+            "http://127.0.0.1:9000/bedrock-mantle/us-east-1/v1/models openai @us-east-1 trusted",
+        ),
+        (
+            "google-vertex-ai/v1/projects/p/locations/global/publishers/google/models/g:x",
+            "http://127.0.0.1:9000/vertex/global/v1/projects/p/locations/global/publishers/google/\
+             models/g:x gemini @global trusted",
+        ),
+        (
+            "baseten/model/abc",
+            "http://127.0.0.1:9000/model/abc openai trusted",
+        ),
+    ] {
+        let uri: Uri = format!("/v1/local/default/{path}").parse().expect(path);
+        assert_eq!(
+            show(resolve(&config, place(&uri), &HeaderMap::new())),
+            expected,
+            "{path}"
+        );
+    }
 }
