@@ -78,7 +78,16 @@ pub(crate) fn run() -> Result<()> {
 
 fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
     let mut command = Command::new(binary);
-    command.args(["simulate", "--listen", "127.0.0.1:0", "--json"]);
+    command.args([
+        "simulate",
+        "--listen",
+        "127.0.0.1:0",
+        "--json",
+        "--pace",
+        "0",
+        "--ttft",
+        "0s",
+    ]);
     Running::start(&mut command, &scratch.file("simulator.log"))
 }
 

@@ -9,6 +9,7 @@
 )]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -53,13 +54,20 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Ci { skip } => ci::run(&skip),
         Task::Test => ci::test(),
         Task::Arrows => arrows::run(),
         Task::Clients => clients::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Instructions { json } => instructions::run(json.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\nfailed: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
