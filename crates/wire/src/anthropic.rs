@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use isango_types::{Operation, Usage};
 use serde_json::value::RawValue;
 
-use crate::assemble::{Members, Object, settle_cut};
+use crate::assemble::{Members, Object, frame, settle_cut};
 use crate::facts::Facts;
 use crate::format::{Event, Format};
-use crate::path;
 use crate::read::Reading;
+use crate::{json, path};
 
 /// How many members of one content block may grow; the format knows three.
 const MAX_GROWING: usize = 16;
@@ -83,6 +83,8 @@ impl Format for Anthropic {
         out.usage = answer.object("usage").map(|usage| self::usage(&usage));
         if let Some(completion) = answer.text("completion") {
             out.delivered_text.push_str(&completion);
+        } else if out.usage.is_none() {
+            json::collect_prose(body, &mut out.delivered_text);
         }
         if answer.has("error") {
             out.error_code = Self::error_code(body);
@@ -90,8 +92,7 @@ impl Format for Anthropic {
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut Reading) -> bool {
-        let Some(frame) = Members::parse(event.data) else {
-            out.note("an event of the stream is no JSON object");
+        let Some(frame) = frame(event, out) else {
             return false;
         };
         match frame.text("type").as_deref() {

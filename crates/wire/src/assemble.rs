@@ -9,12 +9,13 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::format::Event;
 use crate::read::Reading;
 use crate::{json, tokens};
 
 /// How many members of an object are looked at; further ones are dropped. Keeps the work on a
 /// hostile answer linear; real objects have less than thirty.
-const MAX_MEMBERS: usize = 512;
+const MAX_MEMBERS: usize = 128;
 
 /// The members of a JSON object, unread.
 #[derive(Clone, Debug, Default)]
@@ -183,6 +184,16 @@ fn number(json: &str) -> u64 {
         Some(number as u64)
     };
     json.parse().ok().or_else(rounded).unwrap_or(0)
+}
+
+/// The members of an event; one that is no object is worth a note, unless it is the `[DONE]` with
+/// which many streams end.
+pub(crate) fn frame<'e>(event: &Event<'e>, out: &mut Reading) -> Option<Members<'e>> {
+    let members = Members::parse(event.data);
+    if members.is_none() && event.data != b"[DONE]" {
+        out.note("an event of the stream is no JSON object");
+    }
+    members
 }
 
 /// Settles the usage of a stream that broke off before its provider told the final one: input as

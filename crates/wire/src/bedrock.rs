@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isango_types::{Operation, Usage};
 
-use crate::assemble::{Members, settle_cut};
+use crate::assemble::{Members, frame};
 use crate::facts::Facts;
 use crate::format::{Event, Format, error_code};
 use crate::guest::Guest;
@@ -139,8 +139,7 @@ impl Format for Bedrock {
             // An `invoke` stream: the maker's JSON in base64.
             Some("chunk") => self.chunk(event.data, out),
             Some(name) if converse::EVENTS.contains(&name) => {
-                let Some(told) = Members::parse(event.data) else {
-                    out.note("an event of the stream is no JSON object");
+                let Some(told) = frame(event, out) else {
                     return false;
                 };
                 let inner = self
@@ -152,7 +151,7 @@ impl Format for Bedrock {
                 }
             }
             // Server-sent events of an endpoint in a maker's own format.
-            name => self.unwrapped(event.data, name.is_none(), out),
+            name => self.unwrapped(event, name.is_none(), out),
         }
     }
 
@@ -177,18 +176,20 @@ impl Bedrock {
             .and_then(|chunk| chunk.text("bytes"))
             .and_then(|bytes| STANDARD.decode(bytes.as_bytes()).ok());
         if let Some(json) = json {
-            return self.unwrapped(&json, true, out);
+            let event = Event {
+                name: None,
+                data: &json,
+                exception: false,
+            };
+            return self.unwrapped(&event, true, out);
         }
         out.note("a chunk of the stream has no base64 bytes");
         false
     }
 
     /// An event in the format of the model's maker; one that `may_be_plain` if nothing else fits.
-    fn unwrapped(&mut self, data: &[u8], may_be_plain: bool, out: &mut Reading) -> bool {
-        let Some(members) = Members::parse(data) else {
-            if data != b"[DONE]" {
-                out.note("an event of the stream is no JSON object");
-            }
+    fn unwrapped(&mut self, event: &Event<'_>, may_be_plain: bool, out: &mut Reading) -> bool {
+        let Some(members) = frame(event, out) else {
             return false;
         };
         if let Some(told) = members.object(METRICS) {
@@ -217,26 +218,10 @@ impl Bedrock {
                 }
                 has_content
             }
-            Some(Inner::Guest(guest)) => guest.event(
-                &Event {
-                    name: None,
-                    data,
-                    exception: false,
-                },
-                out,
-            ),
+            Some(Inner::Guest(guest)) => guest.event(event, out),
             Some(Inner::Plain(plain)) => plain.event(&members, METRICS, out),
             None => false,
         }
-    }
-}
-
-/// Marks a usage as cut where the stream did not tell its end.
-fn settle(told: Usage, is_ended: bool, out: &Reading) -> Usage {
-    if is_ended {
-        told
-    } else {
-        settle_cut(told, out)
     }
 }
 

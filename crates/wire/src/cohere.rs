@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use isango_types::{Operation, Usage};
 use serde_json::value::RawValue;
 
-use crate::assemble::{Members, Object};
+use crate::assemble::{Members, Object, frame};
 use crate::facts::Facts;
 use crate::format::{Event, Format, error_code};
 use crate::openai::{self, Openai};
@@ -89,10 +89,7 @@ impl Format for Cohere {
         if let Version::Compatible(inner) = &mut self.version {
             return inner.event(event, out);
         }
-        let Some(told) = Members::parse(event.data) else {
-            if event.data != b"[DONE]" {
-                out.note("an event of the stream is no JSON object");
-            }
+        let Some(told) = frame(event, out) else {
             return false;
         };
         if matches!(self.version, Version::Unknown) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use isango_types::Operation;
 
-use crate::assemble::{Members, Object, settle_cut};
+use crate::assemble::{Members, Object, frame, settle_cut};
 use crate::facts::Facts;
 use crate::format::{Event, Format, error_code};
 use crate::guest::Guest;
@@ -97,8 +97,10 @@ pub(crate) struct Gemini {
     candidates: BTreeMap<u64, Candidate>,
     /// Members of `usageMetadata`; later values replace earlier ones, all of them are cumulative.
     usage: Object,
-    /// Each candidate that came told why it ended, or the prompt was refused.
-    is_ended: bool,
+    /// How many candidates did not tell yet why they ended.
+    open: usize,
+    /// The prompt was refused: there will be no candidate.
+    is_refused: bool,
     /// An `error` that broke the stream off.
     error: Option<Object>,
 }
@@ -111,7 +113,8 @@ impl Format for Gemini {
             answer: Object::default(),
             candidates: BTreeMap::new(),
             usage: Object::default(),
-            is_ended: false,
+            open: 0,
+            is_refused: false,
             error: None,
         }
     }
@@ -120,7 +123,8 @@ impl Format for Gemini {
         let Some(answer) = Members::parse_cut(body) else {
             return;
         };
-        if matches!(operation, Operation::CountTokens | Operation::Models) {
+        // What a count or the description of a cache tells as `usageMetadata` was not used by it.
+        if !operation.is_billed() {
             return;
         }
         if let Some(guest) = Guest::of(operation, &answer) {
@@ -154,8 +158,7 @@ impl Format for Gemini {
         if let Some(guest) = &mut self.guest {
             return guest.event(event, out);
         }
-        let Some(answer) = Members::parse(event.data) else {
-            out.note("an event of the stream is no JSON object");
+        let Some(answer) = frame(event, out) else {
             return false;
         };
         if self.is_untouched() {
@@ -188,7 +191,7 @@ impl Format for Gemini {
         // A usage that was found behind a gap is the final one.
         if out.usage.is_none() && !self.usage.is_empty() {
             let told = usage::generated(&self.usage.members());
-            out.usage = Some(if self.is_ended {
+            out.usage = Some(if self.is_ended() {
                 told
             } else {
                 settle_cut(told, out)
@@ -208,15 +211,26 @@ impl Gemini {
         let mut has_content = false;
         for told in answer.objects("candidates") {
             ended(&told, out);
-            let candidate = self.candidates.entry(told.count("index")).or_default();
+            let candidate = self
+                .candidates
+                .entry(told.count("index"))
+                .or_insert_with(|| {
+                    self.open += 1;
+                    Candidate::default()
+                });
+            let was_ended = candidate.is_ended;
             has_content |= candidate.grow(&told, &mut out.delivered_text);
+            self.open -= usize::from(candidate.is_ended && !was_ended);
         }
-        let is_refused = answer
+        self.is_refused |= answer
             .object("promptFeedback")
             .is_some_and(|told| told.has("blockReason"));
-        self.is_ended = is_refused
-            || (!self.candidates.is_empty() && self.candidates.values().all(Candidate::is_ended));
         has_content
+    }
+
+    /// Whether the usage that was told last is the final one.
+    fn is_ended(&self) -> bool {
+        self.is_refused || (self.open == 0 && !self.candidates.is_empty())
     }
 
     /// The whole answer, of what has come. An error that broke it off stands in it as `error`;

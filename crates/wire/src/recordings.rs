@@ -50,7 +50,17 @@ impl Recording<'_> {
         .read()
     }
 
+    /// Reads it as a capture that lost what is between its first `head` and last `tail` bytes.
+    pub(crate) fn read_gap(&self, head: usize, tail: usize) -> Reading {
+        let tail = &self.bytes[self.bytes.len() - tail..];
+        self.read_answer(200, &[&self.bytes[..head]], tail)
+    }
+
     fn read_pieces(&self, status: u16, pieces: &[&[u8]]) -> Reading {
+        self.read_answer(status, pieces, &[])
+    }
+
+    fn read_answer(&self, status: u16, pieces: &[&[u8]], tail: &[u8]) -> Reading {
         let chunks: Vec<Bytes> = pieces
             .iter()
             .map(|piece| Bytes::copy_from_slice(piece))
@@ -62,7 +72,7 @@ impl Recording<'_> {
             content_type: Some(self.content_type),
             content_encoding: None,
             chunks: &chunks,
-            tail: &[],
+            tail,
             complete: true,
         })
     }
@@ -84,6 +94,7 @@ impl Recording<'_> {
             let mut damaged = self.bytes.to_vec();
             damaged[end] ^= flip;
             Recording { bytes: &damaged, ..*self }.read();
+            self.read_gap(end / 2, self.bytes.len() - end);
         });
     }
 }

@@ -217,3 +217,12 @@ fn paths_tell_the_operation() {
     );
     check("POST", "/v1/files", Operation::Other, None);
 }
+
+#[test]
+fn a_gap_in_the_capture_leaves_the_usage_whole() {
+    let reading = stream(TOOLS).read_gap(900, 300);
+    assert_eq!(
+        line(&reading),
+        "msg_01T claude-sonnet-4-5-20250929 tool_use {input:472,cache_read:1024,output:89}"
+    );
+}

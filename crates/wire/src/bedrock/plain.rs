@@ -1,9 +1,11 @@
 //! Models whose `invoke` answers are flat objects: Titan, Llama, Mistral, and pictures.
 
-use isango_types::Usage;
+use std::borrow::Cow;
 
-use super::settle;
-use crate::assemble::{Members, Object};
+use isango_types::Usage;
+use serde_json::value::RawValue;
+
+use crate::assemble::{Members, Object, settle_cut};
 use crate::read::Reading;
 
 /// Where these formats keep text; the order is of no matter, an answer has one of them.
@@ -42,7 +44,7 @@ pub(super) fn whole(answer: &Members<'_>, out: &mut Reading) {
     if let Some((_, text)) = text(answer) {
         out.delivered_text.push_str(&text);
     }
-    let images = answer.read::<Vec<&serde_json::value::RawValue>>("images");
+    let images = answer.read::<Vec<&RawValue>>("images");
     let usage = Usage {
         input: input(answer),
         output,
@@ -95,7 +97,11 @@ impl Plain {
             ..Usage::default()
         };
         if !usage.is_empty() {
-            out.usage = Some(settle(usage, self.is_ended, out));
+            out.usage = Some(if self.is_ended {
+                usage
+            } else {
+                settle_cut(usage, out)
+            });
         }
         self.assemble(usage.output)
     }
@@ -125,7 +131,7 @@ impl Plain {
     }
 }
 
-fn text<'t>(told: &Members<'t>) -> Option<(&'static str, std::borrow::Cow<'t, str>)> {
+fn text<'t>(told: &Members<'t>) -> Option<(&'static str, Cow<'t, str>)> {
     TEXTS
         .into_iter()
         .find_map(|name| Some((name, told.text(name)?)))

@@ -304,3 +304,14 @@ fn paths_tell_operation_model_and_stream() {
     }
     assert_eq!(facts("POST", "/openai/v1/chat/completions").operation, Chat);
 }
+
+#[test]
+fn a_gap_in_the_capture_leaves_the_usage_whole() {
+    let bytes = messages(CONVERSE);
+    let reading = stream(&bytes).read_gap(bytes.len() / 3, 600);
+    assert_eq!(line(&reading), "- - tool_use {input:382,output:66}");
+    let bytes = chunks(CLAUDE);
+    let reading = stream(&bytes).read_gap(bytes.len() / 3, 900);
+    let usage = reading.usage.unwrap();
+    assert_eq!((usage.input, usage.cache_read, usage.output), (14, 500, 8));
+}

@@ -1,5 +1,7 @@
 //! One candidate of a streamed answer, put together from its parts.
 
+use std::borrow::Cow;
+
 use crate::assemble::{Members, Object};
 
 /// One candidate under construction.
@@ -11,6 +13,8 @@ pub(super) struct Candidate {
     content: Object,
     /// Parts in their order; texts of the same kind that follow each other are one.
     parts: Vec<Part>,
+    /// Whether it told why it ended.
+    pub(super) is_ended: bool,
 }
 
 /// One part: its members, and its text where that is what it is.
@@ -30,6 +34,7 @@ impl Candidate {
                 self.members.put(name, raw);
             }
         }
+        self.is_ended |= told.has("finishReason");
         let Some(content) = told.object("content") else {
             return false;
         };
@@ -67,7 +72,7 @@ impl Candidate {
         }
         let mut members = Object::default();
         members.merge(part);
-        let text = text.map(std::borrow::Cow::into_owned);
+        let text = text.map(Cow::into_owned);
         self.parts.push(Part {
             members,
             text,
@@ -75,11 +80,6 @@ impl Candidate {
             is_sealed,
         });
         has_content
-    }
-
-    /// Whether it told why it ended.
-    pub(super) fn is_ended(&self) -> bool {
-        self.members.members().has("finishReason")
     }
 
     /// The whole candidate, of what has come.

@@ -279,3 +279,23 @@ fn paths_of_vertex_tell_the_same_of_every_publisher() {
     );
     check("anthropic/models/count-tokens:rawPredict", CountTokens, off);
 }
+
+#[test]
+fn a_gap_in_the_capture_leaves_the_usage_whole() {
+    for recording in [stream(STREAM), whole(ARRAY)] {
+        let reading = recording.read_gap(recording.bytes.len() / 3, 700);
+        let usage = reading.usage.unwrap();
+        assert_eq!((usage.input, usage.output, usage.reasoning), (11, 25, 41));
+    }
+}
+
+#[test]
+fn what_a_cache_holds_is_not_used_by_describing_it() {
+    let bytes = br#"{"name":"cachedContents/1","usageMetadata":{"totalTokenCount":696190}}"#;
+    let reading = Recording {
+        operation: Operation::Other,
+        ..whole(bytes)
+    }
+    .read();
+    assert_eq!(reading.usage, None);
+}
