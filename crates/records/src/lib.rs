@@ -1,1 +1,219 @@
-//! Isango: records.
+//! The embedded record store: the journal is the truth, everything else a projection of it.
+//!
+//! [`Records`] opens a folder to write and to read, [`Reader`] one that another process may be
+//! writing to, and [`verify`] proves that nothing in it was changed.
+//!
+//! ```text
+//! journal/NNNNNNNN.jsonl.zst   the records (label.rs tells the format; `zstdcat FILE | jq`)
+//! journal/NNNNNNNN.index       where the frames of a complete file are; made again if lost
+//! journal/NNNNNNNN.torn        what a crash left behind the last whole frame
+//! journal/lock                 held by the process that writes
+//! ```
+//! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
+//! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `audit`. Columns,
+//! rollups and the token filter will be consumers that keep a position and call `follow`.
+
+mod audit;
+mod catalog;
+mod disk;
+mod flush;
+mod frame;
+mod journal;
+mod label;
+mod query;
+mod reader;
+mod recovery;
+mod scan;
+mod slim;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
+use isango_types::{Record, RecordId, Timestamp};
+use parking_lot::Mutex;
+
+pub use audit::{Finding, Report, verify};
+pub use reader::Reader;
+pub use recovery::{Recovery, Torn};
+
+use catalog::Catalog;
+use disk::{Disk, RealDisk};
+use journal::Journal;
+
+/// How a record store behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// When records are on the medium, and not just with the operating system.
+    pub sync: Sync,
+    /// A file that has this many bytes is complete. A new one also begins every day (UTC).
+    pub max_file_bytes: u64,
+    /// What is removed.
+    pub retain: Retention,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sync: Sync::Window(Duration::from_millis(100)),
+            max_file_bytes: 256 << 20,
+            retain: Retention::default(),
+        }
+    }
+}
+
+/// When records are brought to the medium. A process that is killed loses nothing in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// When the operating system likes.
+    Never,
+    /// This long after they were appended, many at once: what a loss of power can take.
+    Window(Duration),
+    /// Before the append returns.
+    Always,
+}
+
+/// What is removed, in whole files. The default keeps everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Most bytes on disk, which one append may exceed; the oldest records go. Files are completed
+    /// at an eighth of it at the latest.
+    pub max_bytes: Option<u64>,
+    /// Records go when all of their file were created longer ago than this.
+    pub max_age: Option<Duration>,
+}
+
+/// A record store that this process writes to.
+#[derive(Debug)]
+pub struct Records {
+    reader: Reader,
+    journal: Mutex<Journal>,
+    recovery: Recovery,
+    _lock: File,
+}
+
+impl Records {
+    /// Opens the record store in a folder, which is made if it is not there, and repairs what a
+    /// crash has left.
+    ///
+    /// # Errors
+    /// Another process writes to it; the disk fails; or it was written by a newer release.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, Error> {
+        Self::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Self, Error> {
+        let dir = journal_dir(dir);
+        disk::make_dir(&dir)?;
+        let lock = lock(&*disk, &dir)?;
+        let mut found = recovery::recover(&*disk, &dir)?;
+        let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));
+        let recovery = std::mem::take(&mut found.recovery);
+        let journal = Journal::new(disk, Arc::clone(&catalog), options, found)?;
+        let reader = Reader::of(catalog);
+        Ok(Self {
+            reader,
+            journal: Mutex::new(journal),
+            recovery,
+            _lock: lock,
+        })
+    }
+
+    /// Opens a folder to read only, which another process may be writing to. An absent folder has
+    /// no records.
+    ///
+    /// # Errors
+    /// The disk fails, or the store was written by a newer release.
+    pub fn open_read_only(dir: &Path) -> Result<Reader, Error> {
+        Reader::open(dir)
+    }
+
+    /// What was found, and cut, when the store was opened.
+    #[must_use]
+    pub const fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Brings everything that was appended to the medium. Dropping the store does so too, if it
+    /// has a flush window.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.journal.lock().sync()
+    }
+
+    /// Removes what [`Options::retain`] no longer keeps at `now`; says how many bytes that freed.
+    /// Appends see to the limit of bytes themselves; the age needs this call, once an hour or so.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn expire(&self, now: Timestamp) -> Result<u64, Error> {
+        self.journal.lock().expire(now)
+    }
+
+    /// Bytes of all journal files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.reader.bytes()
+    }
+}
+
+impl LogWriter for Records {
+    fn append(&self, batch: &[Record]) -> Result<(), Error> {
+        self.journal.lock().append(batch)
+    }
+
+    fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
+        self.journal.lock().append_gap(gap)
+    }
+}
+
+impl LogReader for Records {
+    fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
+        self.reader.get(id)
+    }
+
+    fn query(&self, query: &Query) -> Result<Page, Error> {
+        self.reader.query(query)
+    }
+
+    fn end(&self) -> Result<Position, Error> {
+        self.reader.end()
+    }
+
+    fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
+        self.reader.follow(from, limit)
+    }
+}
+
+fn journal_dir(dir: &Path) -> PathBuf {
+    dir.join("journal")
+}
+
+/// Keeps other writers out for as long as the file is open.
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<File, Error> {
+    let file = disk.open(&dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = [0; 20];
+            let len = file.read_at(&mut holder, 0)?;
+            let holder = String::from_utf8_lossy(&holder[..len]);
+            let dir = dir.display();
+            return Err(Error::InUse(format!(
+                "process {} writes to {dir}",
+                holder.trim()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    file.set_len(0)?;
+    file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+    Ok(file)
+}

@@ -1,0 +1,237 @@
+//! Records into labelled frames, and frames into JSON lines. Contexts and buffers are reused.
+
+use std::fs::File;
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+
+use isango_store::logs::{Error, Gap};
+use isango_types::Record;
+use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, compress_bound};
+
+use crate::label::{Contents, Kind, LABEL_BYTES, Label, Link, Range};
+
+/// Most JSON of a frame, in bytes; a larger record is a frame of its own.
+pub(crate) const FRAME_BYTES: usize = 256 << 10;
+/// Most JSON that a reader unpacks from one frame, in bytes.
+const MAX_RAW_BYTES: u64 = 1 << 31;
+/// Buffers larger than this are not kept for the next batch.
+const KEPT_BUFFER_BYTES: usize = 8 << 20;
+
+/// Where the chain stands: behind the last frame that was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) link: Link,
+    /// Records so far.
+    pub(crate) sequence: u64,
+}
+
+/// The line of a gap marker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GapLine {
+    pub(crate) gap: Gap,
+}
+
+/// Makes frames.
+pub(crate) struct Packer {
+    compressor: Compressor<'static>,
+    /// JSON lines that are in no frame yet, and what they are.
+    raw: Vec<u8>,
+    records: u32,
+    range: Range,
+    chain: Chain,
+    synced: u64,
+    /// Labels and frames, ready to be written.
+    pub(crate) out: Vec<u8>,
+    /// What the frames of `out` hold, in order.
+    pub(crate) frames: Vec<Contents>,
+}
+
+impl Packer {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut compressor = Compressor::new(1)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+        Ok(Self {
+            compressor,
+            raw: Vec::new(),
+            records: 0,
+            range: Range::EMPTY,
+            chain: Chain::default(),
+            synced: 0,
+            out: Vec::new(),
+            frames: Vec::new(),
+        })
+    }
+
+    /// Starts over behind `chain`; `level` is zstd's, `synced` goes into the labels.
+    pub(crate) fn begin(&mut self, chain: Chain, synced: u64, level: i32) -> Result<(), Error> {
+        self.compressor.set_compression_level(level)?;
+        self.raw.clear();
+        self.raw.shrink_to(KEPT_BUFFER_BYTES);
+        self.out.clear();
+        self.out.shrink_to(KEPT_BUFFER_BYTES);
+        self.frames.clear();
+        (self.records, self.range) = (0, Range::EMPTY);
+        (self.chain, self.synced) = (chain, synced);
+        Ok(())
+    }
+
+    /// Adds a record; when a frame is full, it moves to `out`.
+    pub(crate) fn push(&mut self, record: &Record) -> Result<(), Error> {
+        let start = self.raw.len();
+        serde_json::to_writer(&mut self.raw, record)?;
+        // Bodies are embedded as they came, and may be spread over lines. A string cannot hold a
+        // raw line break, so that each one is mere space between tokens.
+        let mut at = start;
+        while let Some(found) = memchr::memchr2(b'\n', b'\r', &self.raw[at..]) {
+            at += found;
+            self.raw[at] = b' ';
+        }
+        self.raw.push(b'\n');
+        if self.raw.len() > FRAME_BYTES && start > 0 {
+            self.seal(Kind::Records, start)?;
+        }
+        self.records += 1;
+        self.range.widen(&Range::of(record));
+        Ok(())
+    }
+
+    /// Adds a gap marker, in a frame of its own.
+    pub(crate) fn push_gap(&mut self, gap: &Gap) -> Result<(), Error> {
+        self.finish()?;
+        serde_json::to_writer(&mut self.raw, &GapLine { gap: gap.clone() })?;
+        self.raw.push(b'\n');
+        self.range = Range::at(gap.at);
+        self.seal(Kind::Gap, self.raw.len())
+    }
+
+    /// Moves what was added to `out`, and says where the chain then stands.
+    pub(crate) fn finish(&mut self) -> Result<Chain, Error> {
+        if !self.raw.is_empty() {
+            self.seal(Kind::Records, self.raw.len())?;
+        }
+        Ok(self.chain)
+    }
+
+    /// Makes a frame of the first `len` bytes of JSON.
+    fn seal(&mut self, kind: Kind, len: usize) -> Result<(), Error> {
+        let start = self.out.len();
+        let data = start + LABEL_BYTES;
+        self.out.resize(data, 0);
+        self.out.reserve(compress_bound(len));
+        let mut behind = Cursor::new(&mut self.out);
+        behind.set_position(data as u64);
+        self.compressor
+            .compress_to_buffer(&self.raw[..len], &mut behind)?;
+        let contents = Contents {
+            kind,
+            records: self.records,
+            sequence: self.chain.sequence,
+            packed_bytes: (self.out.len() - data) as u64,
+            raw_bytes: len as u64,
+            range: self.range,
+        };
+        let label = Label::new(contents, self.synced, &self.chain.link, &self.out[data..]);
+        self.out[start..data].copy_from_slice(&label.to_bytes());
+        self.frames.push(contents);
+        self.chain.link = label.link;
+        self.chain.sequence += u64::from(self.records);
+        self.raw.drain(..len);
+        (self.records, self.range) = (0, Range::EMPTY);
+        Ok(())
+    }
+}
+
+/// A frame and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Where its label begins, in bytes from the beginning of the file.
+    pub(crate) offset: u64,
+    pub(crate) contents: Contents,
+}
+
+impl Entry {
+    /// Where the next frame's label begins.
+    pub(crate) const fn end(&self) -> u64 {
+        self.offset
+            .saturating_add(LABEL_BYTES as u64)
+            .saturating_add(self.contents.packed_bytes)
+    }
+
+    /// The position behind its records.
+    pub(crate) const fn end_sequence(&self) -> u64 {
+        self.contents
+            .sequence
+            .saturating_add(self.contents.records as u64)
+    }
+}
+
+/// Reads frames.
+pub(crate) struct Unpacker {
+    decompressor: Decompressor<'static>,
+    packed: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+impl Unpacker {
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            decompressor: Decompressor::new()?,
+            packed: Vec::new(),
+            raw: Vec::new(),
+        })
+    }
+
+    /// The label and the data of a frame as they lie in the file.
+    pub(crate) fn packed(&mut self, file: &File, entry: &Entry) -> Result<(Label, &[u8]), Error> {
+        let len = usize::try_from(entry.end() - entry.offset).unwrap_or(usize::MAX);
+        if len as u64 > MAX_RAW_BYTES {
+            return Err(damaged(entry, "its length is impossible"));
+        }
+        self.packed.resize(len, 0);
+        file.read_exact_at(&mut self.packed, entry.offset)?;
+        match Label::read(&self.packed)? {
+            Some(label) if label.contents == entry.contents => {
+                Ok((label, &self.packed[LABEL_BYTES..]))
+            }
+            Some(_) | None => Err(damaged(entry, "its label was changed")),
+        }
+    }
+
+    /// The JSON lines of a frame, with a line break behind each.
+    pub(crate) fn lines(&mut self, file: &File, entry: &Entry) -> Result<&[u8], Error> {
+        self.packed(file, entry)?;
+        let len = entry.contents.raw_bytes;
+        let len = usize::try_from(len).ok().filter(|_| len <= MAX_RAW_BYTES);
+        let len = len.ok_or_else(|| damaged(entry, "its length is impossible"))?;
+        self.raw.clear();
+        self.raw.reserve(len);
+        let unpacked = self
+            .decompressor
+            .decompress_to_buffer(&self.packed[LABEL_BYTES..], &mut self.raw);
+        match unpacked {
+            Ok(unpacked) if unpacked == len => Ok(&self.raw),
+            Ok(_) => Err(damaged(entry, "its length is not what its label says")),
+            Err(error) => Err(damaged(entry, &error.to_string())),
+        }
+    }
+}
+
+fn damaged(entry: &Entry, what: &str) -> Error {
+    Error::Damaged(format!("the frame at byte {}: {what}", entry.offset))
+}
+
+/// The lines of a frame, without their line breaks.
+pub(crate) fn split_lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    raw.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer")
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}

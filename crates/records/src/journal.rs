@@ -1,0 +1,350 @@
+//! The writer: batches into frames, frames into files.
+//!
+//! One append is one or more frames and, up to 4 MiB, one write. It is committed when the operating
+//! system has it (a killed process loses nothing), and on the medium within the flush window. After
+//! an error the file is cut back to its last committed frame, and the next append begins there.
+//! Deliberately not here: queueing and waiting, which are the caller's.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isango_store::logs::{Error, Gap};
+use isango_types::{Record, Timestamp};
+
+use crate::catalog::{Catalog, Summary, index_path, journal_path};
+use crate::disk::Disk;
+use crate::flush::Flusher;
+use crate::frame::{Chain, Entry, Packer};
+use crate::label::Header;
+use crate::recovery::Found;
+use crate::scan::Scan;
+use crate::{Options, Sync};
+
+/// Most frames of a file, which bounds the memory for those of the newest one: 6 MiB.
+const MAX_FRAMES: u64 = 65_536;
+/// What is packed is written when it has reached this many bytes, if the batch has not ended yet.
+const WRITE_BYTES: usize = 4 << 20;
+const DAY_MICROS: u64 = 86_400_000_000;
+
+/// Appends to the newest file. One caller at a time.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    disk: Arc<dyn Disk>,
+    catalog: Arc<Catalog>,
+    options: Options,
+    packer: Packer,
+    newest: Option<Newest>,
+    next_number: u64,
+    chain: Chain,
+    flusher: Flusher,
+}
+
+#[derive(Debug)]
+struct Newest {
+    file: Arc<File>,
+    number: u64,
+    /// Where the last committed frame ends.
+    end: u64,
+    /// How much is known to be on the medium.
+    synced: u64,
+    /// Something that was not committed may follow the end.
+    is_torn: bool,
+    /// A sync failed, after which nothing that it says about this file can be relied on.
+    is_worn: bool,
+}
+
+/// What an append has written but not committed.
+#[derive(Debug, Default)]
+struct Pending {
+    end: u64,
+    entries: Vec<Entry>,
+}
+
+impl Journal {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        catalog: Arc<Catalog>,
+        options: Options,
+        found: Found,
+    ) -> Result<Self, Error> {
+        let window = match options.sync {
+            Sync::Never | Sync::Always => None,
+            Sync::Window(window) => Some(window),
+        };
+        let newest = found.newest.zip(catalog.newest());
+        Ok(Self {
+            packer: Packer::new()?,
+            chain: catalog
+                .newest()
+                .map(|summary| summary.chain)
+                .unwrap_or_default(),
+            newest: newest.map(|(file, summary)| Newest {
+                file: Arc::new(file),
+                number: summary.number,
+                end: summary.bytes,
+                synced: 0,
+                is_torn: false,
+                is_worn: false,
+            }),
+            next_number: found.next_number,
+            flusher: Flusher::start(Arc::clone(&disk), window)?,
+            disk,
+            catalog,
+            options,
+        })
+    }
+
+    pub(crate) fn append(&mut self, batch: &[Record]) -> Result<(), Error> {
+        let Some(newest) = batch.iter().map(|record| record.created_at).max() else {
+            return Ok(());
+        };
+        self.commit(newest, level(batch.len()), |journal, pending| {
+            for record in batch {
+                journal.packer.push(record)?;
+                if journal.packer.out.len() >= WRITE_BYTES {
+                    journal.write(pending)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn append_gap(&mut self, gap: &Gap) -> Result<(), Error> {
+        self.commit(gap.at, 1, |journal, _| journal.packer.push_gap(gap))
+    }
+
+    /// Commits what `pack` packs, or nothing.
+    fn commit(
+        &mut self,
+        now: Timestamp,
+        level: i32,
+        pack: impl FnOnce(&mut Self, &mut Pending) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (end, synced) = self.prepare(now)?;
+        self.packer.begin(self.chain, synced, level)?;
+        let mut pending = Pending {
+            end,
+            entries: Vec::new(),
+        };
+        let packed = pack(self, &mut pending).and_then(|()| self.packer.finish());
+        let written = packed.and_then(|chain| {
+            self.write(&mut pending)?;
+            self.sync_if(self.options.sync == Sync::Always, pending.end)?;
+            Ok(chain)
+        });
+        match (written, &mut self.newest) {
+            (Ok(chain), Some(newest)) => {
+                newest.end = pending.end;
+                self.chain = chain;
+                self.catalog.extend(&pending.entries, chain);
+                self.flusher.mark(&newest.file, newest.number, newest.end);
+                Ok(())
+            }
+            (written, _) => {
+                self.take_back();
+                written.map(drop)
+            }
+        }
+    }
+
+    /// Makes the newest file ready for a frame of `now`; says where it ends and how much of it is
+    /// on the medium.
+    fn prepare(&mut self, now: Timestamp) -> Result<(u64, u64), Error> {
+        if let Some(error) = self.flusher.take_failure() {
+            self.newest
+                .iter_mut()
+                .for_each(|newest| newest.is_worn = true);
+            return Err(error.into());
+        }
+        if let Some(newest) = self.newest.as_mut().filter(|newest| newest.is_torn) {
+            self.disk.truncate(&newest.file, newest.end)?;
+            newest.is_torn = false;
+        }
+        let is_full = self.newest.as_ref().is_some_and(|newest| {
+            let summary = self.catalog.newest();
+            newest.is_worn || summary.is_some_and(|summary| self.is_full(&summary, now))
+        });
+        if is_full {
+            self.close_newest()?;
+        }
+        if self.newest.is_none() {
+            self.start_file()?;
+            if let Err(error) = self.drop_old(now) {
+                tracing::warn!(%error, "old records could not be removed");
+            }
+        }
+        Ok(self.newest.as_mut().map_or((0, 0), |newest| {
+            newest.synced = newest.synced.max(self.flusher.synced(newest.number));
+            (newest.end, newest.synced)
+        }))
+    }
+
+    fn is_full(&self, summary: &Summary, now: Timestamp) -> bool {
+        let has_older_day = summary.frames > 0
+            && summary.range.created[1] / DAY_MICROS < now.as_micros() / DAY_MICROS;
+        has_older_day || summary.frames >= MAX_FRAMES || summary.bytes >= self.file_bytes()
+    }
+
+    /// At which size a file is closed: small enough that a limit on all files can be kept.
+    fn file_bytes(&self) -> u64 {
+        let share = self
+            .options
+            .retain
+            .max_bytes
+            .map_or(u64::MAX, |limit| limit / 8);
+        self.options.max_file_bytes.min(share)
+    }
+
+    /// Writes what is packed.
+    fn write(&mut self, pending: &mut Pending) -> Result<(), Error> {
+        let Some(newest) = &mut self.newest else {
+            return Ok(());
+        };
+        newest.is_torn = true;
+        self.disk
+            .write_at(&newest.file, &self.packer.out, pending.end)?;
+        for contents in self.packer.frames.drain(..) {
+            let entry = Entry {
+                offset: pending.end,
+                contents,
+            };
+            pending.end = entry.end();
+            pending.entries.push(entry);
+        }
+        self.packer.out.clear();
+        newest.is_torn = false;
+        Ok(())
+    }
+
+    /// Cuts off what was not committed, or leaves it to the next append to do so.
+    fn take_back(&mut self) {
+        if let Some(newest) = &mut self.newest {
+            newest.is_torn = self.disk.truncate(&newest.file, newest.end).is_err();
+        }
+    }
+
+    /// Syncs the newest file, of which `end` bytes were written.
+    fn sync_if(&mut self, is_needed: bool, end: u64) -> Result<(), Error> {
+        let Some(newest) = self
+            .newest
+            .as_mut()
+            .filter(|newest| is_needed && !newest.is_worn)
+        else {
+            return Ok(());
+        };
+        if let Err(error) = self.disk.sync(&newest.file) {
+            newest.is_worn = true;
+            return Err(error.into());
+        }
+        newest.synced = end;
+        Ok(())
+    }
+
+    /// Brings everything to the medium.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.flusher.forget();
+        let end = self.newest.as_ref().map_or(0, |newest| newest.end);
+        self.sync_if(true, end)
+    }
+
+    fn close_newest(&mut self) -> Result<(), Error> {
+        // What comes later must not be on the medium without what came before.
+        match &self.newest {
+            // After a failed sync another one proves nothing, but it can bring the cut with which
+            // the failed append was taken back to the medium.
+            Some(newest) if newest.is_worn => drop(self.disk.sync(&newest.file)),
+            Some(newest) => self.sync_if(self.options.sync != Sync::Never, newest.end)?,
+            None => {}
+        }
+        self.flusher.forget();
+        if let Err(error) = self.catalog.seal(&*self.disk) {
+            tracing::warn!(%error, "the index of a journal file could not be written");
+        }
+        self.newest = None;
+        Ok(())
+    }
+
+    fn start_file(&mut self) -> Result<(), Error> {
+        let header = Header {
+            number: self.next_number,
+            sequence: self.chain.sequence,
+            previous: self.chain.link,
+        };
+        let file = self
+            .disk
+            .open(&journal_path(&self.catalog.dir, header.number))?;
+        self.disk.truncate(&file, 0)?;
+        self.disk.write_at(&file, &header.to_bytes(), 0)?;
+        if self.options.sync != Sync::Never {
+            self.disk.sync(&file)?;
+            self.disk.sync_dir(&self.catalog.dir)?;
+        }
+        let scan = Scan::fresh(header);
+        self.newest = Some(Newest {
+            file: Arc::new(file),
+            number: header.number,
+            end: scan.end,
+            synced: 0,
+            is_torn: false,
+            is_worn: false,
+        });
+        self.catalog.start(scan);
+        self.next_number += 1;
+        Ok(())
+    }
+
+    /// Removes what retention no longer keeps, the newest file included if all of it is too old.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Result<u64, Error> {
+        let newest = self.catalog.newest().filter(|newest| newest.frames > 0);
+        if let (Some(newest), Some(max_age)) = (newest, self.options.retain.max_age)
+            && is_too_old(&newest, now, max_age)
+        {
+            self.close_newest()?;
+            // An empty file carries the chain and the position on.
+            self.start_file()?;
+        }
+        self.drop_old(now)
+    }
+
+    /// Removes older files beyond the limits; says how many bytes that freed.
+    fn drop_old(&self, now: Timestamp) -> Result<u64, Error> {
+        let retain = &self.options.retain;
+        let mut freed = 0;
+        while let Some(oldest) = self.catalog.oldest() {
+            let newest_bytes = self.catalog.newest().map_or(0, |newest| newest.bytes);
+            let is_too_much = retain.max_bytes.is_some_and(|limit| {
+                self.catalog.bytes() - newest_bytes > limit.saturating_sub(self.file_bytes())
+            });
+            let is_old = retain
+                .max_age
+                .is_some_and(|max_age| is_too_old(&oldest, now, max_age));
+            if !is_too_much && !is_old {
+                break;
+            }
+            self.disk
+                .remove(&journal_path(&self.catalog.dir, oldest.number))?;
+            self.catalog.forget_oldest();
+            // The index may never have been written, and says nothing without its file.
+            drop(
+                self.disk
+                    .remove(&index_path(&self.catalog.dir, oldest.number)),
+            );
+            freed += oldest.bytes;
+        }
+        Ok(freed)
+    }
+}
+
+fn is_too_old(summary: &Summary, now: Timestamp, max_age: Duration) -> bool {
+    summary.range.created[1] < now.minus(max_age).as_micros()
+}
+
+/// zstd's level for a batch: a long one tells of a backlog.
+const fn level(records: usize) -> i32 {
+    match records {
+        0..64 => 3,
+        64..512 => 2,
+        _ => 1,
+    }
+}

@@ -1,0 +1,325 @@
+//! Questions answered from frames: which of them can hold an answer, then line by line.
+//!
+//! The newest records come first without sorting all: frames are taken in the order of their last
+//! id, the best records so far are held, and the search ends when no frame that is left can have a
+//! better one. A frame that is damaged is passed over with a warning; `verify` tells more.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use isango_store::logs::{Error, MAX_PAGE, Order, Page, Position, Query, strip_bodies};
+use isango_types::{Record, RecordId};
+use memchr::memmem::Finder;
+
+use crate::catalog::{Catalog, Volume, journal_path};
+use crate::frame::{Entry, Unpacker, split_lines};
+use crate::label::{Kind, Range};
+use crate::slim::{head, slim};
+
+/// A page with bodies, or one round of following, ends when its JSON has reached this many bytes.
+const PAGE_BYTES: usize = 32 << 20;
+
+/// The record of an id.
+pub(crate) fn get(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Error> {
+    let mut source = Source::new(catalog)?;
+    let mut buffer = [0; 36];
+    let needle = Finder::new(id.encode(&mut buffer));
+    for volume in catalog.volumes().iter().rev() {
+        if !volume.summary.range.holds(id) {
+            continue;
+        }
+        let Some((file, entries)) = source.open(volume)? else {
+            continue;
+        };
+        for entry in entries
+            .iter()
+            .rev()
+            .filter(|entry| entry.contents.range.holds(id))
+        {
+            let Some(lines) = source.lines(&file, entry)? else {
+                continue;
+            };
+            for line in split_lines(lines).filter(|line| needle.find(line).is_some()) {
+                let record = parse(line)?;
+                if record.id == id {
+                    return Ok(Some(record));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// One page.
+pub(crate) fn query(catalog: &Catalog, query: &Query) -> Result<Page, Error> {
+    let mut source = Source::new(catalog)?;
+    let mut selection = Selection::new(query);
+    let mut volumes = catalog.volumes();
+    sort_by_range(&mut volumes, query.order, |volume| &volume.summary.range);
+    for volume in volumes {
+        if !selection.wants(&volume.summary.range) {
+            continue;
+        }
+        let Some((file, entries)) = source.open(&volume)? else {
+            continue;
+        };
+        let mut entries: Vec<&Entry> = entries.iter().collect();
+        sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
+        for entry in entries {
+            if entry.contents.kind == Kind::Records
+                && selection.wants(&entry.contents.range)
+                && let Some(lines) = source.lines(&file, entry)?
+            {
+                for line in split_lines(lines) {
+                    selection.offer(line)?;
+                }
+            }
+        }
+    }
+    Ok(selection.into_page())
+}
+
+/// The records from a position on.
+pub(crate) fn follow(
+    catalog: &Catalog,
+    from: Position,
+    limit: usize,
+) -> Result<(Vec<Record>, Position), Error> {
+    let limit = limit.clamp(1, MAX_PAGE);
+    let mut source = Source::new(catalog)?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut at = from.count().min(end(catalog).count());
+    for volume in catalog.volumes() {
+        if volume.summary.chain.sequence <= at {
+            continue;
+        }
+        let Some((file, entries)) = source.open(&volume)? else {
+            continue;
+        };
+        let start = entries.partition_point(|entry| entry.end_sequence() <= at);
+        for entry in entries
+            .iter()
+            .skip(start)
+            .filter(|entry| entry.contents.records > 0)
+        {
+            let lines = source.lines(&file, entry)?.unwrap_or_default();
+            // Retention may have dropped what lies between.
+            at = at.max(entry.contents.sequence);
+            let passed = usize::try_from(at - entry.contents.sequence).unwrap_or(usize::MAX);
+            for line in split_lines(lines).skip(passed) {
+                if records.len() == limit || bytes >= PAGE_BYTES {
+                    return Ok((records, Position::after(at)));
+                }
+                records.push(parse(line)?);
+                bytes += line.len();
+                at += 1;
+            }
+            at = entry.end_sequence();
+        }
+    }
+    Ok((records, Position::after(at)))
+}
+
+/// The position behind the last record.
+pub(crate) fn end(catalog: &Catalog) -> Position {
+    Position::after(catalog.newest().map_or(0, |newest| newest.chain.sequence))
+}
+
+fn parse(line: &[u8]) -> Result<Record, Error> {
+    serde_json::from_slice(line)
+        .map_err(|error| Error::Damaged(format!("a line is no record: {error}")))
+}
+
+fn sort_by_range<T>(items: &mut [T], order: Order, range: impl Fn(&T) -> &Range) {
+    match order {
+        Order::NewestFirst => items.sort_by(|a, b| range(b).ids[1].cmp(&range(a).ids[1])),
+        Order::OldestFirst => items.sort_by(|a, b| range(a).ids[0].cmp(&range(b).ids[0])),
+    }
+}
+
+/// A file and its frames.
+type Opened = (File, Arc<Vec<Entry>>);
+
+/// The frames of a journal's files, as far as they are still there and whole.
+struct Source<'a> {
+    catalog: &'a Catalog,
+    unpacker: Unpacker,
+}
+
+impl<'a> Source<'a> {
+    fn new(catalog: &'a Catalog) -> Result<Self, Error> {
+        Ok(Self {
+            catalog,
+            unpacker: Unpacker::new()?,
+        })
+    }
+
+    /// A file and its frames; `None` if retention has removed it meanwhile.
+    fn open(&self, volume: &Volume) -> Result<Option<Opened>, Error> {
+        let dir = &self.catalog.dir;
+        let opened = File::open(journal_path(dir, volume.summary.number))
+            .map_err(Error::Io)
+            .and_then(|file| Ok((file, volume.entries(dir)?)));
+        match opened {
+            Ok(opened) => Ok(Some(opened)),
+            Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The lines of a frame; `None` if it is damaged.
+    fn lines(&mut self, file: &File, entry: &Entry) -> Result<Option<&[u8]>, Error> {
+        match self.unpacker.lines(file, entry) {
+            Ok(lines) => Ok(Some(lines)),
+            Err(Error::Damaged(what)) => {
+                tracing::warn!(
+                    what,
+                    "a part of the record store is damaged and was passed over"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The best records of a query so far.
+struct Selection<'a> {
+    query: &'a Query,
+    /// Texts that the head of a line must hold.
+    literals: Vec<Finder<'a>>,
+    /// First and last moment that records can have.
+    created: [u64; 2],
+    /// Ids that are wanted lie between these two: the cursor, and the best record that had to go.
+    above: Option<RecordId>,
+    below: Option<RecordId>,
+    /// Records and the bytes of their lines.
+    found: BTreeMap<RecordId, (Record, usize)>,
+    found_bytes: usize,
+    has_more: bool,
+    needs_bodies: bool,
+    slim: Vec<u8>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(query: &'a Query) -> Self {
+        let (first, last) = query.filter.time_range();
+        let first = query.since.map_or(first, |since| since.max(first));
+        let last = query.until.map_or(last, |until| until.min(last));
+        let (above, below) = match query.order {
+            Order::NewestFirst => (None, query.after),
+            Order::OldestFirst => (query.after, None),
+        };
+        Self {
+            query,
+            literals: query
+                .filter
+                .literals()
+                .into_iter()
+                .map(Finder::new)
+                .collect(),
+            created: [first.as_micros(), last.as_micros()],
+            above,
+            below,
+            found: BTreeMap::new(),
+            found_bytes: 0,
+            has_more: false,
+            needs_bodies: query.filter.needs_bodies(),
+            slim: Vec::new(),
+        }
+    }
+
+    /// Whether records of this range can be among the answer.
+    fn wants(&self, range: &Range) -> bool {
+        range.created[0] <= self.created[1]
+            && range.created[1] >= self.created[0]
+            && self
+                .above
+                .is_none_or(|above| range.ids[1] > *above.as_bytes())
+            && self
+                .below
+                .is_none_or(|below| range.ids[0] < *below.as_bytes())
+    }
+
+    fn wants_id(&self, id: RecordId) -> bool {
+        self.above.is_none_or(|above| id > above)
+            && self.below.is_none_or(|below| id < below)
+            && !self.found.contains_key(&id)
+    }
+
+    /// Takes a line's record in if it is one of the best.
+    fn offer(&mut self, line: &[u8]) -> Result<(), Error> {
+        if leading_id(line).is_some_and(|id| !self.wants_id(id)) {
+            return Ok(());
+        }
+        let head = head(line);
+        if self
+            .literals
+            .iter()
+            .any(|literal| literal.find(head).is_none())
+        {
+            return Ok(());
+        }
+        let is_whole = self.needs_bodies || self.query.with_bodies;
+        let is_slim = !is_whole && slim(line, &mut self.slim);
+        let mut record = parse(if is_slim { &self.slim } else { line })?;
+        if !self.wants_id(record.id) || !self.query.admits(&record) {
+            return Ok(());
+        }
+        if !self.query.with_bodies {
+            strip_bodies(&mut record);
+        }
+        let bytes = if self.query.with_bodies {
+            line.len()
+        } else {
+            0
+        };
+        self.found_bytes += bytes;
+        self.found.insert(record.id, (record, bytes));
+        while self.found.len() > self.query.page_size()
+            || (self.found_bytes > PAGE_BYTES && self.found.len() > 1)
+        {
+            self.drop_worst();
+        }
+        Ok(())
+    }
+
+    /// Drops the record that would come last; from now on only better ones are wanted.
+    fn drop_worst(&mut self) {
+        let worst = match self.query.order {
+            Order::NewestFirst => self.found.pop_first(),
+            Order::OldestFirst => self.found.pop_last(),
+        };
+        let Some((id, (_, bytes))) = worst else {
+            return;
+        };
+        self.found_bytes -= bytes;
+        self.has_more = true;
+        match self.query.order {
+            Order::NewestFirst => self.above = Some(id),
+            Order::OldestFirst => self.below = Some(id),
+        }
+    }
+
+    fn into_page(self) -> Page {
+        let records = self.found.into_values().map(|(record, _)| record);
+        let records: Vec<Record> = match self.query.order {
+            Order::NewestFirst => records.rev().collect(),
+            Order::OldestFirst => records.collect(),
+        };
+        let next = if self.has_more {
+            records.last().map(|record| record.id)
+        } else {
+            None
+        };
+        Page { records, next }
+    }
+}
+
+/// The id that a record's line begins with.
+fn leading_id(line: &[u8]) -> Option<RecordId> {
+    let text = line.strip_prefix(b"{\"id\":\"")?.get(..36)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

@@ -1,0 +1,112 @@
+//! Reading: in the process that writes, or beside it.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use isango_store::logs::{Error, LogReader, Page, Position, Query};
+use isango_types::{Record, RecordId};
+use parking_lot::Mutex;
+
+use crate::catalog::{self, Catalog, Volume, journal_path};
+use crate::query;
+use crate::scan::Scan;
+
+/// Reads a record store; changes nothing in its folder, and keeps no writer out.
+#[derive(Debug)]
+pub struct Reader {
+    catalog: Arc<Catalog>,
+    /// The newest file as last seen, where another process writes; `None` where this one does.
+    beside: Option<Mutex<Option<Scan>>>,
+}
+
+impl Reader {
+    /// A reader in the process that writes: the writer keeps the catalog true.
+    pub(crate) const fn of(catalog: Arc<Catalog>) -> Self {
+        Self {
+            catalog,
+            beside: None,
+        }
+    }
+
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let catalog = Arc::new(Catalog::new(&crate::journal_dir(dir), Vec::new()));
+        let reader = Self {
+            catalog,
+            beside: Some(Mutex::new(None)),
+        };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.catalog.bytes()
+    }
+
+    /// Takes in what another process has written since.
+    fn refresh(&self) -> Result<(), Error> {
+        let Some(beside) = &self.beside else {
+            return Ok(());
+        };
+        let mut seen = beside.lock();
+        let dir = &self.catalog.dir;
+        let mut numbers = catalog::numbers(dir)?;
+        let Some(newest) = numbers.pop() else {
+            return Ok(());
+        };
+        let known = self.catalog.volumes();
+        let was_newest = known.last().map(|volume| volume.summary.number);
+        let mut volumes = Vec::new();
+        for number in numbers {
+            let same = |volume: &&Volume| volume.summary.number == number;
+            match known
+                .iter()
+                .find(same)
+                .filter(|_| was_newest != Some(number))
+            {
+                Some(volume) => volumes.push(volume.clone()),
+                None => volumes.extend(catalog::load(dir, number)?),
+            }
+        }
+        let file = match File::open(journal_path(dir, newest)) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(file) = file {
+            *seen = match seen.take() {
+                Some(mut scan) if scan.header.number == newest && scan.still_holds(&file)? => {
+                    scan.advance(&file)?;
+                    Some(scan)
+                }
+                Some(_) | None => Scan::of(&file)?,
+            };
+            volumes.extend(seen.clone().map(Volume::new));
+        }
+        self.catalog.replace(volumes);
+        Ok(())
+    }
+}
+
+impl LogReader for Reader {
+    fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
+        self.refresh()?;
+        query::get(&self.catalog, id)
+    }
+
+    fn query(&self, query: &Query) -> Result<Page, Error> {
+        self.refresh()?;
+        query::query(&self.catalog, query)
+    }
+
+    fn end(&self) -> Result<Position, Error> {
+        self.refresh()?;
+        Ok(query::end(&self.catalog))
+    }
+
+    fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
+        self.refresh()?;
+        query::follow(&self.catalog, from, limit)
+    }
+}

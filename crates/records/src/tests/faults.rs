@@ -1,0 +1,392 @@
+//! A disk that fails at the n-th call, and one that forgets what was not synced.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isango_store::conformance::sample;
+use isango_store::logs::{LogReader, LogWriter};
+use isango_types::RecordId;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::{all, ids, open, small_files};
+use crate::disk::{Disk, RealDisk};
+use crate::{Options, Records, Sync, verify};
+
+/// What was done to the disk, in order. Files go by the number of their inode.
+#[derive(Clone, Debug)]
+enum Op {
+    Create {
+        inode: u64,
+        name: PathBuf,
+    },
+    Write {
+        inode: u64,
+        bytes: Vec<u8>,
+        offset: u64,
+    },
+    Truncate {
+        inode: u64,
+        len: u64,
+    },
+    Sync {
+        inode: u64,
+    },
+    SyncDir,
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        name: PathBuf,
+    },
+    /// Not the disk's: these records were acknowledged.
+    Acknowledge {
+        ids: Vec<RecordId>,
+    },
+}
+
+/// The real disk, its calls counted, traced, and some of them failing; of a write that fails, half
+/// is done.
+#[derive(Debug, Default)]
+pub(super) struct FaultyDisk {
+    failing: Range<usize>,
+    trace: Mutex<(usize, Vec<Op>)>,
+}
+
+impl FaultyDisk {
+    pub(super) fn syncs(&self) -> usize {
+        let trace = self.trace.lock();
+        trace
+            .1
+            .iter()
+            .filter(|op| matches!(op, Op::Sync { .. }))
+            .count()
+    }
+
+    fn calls(&self) -> usize {
+        self.trace.lock().0
+    }
+
+    /// Counts a call; fails if it is one of those that do.
+    fn call(&self, op: Op) -> io::Result<()> {
+        let mut trace = self.trace.lock();
+        trace.0 += 1;
+        if self.failing.contains(&(trace.0 - 1)) {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "no space, says the test",
+            ));
+        }
+        trace.1.push(op);
+        Ok(())
+    }
+}
+
+fn inode(file: &File) -> u64 {
+    file.metadata().unwrap().ino()
+}
+
+fn name(path: &Path) -> PathBuf {
+    path.file_name().unwrap().into()
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let is_new = !path.exists();
+        // The call comes before its effect, so that one that fails has none.
+        self.call(Op::SyncDir)?;
+        let file = RealDisk.open(path)?;
+        let mut trace = self.trace.lock();
+        trace.1.pop();
+        if is_new {
+            trace.1.push(Op::Create {
+                inode: inode(&file),
+                name: name(path),
+            });
+        }
+        Ok(file)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let op = |bytes: &[u8]| Op::Write {
+            inode: inode(file),
+            bytes: bytes.to_vec(),
+            offset,
+        };
+        if let Err(error) = self.call(op(bytes)) {
+            let half = &bytes[..bytes.len() / 2];
+            RealDisk.write_at(file, half, offset)?;
+            self.trace.lock().1.push(op(half));
+            return Err(error);
+        }
+        RealDisk.write_at(file, bytes, offset)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        self.call(Op::Truncate {
+            inode: inode(file),
+            len,
+        })?;
+        RealDisk.truncate(file, len)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.call(Op::Sync { inode: inode(file) })
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.call(Op::SyncDir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Op::Rename {
+            from: name(from),
+            to: name(to),
+        })?;
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call(Op::Remove { name: name(path) })?;
+        RealDisk.remove(path)
+    }
+}
+
+fn options() -> Options {
+    Options {
+        sync: Sync::Always,
+        ..small_files()
+    }
+}
+
+/// Opens a store and appends six batches to it, trying again what fails; returns what was
+/// acknowledged.
+fn work(disk: &Arc<FaultyDisk>, dir: &Path) -> Vec<RecordId> {
+    fn stubborn<T>(mut call: impl FnMut() -> Result<T, crate::Error>) -> T {
+        for _ in 0..9 {
+            if let Ok(done) = call() {
+                return done;
+            }
+        }
+        call().unwrap()
+    }
+    let store = stubborn(|| Records::open_on(disk.clone(), dir, options()));
+    let mut acknowledged = Vec::new();
+    for n in 0..6 {
+        let batch = super::batch(n * 4, n * 4 + 4);
+        stubborn(|| store.append(&batch));
+        assert_eq!(
+            store.query(&super::Query::default()).unwrap().records[0].id,
+            batch[3].id
+        );
+        disk.trace
+            .lock()
+            .1
+            .push(Op::Acknowledge { ids: ids(&batch) });
+        acknowledged.extend(ids(&batch));
+    }
+    acknowledged
+}
+
+#[test]
+fn whichever_call_fails_the_next_append_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let flawless = Arc::new(FaultyDisk::default());
+    work(&flawless, dir.path());
+    assert!(flawless.calls() > 30);
+    for first in 0..flawless.calls() {
+        for count in [1, 2, 4] {
+            let dir = TempDir::new().unwrap();
+            let disk = FaultyDisk {
+                failing: first..first + count,
+                ..FaultyDisk::default()
+            };
+            let acknowledged = work(&Arc::new(disk), dir.path());
+            let store = open(dir.path(), options());
+            assert_eq!(
+                store.recovery().torn,
+                [],
+                "calls {first} to {}",
+                first + count
+            );
+            assert_eq!(
+                all(&store),
+                acknowledged,
+                "calls {first} to {}",
+                first + count
+            );
+            let (followed, _) = store.follow(super::Position::START, 100).unwrap();
+            assert_eq!(ids(&followed), acknowledged, "each of them once");
+            let report = verify(dir.path()).unwrap();
+            assert!(
+                report.is_intact(),
+                "calls {first} to {}: {report:?}",
+                first + count
+            );
+        }
+    }
+}
+
+/// How much of what was not synced a loss of power leaves.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// All of it: the process was killed, not the machine.
+    None,
+    /// All, but of the last write only the first half.
+    HalfAWrite,
+    /// None of it.
+    All,
+    /// The length of the file, filled with zeros.
+    Data,
+    /// Every other write.
+    EveryOther,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Medium {
+    name: Option<PathBuf>,
+    /// Whether its name is on the medium.
+    is_named: bool,
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    /// Writes since the last sync.
+    unsynced: Vec<(Vec<u8>, usize)>,
+}
+
+fn put(data: &mut Vec<u8>, bytes: &[u8], offset: usize) {
+    data.resize(data.len().max(offset + bytes.len()), 0);
+    data[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+impl Medium {
+    fn after(&self, loss: Loss) -> Option<Vec<u8>> {
+        let mut left = self.synced.clone();
+        match loss {
+            Loss::None | Loss::HalfAWrite => return Some(self.now.clone()),
+            Loss::All if !self.is_named => return None,
+            Loss::All => {}
+            Loss::Data => left.resize(self.now.len().max(left.len()), 0),
+            Loss::EveryOther => {
+                for (bytes, offset) in self.unsynced.iter().rev().step_by(2) {
+                    put(&mut left, bytes, *offset);
+                }
+            }
+        }
+        Some(left)
+    }
+}
+
+/// The folder that a crash after `ops` leaves, and what had been acknowledged.
+fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Vec<RecordId> {
+    let mut media: BTreeMap<u64, Medium> = BTreeMap::new();
+    let mut acknowledged = Vec::new();
+    for (n, op) in ops.iter().enumerate() {
+        match op {
+            Op::Create { inode, name } => {
+                media.insert(
+                    *inode,
+                    Medium {
+                        name: Some(name.clone()),
+                        ..Medium::default()
+                    },
+                );
+            }
+            Op::Write {
+                inode,
+                bytes,
+                offset,
+            } => {
+                let is_cut = n + 1 == ops.len() && matches!(loss, Loss::HalfAWrite);
+                let bytes = if is_cut {
+                    &bytes[..bytes.len() / 2]
+                } else {
+                    bytes
+                };
+                let (medium, offset) = (
+                    media.entry(*inode).or_default(),
+                    usize::try_from(*offset).unwrap(),
+                );
+                put(&mut medium.now, bytes, offset);
+                medium.unsynced.push((bytes.to_vec(), offset));
+            }
+            Op::Truncate { inode, len } => {
+                let (medium, len) = (
+                    media.entry(*inode).or_default(),
+                    usize::try_from(*len).unwrap(),
+                );
+                medium.now.truncate(len);
+                medium.synced.truncate(len);
+            }
+            Op::Sync { inode } => {
+                let medium = media.entry(*inode).or_default();
+                medium.synced.clone_from(&medium.now);
+                medium.unsynced.clear();
+            }
+            Op::SyncDir => media.values_mut().for_each(|medium| medium.is_named = true),
+            Op::Rename { from, to } => {
+                for medium in media.values_mut().filter(|m| m.name.as_ref() == Some(from)) {
+                    medium.name = Some(to.clone());
+                }
+            }
+            Op::Remove { name } => media.retain(|_, medium| medium.name.as_ref() != Some(name)),
+            Op::Acknowledge { ids } => acknowledged.extend(ids),
+        }
+    }
+    fs::create_dir_all(dir.join("journal")).unwrap();
+    for medium in media.values() {
+        if let (Some(name), Some(data)) = (&medium.name, medium.after(loss)) {
+            fs::write(dir.join("journal").join(name), data).unwrap();
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
+    let dir = TempDir::new().unwrap();
+    // The second disk fails now and then, so that the trace has repairs in it.
+    for failing in [0..0, 20..21] {
+        let disk = Arc::new(FaultyDisk {
+            failing,
+            ..FaultyDisk::default()
+        });
+        work(&disk, &dir.path().join(disk.failing.start.to_string()));
+        let ops = disk.trace.lock().1.clone();
+        for len in 0..=ops.len() {
+            for loss in [
+                Loss::None,
+                Loss::HalfAWrite,
+                Loss::All,
+                Loss::Data,
+                Loss::EveryOther,
+            ] {
+                let dir = TempDir::new().unwrap();
+                let acknowledged = crash(&ops[..len], loss, dir.path());
+                let store = open(dir.path(), small_files());
+                let found = all(&store);
+                assert_eq!(
+                    found[..acknowledged.len()],
+                    acknowledged,
+                    "{loss:?} after {len} operations"
+                );
+                assert!(
+                    found.len() <= acknowledged.len() + 4,
+                    "only the batch under way besides"
+                );
+                store.append(&[sample::record(900)]).unwrap();
+                assert_eq!(all(&store).len(), found.len() + 1);
+                let report = verify(dir.path()).unwrap();
+                assert!(
+                    report.is_intact(),
+                    "{loss:?} after {len} operations: {report:?}"
+                );
+            }
+        }
+    }
+}
