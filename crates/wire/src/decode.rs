@@ -207,8 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// `brotli` of 64 KiB of the letter a, made with the reference encoder's format by hand is not
-    /// possible; this is "hello, hello, hello" as one uncompressed meta-block (RFC 7932, 9.2).
+    /// `text` as one uncompressed meta-block (RFC 7932, 9.2): there is no encoder at hand.
     fn brotli(text: &[u8]) -> Vec<u8> {
         let length = u32::try_from(text.len() - 1).unwrap();
         // Bits, low first: WBITS 16 is `0`; not last `0`; four nibbles `00`; length; uncompressed `1`.

@@ -115,13 +115,13 @@ impl UsageFilter {
     /// Passes on what can be decided; the bytes of `chunk` before `from` have been looked at.
     fn judge(&mut self, chunk: Bytes, from: usize) -> Bytes {
         // An event that began in `head` goes on at 0; an LF of the event before passes first.
-        let head = std::mem::take(&mut self.held);
-        let mut start = usize::from(self.lines.is_lf_of_last_event(&chunk));
+        let mut head = std::mem::take(&mut self.held);
+        let mut start = usize::from(head.is_empty() && self.lines.is_lf_of_last_event(&chunk));
         let mut at = from.max(start);
         while let Some(length) = self.lines.event_end(&chunk[at..]) {
             let end = at + length;
             let is_first = start == 0 && !head.is_empty();
-            if self.state == State::Judging && self.is_frame(&head, &chunk[start..end], is_first) {
+            if self.state == State::Judging && is_frame(&head, &chunk[start..end], is_first) {
                 let is_cr = end == chunk.len() && chunk[end - 1] == b'\r';
                 self.state = if is_cr { State::Taken } else { State::Over };
                 return match (is_first, start) {
@@ -137,25 +137,28 @@ impl UsageFilter {
         if self.state == State::Passing {
             return chunk;
         }
-        let (passed, held) = if start == 0 {
-            (Bytes::new(), join(&head, &chunk))
+        let passed = if start == 0 {
+            head.extend_from_slice(&chunk);
+            self.held = head;
+            Bytes::new()
         } else {
-            (join(&head, &chunk.slice(..start)), chunk.slice(start..))
+            self.held.extend_from_slice(&chunk[start..]);
+            join(&head, &chunk.slice(..start))
         };
-        if held.len() > MAX_HELD_BYTES {
+        if self.held.len() > MAX_HELD_BYTES {
             self.state = State::Passing;
-            return join(&passed, &held);
+            return join(&passed, &std::mem::take(&mut self.held).freeze());
         }
-        self.held.extend_from_slice(&held);
         passed
     }
+}
 
-    fn is_frame(&self, head: &[u8], event: &[u8], is_first: bool) -> bool {
-        if is_first {
-            is_usage_frame(&join(head, &Bytes::copy_from_slice(event)))
-        } else {
-            is_usage_frame(event)
-        }
+/// Whether `event`, begun in `head` if it `is_first`, is the frame.
+fn is_frame(head: &[u8], event: &[u8], is_first: bool) -> bool {
+    if is_first {
+        is_usage_frame(&[head, event].concat())
+    } else {
+        is_usage_frame(event)
     }
 }
 

@@ -18,14 +18,27 @@ pub(crate) fn each_member<'j>(
     json: &'j [u8],
     each: impl FnMut(Cow<'j, str>, &'j RawValue),
 ) -> bool {
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    Members(each).deserialize(&mut reader).is_ok() && reader.end().is_ok()
+    read(json, Members(each))
 }
 
 /// Calls `each` for every element of an array, in order, as [`each_member`] does for an object.
 pub(crate) fn each_element<'j>(json: &'j [u8], each: impl FnMut(&'j RawValue)) -> bool {
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    Elements(each).deserialize(&mut reader).is_ok() && reader.end().is_ok()
+    read(json, Elements(each))
+}
+
+/// Reads one document; whether it was whole. Text that is known to be UTF-8 is not checked again
+/// value by value.
+fn read<'j, S: DeserializeSeed<'j>>(json: &'j [u8], seed: S) -> bool {
+    match std::str::from_utf8(json) {
+        Ok(text) => {
+            let mut reader = serde_json::Deserializer::from_str(text);
+            seed.deserialize(&mut reader).is_ok() && reader.end().is_ok()
+        }
+        Err(_) => {
+            let mut reader = serde_json::Deserializer::from_slice(json);
+            seed.deserialize(&mut reader).is_ok() && reader.end().is_ok()
+        }
+    }
 }
 
 /// The members of an object, in order; of a broken one, those before the break.
@@ -120,13 +133,44 @@ pub(crate) fn kind(value: &RawValue) -> Kind {
     }
 }
 
-/// A text without its quotes and escapes; `None` of any other value, and of lone surrogates.
+/// A text without its quotes and escapes; `None` of any other value. A surrogate without its other
+/// half, as of a pair that a provider split across two events, becomes U+FFFD.
 pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner));
     }
-    serde_json::from_str(value.get()).ok().map(Cow::Owned)
+    let whole = serde_json::from_str(value.get()).ok();
+    whole
+        .or_else(|| {
+            serde_json::from_str(value.get())
+                .ok()
+                .map(|Lossy(text)| text)
+        })
+        .map(Cow::Owned)
+}
+
+/// A text with lone surrogates, which no `String` can hold; `serde_json` gives its bytes.
+struct Lossy(String);
+
+impl<'de> Deserialize<'de> for Lossy {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Lossy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Lossy, E> {
+                Ok(Lossy(String::from_utf8_lossy(bytes).into_owned()))
+            }
+        }
+
+        reader.deserialize_bytes(Bytes)
+    }
 }
 
 /// A text that is not empty.
@@ -267,6 +311,17 @@ mod tests {
         assert_eq!(thousandths(raw("0.05")), Some(50));
         assert_eq!(thousandths(raw("-1.5")), None);
         assert_eq!(thousandths(raw("18446744073709551615")), None);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_does_not_cost_the_text() {
+        assert_eq!(
+            text(raw(r#""a\n\ud83d\ude00""#)).as_deref(),
+            Some("a\n\u{1f600}")
+        );
+        let half = text(raw(r#""a\n\ud83d""#)).unwrap();
+        assert!(half.starts_with("a\n\u{fffd}"), "{half:?}");
+        assert_eq!(text(raw("12")), None);
     }
 
     #[test]

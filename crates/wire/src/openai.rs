@@ -54,7 +54,10 @@ impl Format for Openai {
         json::each_member(body, |name, value| {
             if !identify(&name, value, out) {
                 match &*name {
-                    "usage" => out.usage = usage::read(operation, value).or(out.usage),
+                    // A stored answer that is fetched again was paid for when it was made.
+                    "usage" if operation != Operation::Other => {
+                        out.usage = usage::read(operation, value).or(out.usage);
+                    }
                     // Workers AI wraps its answers.
                     "result" if json::kind(value) == Kind::Object => {
                         Self::whole(operation, value.get().as_bytes(), out);
@@ -74,7 +77,7 @@ impl Format for Openai {
             Some(usage) => usage.searches = usage.searches.saturating_add(searches),
             None => out.usage = by_piece(operation, duration_ms, pieces),
         }
-        if out.usage.is_none() {
+        if out.usage.is_none() && writes_text(operation) {
             json::collect_prose(body, &mut out.delivered_text);
         }
     }
@@ -207,16 +210,7 @@ fn identify(name: &str, value: &RawValue, out: &mut Reading) -> bool {
     match name {
         "model" => out.model = json::label(value).or(out.model.take()),
         "id" => out.id = json::label(value).or(out.id.take()),
-        "choices" => {
-            let mut is_first = true;
-            json::each_element(value.get().as_bytes(), |choice| {
-                let index = member_of(choice, "index").and_then(json::count);
-                if std::mem::take(&mut is_first) && index.is_none_or(|index| index == 0) {
-                    let reason = member_of(choice, "finish_reason").and_then(json::label);
-                    out.finish_reason = reason.or(out.finish_reason.take());
-                }
-            });
-        }
+        "choices" => out.finish_reason = finish_reason(value).or(out.finish_reason.take()),
         // Of a Responses object.
         "status" => out.finish_reason = out.finish_reason.take().or(json::label(value)),
         "incomplete_details" => {
@@ -226,6 +220,15 @@ fn identify(name: &str, value: &RawValue, out: &mut Reading) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Why the first of `choices` ended.
+fn finish_reason(choices: &RawValue) -> Option<Box<str>> {
+    let mut first = None;
+    json::each_element(choices.get().as_bytes(), |choice| {
+        first = first.or(Some(choice))
+    });
+    member_of(first?, "finish_reason").and_then(json::label)
 }
 
 /// The member `name` of an object.
@@ -247,29 +250,33 @@ fn elements(array: &RawValue) -> u64 {
 
 /// What an answer without tokens used: pictures are billed by piece, transcripts by duration.
 fn by_piece(operation: Operation, duration_ms: Option<u64>, pictures: u64) -> Option<Usage> {
-    let usage = match operation {
-        Operation::Image => Usage {
-            images: pictures,
-            ..Usage::default()
-        },
-        Operation::Transcription => Usage {
-            audio_ms: duration_ms.unwrap_or(0),
-            ..Usage::default()
-        },
+    let mut usage = Usage::default();
+    if operation == Operation::Image {
+        usage.images = pictures;
+    } else if operation == Operation::Transcription {
+        usage.audio_ms = duration_ms.unwrap_or(0);
+    }
+    (!usage.is_empty()).then_some(usage)
+}
+
+/// Whether an answer of this kind holds text that a model made, and that could be counted.
+const fn writes_text(operation: Operation) -> bool {
+    match operation {
         Operation::Chat
         | Operation::TextCompletion
         | Operation::Responses
         | Operation::GenerateContent
-        | Operation::Embeddings
+        | Operation::Transcription => true,
+        Operation::Embeddings
+        | Operation::Image
         | Operation::Speech
         | Operation::Video
         | Operation::Moderation
         | Operation::Rerank
         | Operation::CountTokens
         | Operation::Models
-        | Operation::Other => Usage::default(),
-    };
-    (!usage.is_empty()).then_some(usage)
+        | Operation::Other => false,
+    }
 }
 
 #[cfg(test)]

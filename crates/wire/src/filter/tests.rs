@@ -105,6 +105,30 @@ fn the_frame_stays_out_when_its_blank_line_never_comes() {
     );
 }
 
+#[test]
+fn no_single_cut_changes_what_passes() {
+    for end in ["\n\n", "\r\n\r\n", "\r\r", "\r\r\n", "\n\r\n"] {
+        let stream =
+            [FILTER, TEXT, STOP, NO_USAGE, USAGE, DONE].map(|event| format!("{event}{end}"));
+        let expected = [&stream[..4], &stream[5..]].concat().concat();
+        let stream = stream.concat().into_bytes();
+        for cut in 0..=stream.len() {
+            let passed = through([stream[..cut].to_vec(), stream[cut..].to_vec()]).concat();
+            assert_eq!(
+                String::from_utf8(passed).unwrap(),
+                expected,
+                "{end:?} at {cut}"
+            );
+        }
+        let passed = through(stream.chunks(1).map(<[u8]>::to_vec)).concat();
+        assert_eq!(
+            String::from_utf8(passed).unwrap(),
+            expected,
+            "{end:?} byte by byte"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

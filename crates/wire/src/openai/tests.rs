@@ -281,6 +281,8 @@ fn embeddings_and_moderations_are_read() {
         })
     );
     assert_eq!(reading.model.as_deref(), Some("text-embedding-3-small"));
+    // Fetched again, it costs nothing again.
+    assert_eq!(read_whole("responses.json", Operation::Other).usage, None);
     let reading = read_whole("moderation.json", Operation::Moderation);
     assert_eq!(
         (reading.usage, reading.model.as_deref()),
