@@ -3,10 +3,10 @@
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::asked::{Answer, Asked};
 use crate::json::Object;
 use crate::openai;
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 
 /// Answers a request to Azure's surface.
 pub(crate) fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {

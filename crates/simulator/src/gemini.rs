@@ -7,11 +7,11 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ask::{self, Ask, Finish, Form, Reply, Tool, ToolChoice};
+use crate::asked::{Answer, Asked};
 use crate::body::Content;
 use crate::json::{self, Object};
 use crate::openai::{numbers, vector};
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::route::Operation;
 use crate::script::{LineEnd, Spelling, Writer};
 use crate::text;

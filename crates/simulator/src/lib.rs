@@ -4,21 +4,26 @@
 //! Answers are plausible and deterministic: a hash of the request decides every word, id and
 //! count. A request can ask for faults (`x-sim-*` headers or `sim_*` query keys), which is what
 //! the simulator is for: seeing how a client or a gateway behaves when its provider does not.
-//! It does not judge models, keys or prompts, and it keeps nothing.
+//! It does not judge models, keys or prompts, and it writes nothing down.
 //!
 //! In reading order: [`Simulator`] (`server`) accepts connections and hands each request to
 //! `respond`, which asks `route` whose surface it is, `faults` what shall go wrong, and the
-//! provider's module for the content; `ask` and `text` make that up; `script` and `body` send it.
+//! provider's module for the content (an `asked` in, an answer out); `ask` and `text` make that up;
+//! `script` and `body` send it.
 
 mod anthropic;
 mod ask;
+mod asked;
 mod azure;
 mod body;
 mod faults;
 mod gemini;
 mod json;
+mod manners;
 mod openai;
+mod options;
 mod page;
+mod receive;
 mod refusal;
 mod respond;
 mod route;
@@ -28,6 +33,6 @@ mod server;
 mod stats;
 mod text;
 
-pub use respond::Options;
+pub use options::Options;
 pub use server::Simulator;
 pub use stats::Stats;

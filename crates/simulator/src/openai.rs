@@ -13,9 +13,9 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ask::{Tool, ToolChoice};
+use crate::asked::{Answer, Asked};
 use crate::json::{self, Object};
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::route::{Operation, Provider};
 use crate::text::{self, Rng};
 

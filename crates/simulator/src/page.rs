@@ -43,7 +43,7 @@ pub(crate) fn index(host: &str) -> String {
         "\nExamples:\n  \
          curl -s http://{host}/v1/chat/completions -H 'authorization: Bearer sk-any' \\\n    \
          -d '{{\"model\":\"gpt-4o\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n  \
-         curl -sN http://{host}/v1/chat/completions?sim_cut_after=5 -H 'authorization: Bearer sk-any' \\\n    \
+         curl -sN 'http://{host}/v1/chat/completions?sim_cut_after=5' -H 'authorization: Bearer sk-any' \\\n    \
          -d '{{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n  \
          curl -s http://{host}/v1/messages -H 'x-api-key: any' -H 'anthropic-version: 2023-06-01' \\\n    \
          -H 'x-sim-status: 529' -d '{{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":64,\"messages\":[]}}'\n",

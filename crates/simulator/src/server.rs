@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::respond::{App, Options};
+use crate::options::Options;
+use crate::respond::App;
 use crate::stats::{Line, Stats};
 
 /// Rest after a failed accept (no descriptor left, most often).

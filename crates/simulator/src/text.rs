@@ -204,6 +204,16 @@ const LINKS: &[&str] = &[
     "At first",
 ];
 
+/// A word behind its indefinite article.
+fn one(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {word}")
+}
+
 /// One sentence, without a space around it.
 pub(crate) fn sentence(rng: &mut Rng) -> String {
     let (topic, other) = (rng.pick(TOPICS), rng.pick(TOPICS));
@@ -214,19 +224,19 @@ pub(crate) fn sentence(rng: &mut Rng) -> String {
             rng.pick(PLACES)
         ),
         1 => format!(
-            "{}, the {topic} {action} a {quality} {other}.",
-            rng.pick(LINKS)
+            "{}, the {topic} {action} {} {other}.",
+            rng.pick(LINKS),
+            one(quality)
         ),
-        2 => format!(
-            "{}, it helps to compare the {topic} with the {quality} {other}.",
-            rng.pick(LINKS)
-        ),
-        _ => format!(
-            "A {quality} {topic} {action} the {other}, and the {} {} keeps it {}.",
-            rng.pick(QUALITIES),
-            rng.pick(TOPICS),
-            rng.pick(QUALITIES)
-        ),
+        2 => {
+            let link = rng.pick(LINKS);
+            format!("{link}, it helps to compare the {topic} with the {quality} {other}.")
+        }
+        _ => {
+            let (third, state) = (rng.pick(TOPICS), rng.pick(QUALITIES));
+            let first = rng.pick(PLACES);
+            format!("The {topic} {action} the {other} {first}, and the {third} stays {state}.")
+        }
     }
 }
 

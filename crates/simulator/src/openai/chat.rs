@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{Texts, fingerprint, functions, reasons, served, tool_choice};
 use crate::ask::{self, Ask, Finish, Form, Reply};
+use crate::asked::{Answer, Asked};
 use crate::azure;
 use crate::json::{self, Object};
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::route::Provider;
 use crate::script::{Script, Writer};
 use crate::text;

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::chat::{StreamOptions, finish_reason, usage};
 use super::{Texts, served};
 use crate::ask::{Ask, Reply};
+use crate::asked::{Answer, Asked};
 use crate::json::{self, Object};
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::script::{Script, Writer};
 use crate::text;
 

@@ -3,10 +3,10 @@
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::asked::{Answer, Asked};
 use crate::body::Content;
 use crate::json::Object;
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::text::{self, Rng};
 
 #[derive(Deserialize)]

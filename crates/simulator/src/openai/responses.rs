@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{functions, reasons, served, tool_choice};
 use crate::ask::{self, Ask, Finish, Form, Reply};
+use crate::asked::{Answer, Asked};
 use crate::json::{self, Object};
 use crate::refusal::Refusal;
-use crate::respond::{Answer, Asked};
 use crate::script::{Script, Writer};
 use crate::text;
 

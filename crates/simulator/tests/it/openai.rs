@@ -511,7 +511,10 @@ async fn what_azure_would_refuse_is_refused_in_its_shape() {
     let path = "/openai/deployments/chat/chat/completions";
     let versioned = format!("{path}?api-version=2024-10-21");
     let code = |refusal: Value| refusal["error"]["code"].as_str().unwrap().to_owned();
-    let refusal = server.send(azure(path, &ask(&json!({})))).await.refusal(400);
+    let refusal = server
+        .send(azure(path, &ask(&json!({}))))
+        .await
+        .refusal(400);
     assert_eq!(code(refusal), "MissingApiVersionParameter");
     let refusal = server
         .send(Request::post(&versioned, &ask(&json!({}))))

@@ -161,6 +161,10 @@ async fn what_anthropic_would_refuse_is_refused_in_its_shape() {
         kind(server.send(keyless).await.refusal(401)),
         "authentication_error"
     );
+    server
+        .send(claude("/v1/messages", &message(&json!({}))))
+        .await
+        .json();
     let undated = Request::post("/v1/messages", &message(&json!({}))).header("x-api-key", "k");
     assert_eq!(
         kind(server.send(undated).await.refusal(400)),
