@@ -5,6 +5,7 @@
 //! some point on. Write the head down elsewhere from time to time and compare.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use isango_store::logs::{Error, Gap};
@@ -91,11 +92,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
             );
         }
         last = Some(*number);
-        audit.examine(
-            *number,
-            Some(number) == numbers.first(),
-            Some(number) == numbers.last(),
-        )?;
+        audit.examine(*number, Some(number) == numbers.last())?;
     }
     audit.report.head = hex(&audit.chain.link);
     Ok(audit.report)
@@ -123,8 +120,14 @@ impl Audit {
         }
     }
 
-    fn examine(&mut self, number: u64, is_first: bool, is_last: bool) -> Result<(), Error> {
-        let file = File::open(&self.file)?;
+    fn examine(&mut self, number: u64, is_last: bool) -> Result<(), Error> {
+        let is_first = self.report.files == 0;
+        let file = match File::open(&self.file) {
+            Ok(file) => file,
+            // Retention has removed it since the folder was listed.
+            Err(error) if is_first && error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         self.report.files += 1;
         let Some(scan) = Scan::of(&file)? else {
             let bytes = fs::metadata(&self.file)?.len();

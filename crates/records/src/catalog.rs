@@ -114,6 +114,18 @@ impl Volume {
         }
     }
 
+    /// Writes the file's index, unless it has one, and frees its frames.
+    ///
+    /// # Errors
+    /// The index could not be written; the frames stay in memory.
+    pub(crate) fn seal(&mut self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        if let Some(entries) = &self.entries {
+            write_index(disk, dir, &self.summary, entries)?;
+            self.entries = None;
+        }
+        Ok(())
+    }
+
     /// The file's frames, in order.
     ///
     /// # Errors
@@ -200,14 +212,12 @@ impl Catalog {
     /// # Errors
     /// The index could not be written; the frames stay in memory.
     pub(crate) fn seal(&self, disk: &dyn Disk) -> io::Result<()> {
-        let Some(volume) = self.volumes.read().last().cloned() else {
+        let Some(mut volume) = self.volumes.read().last().cloned() else {
             return Ok(());
         };
-        if let Some(entries) = &volume.entries {
-            write_index(disk, &self.dir, &volume.summary, entries)?;
-        }
-        if let Some(volume) = self.volumes.write().last_mut() {
-            volume.entries = None;
+        volume.seal(disk, &self.dir)?;
+        if let Some(newest) = self.volumes.write().last_mut() {
+            *newest = volume;
         }
         Ok(())
     }

@@ -75,7 +75,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
             found.recovery.torn.push(torn);
         }
         for older in numbers {
-            found.volumes.extend(catalog::load(dir, older)?);
+            let Some(mut volume) = catalog::load(dir, older)? else {
+                continue;
+            };
+            if let Err(error) = volume.seal(disk, dir) {
+                tracing::warn!(%error, number = older, "an index could not be written");
+            }
+            found.volumes.push(volume);
         }
         found.volumes.push(Volume::new(scan));
         break;

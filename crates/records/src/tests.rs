@@ -144,6 +144,11 @@ fn an_index_that_is_lost_or_damaged_is_made_up_for() {
     assert_eq!(all(&store), ids(&records));
     drop(store);
     assert_eq!(all(&open(dir.path(), small_files())), ids(&records));
+    assert_eq!(
+        files(dir.path(), ".index"),
+        indexes,
+        "the lost one was made again"
+    );
 }
 
 #[test]
@@ -486,6 +491,19 @@ fn any_query() -> impl Strategy<Value = Query> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn foreign_bytes_are_kept_aside(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("journal")).unwrap();
+        fs::write(dir.path().join("journal/00000001.jsonl.zst"), &bytes).unwrap();
+        prop_assert_eq!(all(&Records::open_read_only(dir.path()).unwrap()), []);
+        let store = open(dir.path(), small_files());
+        store.append(&batch(0, 3)).unwrap();
+        prop_assert_eq!(all(&store).len(), 3);
+        let kept = store.recovery().torn.iter().map(|torn| fs::read(&torn.kept_in).unwrap());
+        prop_assert_eq!(kept.collect::<Vec<_>>().concat(), bytes);
+    }
 
     #[test]
     fn it_answers_as_the_reference_does(

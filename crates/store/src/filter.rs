@@ -13,7 +13,7 @@
 //! Anything else is a text to find in the bodies, regardless of case. A record without the field
 //! matches no value of it, and therefore matches every `-field:…`.
 //!
-//! This module holds what a filter means; [`parse`] holds how it is spelled.
+//! This module holds what a filter means; its child `parse` holds how it is spelled.
 
 mod parse;
 mod search;
@@ -138,7 +138,8 @@ enum CostValue {
 }
 
 impl Filter {
-    /// Whether the record passes. A filter that [`Filter::needs_bodies`] must be given them.
+    /// Whether the record passes. One that [`Filter::needs_bodies`] must be given a record
+    /// with bodies.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
         self.terms
