@@ -117,7 +117,7 @@ def responses_stream(case, client, provider, model):
 
 def messages(case, client, provider):
     raw = client.messages.with_raw_response.create(
-        model="claude-sonnet-4-5",
+        model="claude-sonnet-4-6",
         max_tokens=256,
         messages=PROMPT,
         extra_headers=metadata(case),
@@ -130,7 +130,7 @@ def messages(case, client, provider):
 
 def messages_stream(case, client, provider):
     with client.messages.stream(
-        model="claude-sonnet-4-5",
+        model="claude-sonnet-4-6",
         max_tokens=256,
         messages=PROMPT,
         extra_headers=metadata(case),
