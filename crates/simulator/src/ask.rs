@@ -40,6 +40,19 @@ pub(crate) struct Tool {
     pub(crate) schema: Value,
 }
 
+impl Tool {
+    /// The tool that `declared` names; it takes no arguments unless a schema says which.
+    pub(crate) fn declared(declared: &Value, schema: Option<&Value>) -> Option<Self> {
+        let name = declared.get("name")?.as_str()?.to_owned();
+        let empty = || serde_json::json!({"type": "object", "properties": {}});
+        let schema = schema.filter(|schema| !schema.is_null());
+        Some(Self {
+            name,
+            schema: schema.cloned().unwrap_or_else(empty),
+        })
+    }
+}
+
 /// What the caller says about the use of tools.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum ToolChoice {

@@ -141,15 +141,10 @@ fn functions(tool: &Value) -> Vec<Tool> {
         .get("functionDeclarations")
         .or_else(|| tool.get("function_declarations"));
     let function = |function: &Value| {
-        let name = function.get("name")?.as_str()?.to_owned();
         let schema = function
             .get("parameters")
             .or_else(|| function.get("parametersJsonSchema"));
-        let empty = || serde_json::json!({"type": "object", "properties": {}});
-        Some(Tool {
-            name,
-            schema: schema.cloned().unwrap_or_else(empty),
-        })
+        Tool::declared(function, schema)
     };
     declared
         .and_then(Value::as_array)

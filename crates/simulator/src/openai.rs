@@ -131,22 +131,9 @@ impl Texts {
 fn functions(tools: &[Value]) -> Vec<Tool> {
     let function = |tool: &Value| {
         let function = tool.get("function").unwrap_or(tool);
-        let name = function.get("name")?.as_str()?.to_owned();
-        let schema = function.get("parameters").cloned().unwrap_or(Value::Null);
-        Some(Tool {
-            name,
-            schema: if schema.is_null() {
-                empty_object()
-            } else {
-                schema
-            },
-        })
+        Tool::declared(function, function.get("parameters"))
     };
     tools.iter().filter_map(function).collect()
-}
-
-fn empty_object() -> Value {
-    serde_json::json!({"type": "object", "properties": {}})
 }
 
 fn tool_choice(choice: Option<&Value>) -> ToolChoice {
