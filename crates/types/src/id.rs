@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// The id of one exchange and of the record it leaves: a lowercase `UUIDv7`, ordered by time.
+/// The id of one exchange and of the record it leaves: a lowercase `UUIDv7`, ordered by time to the
+/// microsecond (RFC 9562 section 6.2, method 3), so that calls made one after another stay so.
 ///
 /// It is the request id and the log id of the wire contract (data-plane section 23).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +23,9 @@ impl RecordId {
         let micros = now.as_micros();
         let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
         let stamp = uuid::Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, nanos);
-        Self(Uuid::new_v7(stamp))
+        let random = Uuid::new_v7(stamp).as_u128() & !(0xfff << 64);
+        let fraction = u128::from(micros % 1_000) * 4_096 / 1_000;
+        Self(Uuid::from_u128(random | fraction << 64))
     }
 
     /// Writes the 36 characters of the id into `buffer` and returns them.
@@ -90,6 +93,16 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.created_at_millis(), 1_795_363_823_001);
         assert_eq!(early.to_string().parse::<RecordId>().unwrap(), early);
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_are_ordered_too() {
+        let of = |micros| RecordId::new(Timestamp::from_micros(micros));
+        let ids: Vec<RecordId> = (1_795_363_823_001_000..1_795_363_823_003_000).map(of).collect();
+        assert!(ids.is_sorted());
+        let text = ids[999].to_string();
+        assert_eq!((&text[14..18], ids[999].created_at_millis()), ("7ffb", 1_795_363_823_001));
+        assert_ne!(of(1_795_363_823_001_000), of(1_795_363_823_001_000));
     }
 
     #[test]
