@@ -18,6 +18,9 @@ use crate::shell::{self, Scratch};
 /// How long a record may take to be found after its answer.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What every credential of the clients begins with.
+const PLANTED: &str = "planted-";
+
 /// A request of a client that must be on record.
 #[derive(Debug, Deserialize)]
 struct Expected {
@@ -132,8 +135,16 @@ fn unrecorded(binary: &Path, scratch: &Scratch, report: &Path) -> Result<Vec<Str
 /// Every record, by its id, as the command line shows it.
 fn records(binary: &Path, scratch: &Scratch) -> Result<BTreeMap<String, Value>> {
     let mut command = Command::new(binary);
-    command.args(["logs", "query", "--json", "--limit", "1000", "--config"]);
-    let text = shell::output(command.arg(scratch.file("isango.toml")))?;
+    command.args([
+        "logs",
+        "query",
+        "--json",
+        "--bodies",
+        "--limit",
+        "1000",
+        "--data-dir",
+    ]);
+    let text = shell::output(command.arg(scratch.file("data")))?;
     let values: Vec<Value> = serde_json::Deserializer::from_str(&text)
         .into_iter()
         .collect::<Result<_, _>>()?;
