@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use isango_types::Snapshot;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 pub use self::problem::{ConfigError, Problem};
 pub use self::reference::markdown;
@@ -33,6 +33,7 @@ pub use self::settings::{
     UpstreamSettings,
 };
 
+pub(crate) use self::check::sha256 as token_digest;
 use self::problem::{Origins, Report};
 use self::references::References;
 use self::section::Section;
@@ -131,27 +132,9 @@ impl Config {
     /// Every problem that was found, with its place.
     pub fn parse(text: &str, sources: &Sources) -> Result<Self, ConfigError> {
         let mut origins = Origins::default();
-        let file = sources.file.as_ref().map(|path| path.display().to_string());
-        origins.add_file(
-            file.unwrap_or_else(|| "configuration".into()),
-            text.to_owned(),
-        );
-        let (parsed, errors) = DeTable::parse_recoverable(text);
+        let mut tree = parse_tree(text, sources, &mut origins)?;
         let report = Report::default();
-        for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
-            let (message, help) = syntax(error.message());
-            report.advise(error.span(), message, help);
-        }
-        if let Some(error) = origins.error(report) {
-            return Err(error);
-        }
-        let report = Report::default();
-        let mut tree = parsed.into_inner();
-        merge_environment(&mut tree, text, sources, &mut origins, &report);
-        for flag in &sources.flags {
-            let span = origins.add_setting(flag.name, &flag.value);
-            insert(&mut tree, flag.key, &flag.value, span);
-        }
+        merge(&mut tree, text, sources, &mut origins, &report);
         section::check_names(&tree, "", &report);
         let folder = sources.folder();
         References {
@@ -161,10 +144,35 @@ impl Config {
         }
         .resolve(&mut tree, "");
         let config = entities::read(&Section::root(&tree, &report), &origins, &folder);
-        match origins.error(report) {
-            Some(error) => Err(error),
-            None => Ok(config),
+        origins.error(report).map_or(Ok(config), Err)
+    }
+
+    /// The folder of the record store, whatever else the sources say: for commands that only read
+    /// it, and need not know any secret.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML, or the folder is given wrongly.
+    pub fn data_dir(sources: &Sources) -> Result<PathBuf, ConfigError> {
+        let text = sources.read()?;
+        let mut origins = Origins::default();
+        let whole = parse_tree(&text, sources, &mut origins)?;
+        let is_it = |(name, _): &(Spanned<DeString<'_>>, _)| name.get_ref() == "data_dir";
+        let mut tree: DeTable<'_> = whole.into_iter().filter(is_it).collect();
+        let report = Report::default();
+        let mut narrow = sources.clone();
+        narrow
+            .environment
+            .retain(|name, _| name == "ISANGO_DATA_DIR");
+        merge(&mut tree, &text, &narrow, &mut origins, &report);
+        let folder = sources.folder();
+        References {
+            environment: &sources.environment,
+            folder: &folder,
+            report: &report,
         }
+        .resolve(&mut tree, "");
+        let data_dir = entities::data_dir(&Section::root(&tree, &report), &origins, &folder);
+        origins.error(report).map_or(Ok(data_dir), Err)
     }
 
     /// The part of it that the data plane reads for each request.
@@ -200,6 +208,25 @@ impl Config {
     }
 }
 
+/// The keys and values of the file.
+fn parse_tree<'t>(
+    text: &'t str,
+    sources: &Sources,
+    origins: &mut Origins,
+) -> Result<DeTable<'t>, ConfigError> {
+    let file = sources.file.as_ref().map(|path| path.display().to_string());
+    let name = file.unwrap_or_else(|| "configuration".into());
+    origins.add_file(name, text.to_owned());
+    let (parsed, errors) = DeTable::parse_recoverable(text);
+    let report = Report::default();
+    for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+        let (message, help) = syntax(error.message());
+        report.advise(error.span(), message, help);
+    }
+    let error = origins.error(report);
+    error.map_or_else(|| Ok(parsed.into_inner()), Err)
+}
+
 /// The parser's words in one line, and advice for what is most often meant.
 fn syntax(message: &str) -> (String, Option<String>) {
     let message = message.lines().collect::<Vec<_>>().join(", ");
@@ -210,9 +237,9 @@ fn syntax(message: &str) -> (String, Option<String>) {
     (format!("not TOML: {message}"), help)
 }
 
-/// Puts the settings of the environment into the tree, and notes names that look like one but are
-/// none.
-fn merge_environment(
+/// Puts the settings of the environment and of flags into the tree, and notes variables that look
+/// like a setting but are none.
+fn merge(
     tree: &mut DeTable<'_>,
     text: &str,
     sources: &Sources,
@@ -242,6 +269,10 @@ fn merge_environment(
             let help = problem::nearest(name, names());
             report.advise(span, "sets nothing that is known".into(), help);
         }
+    }
+    for flag in &sources.flags {
+        let span = origins.add_setting(flag.name, &flag.value);
+        insert(tree, flag.key, &flag.value, span);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The executable's insides: wiring, listeners, ordered shutdown. The only crate that knows every
 //! other.
 
+pub mod cli;
 pub mod config;
+pub mod reload;
 pub mod telemetry;
 
 mod listen;
@@ -53,7 +55,10 @@ pub struct Server {
 /// which.
 pub fn start(config: &Config) -> anyhow::Result<Server> {
     let records = Records::open(&config.data_dir, config.to_store()).with_context(|| {
-        format!("cannot open the record store in {}", config.data_dir.display())
+        format!(
+            "cannot open the record store in {}",
+            config.data_dir.display()
+        )
     })?;
     tell_recovery(records.recovery());
     let records = Arc::new(records);
@@ -64,7 +69,10 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
 
 fn tell_recovery(recovery: &Recovery) {
     for torn in &recovery.torn {
-        tracing::warn!(?torn, "the record store was cut at its torn end; the rest was kept aside");
+        tracing::warn!(
+            ?torn,
+            "the record store was cut at its torn end; the rest was kept aside"
+        );
     }
 }
 

@@ -231,6 +231,28 @@ impl PriceTable {
         })
     }
 
+    /// Slugs of the providers that have prices, in alphabetical order.
+    #[must_use]
+    pub fn providers(&self) -> Vec<&str> {
+        let listed = self.list.providers.keys();
+        let mut slugs: Vec<_> = self.configured.keys().chain(listed).map(|slug| &**slug).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        slugs
+    }
+
+    /// Ids of the models that have a price of their own at `provider` (a slug), in alphabetical
+    /// order.
+    #[must_use]
+    pub fn models(&self, provider: &str) -> Vec<&str> {
+        let listed = self.list.providers.get(provider).map(|listed| &listed.book);
+        let books = self.configured.get(provider).into_iter().chain(listed);
+        let mut ids: Vec<_> = books.flat_map(|book| &book.models).map(|model| &*model.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// Version of the list, a date.
     #[must_use]
     pub fn version(&self) -> &str {

@@ -33,7 +33,7 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
     let mut config = Config {
         listen: root.address("listen"),
         admin_listen: root.address("admin_listen"),
-        data_dir: root.path("data_dir", &relative_to).unwrap_or_default(),
+        data_dir: data_dir(root, origins, folder),
         allow_unauthenticated: root.flag("allow_unauthenticated"),
         tls: tls(&root.table("tls"), &relative_to),
         upstream: upstream(&root.table("upstream"), &relative_to),
@@ -56,6 +56,18 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
     config.tokens = tokens(root, origins, &config.gateways);
     check::together(&mut config, root);
     config
+}
+
+/// The folder of the record store alone.
+pub(super) fn data_dir(root: &Section<'_>, origins: &Origins, folder: &Path) -> PathBuf {
+    let relative_to = |span: &Range<usize>| {
+        if origins.is_file(span) {
+            folder.to_path_buf()
+        } else {
+            PathBuf::new()
+        }
+    };
+    root.path("data_dir", &relative_to).unwrap_or_default()
 }
 
 fn server(section: &Section<'_>) -> ServerSettings {

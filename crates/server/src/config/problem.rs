@@ -39,6 +39,17 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The problem in one line, without the line it stands in.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let place = match (self.line, self.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", self.source),
+            _ => self.source.clone(),
+        };
+        let help = self.help.as_ref().map(|help| format!("; {help}"));
+        format!("{place}: {}{}", self.message, help.unwrap_or_default())
+    }
+
     /// A problem with a source as a whole.
     pub(super) fn of_source(source: String, message: String) -> Self {
         Self {

@@ -667,6 +667,36 @@ fn a_file_that_cannot_be_read_is_told_by_its_name() {
 }
 
 #[test]
+fn the_data_dir_is_found_without_knowing_any_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("isango.toml");
+    let find = |variables: &[(&str, &str)]| {
+        let file = Some(file.clone());
+        Config::data_dir(&Sources {
+            file,
+            ..sources(variables, &[])
+        })
+    };
+    std::fs::write(
+        &file,
+        "data_dir = \"d\"\n[[tokens]]\nsecret = \"env:UNSET\"",
+    )
+    .unwrap();
+    assert_eq!(
+        find(&[("ISANGO_LISTEN", "wrong")]).unwrap(),
+        folder.path().join("d")
+    );
+    assert_eq!(
+        find(&[("ISANGO_DATA_DIR", "e")]).unwrap(),
+        PathBuf::from("e")
+    );
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(find(&[]).unwrap(), PathBuf::from("./isango-data"));
+    std::fs::write(&file, "data_dir = 1").unwrap();
+    assert!(find(&[]).is_err());
+}
+
+#[test]
 fn what_is_probably_not_meant_is_a_warning() {
     let text = r#"
 [[gateways]]

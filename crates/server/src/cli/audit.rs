@@ -1,0 +1,87 @@
+//! `isango audit`.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+
+use crate::cli::{FAILED, StoreArgs, write_json};
+
+/// Prove that no stored record was changed or removed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: isango audit verify --data-dir ./isango-data")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Follow the chain of digests through the whole journal
+    #[command(after_help = "\
+The chain cannot tell that its end was cut off: keep the printed head elsewhere and compare.
+Exit codes: 0 intact, 1 damaged.
+
+Example: isango audit verify --json")]
+    Verify {
+        #[command(flatten)]
+        store: StoreArgs,
+
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let Command::Verify { store, json } = &args.command;
+    let folder = store.data_dir()?;
+    let report = isango_records::verify(&folder)
+        .with_context(|| format!("cannot examine {}", folder.display()))?;
+    let code = if report.is_intact() { 0 } else { FAILED };
+    if *json {
+        write_json(out, &report)?;
+        return Ok(code);
+    }
+    let verdict = if report.is_intact() {
+        "intact"
+    } else {
+        "DAMAGED"
+    };
+    writeln!(
+        out,
+        "{verdict}: {} records in {} frames of {} files, {} bytes",
+        report.records, report.frames, report.files, report.bytes
+    )?;
+    if report.expired > 0 {
+        writeln!(
+            out,
+            "{} earlier records were removed by retention",
+            report.expired
+        )?;
+    }
+    if report.dropped > 0 {
+        writeln!(
+            out,
+            "{} records were dropped before they could be stored:",
+            report.dropped
+        )?;
+    }
+    for gap in &report.gaps {
+        writeln!(out, "  {} {} records: {}", gap.at, gap.dropped, gap.reason)?;
+    }
+    if report.unfinished_bytes > 0 {
+        writeln!(
+            out,
+            "{} bytes at the end are not finished yet",
+            report.unfinished_bytes
+        )?;
+    }
+    for finding in &report.findings {
+        let file = finding.file.display();
+        writeln!(out, "  {file} at byte {}: {}", finding.offset, finding.what)?;
+    }
+    if !report.head.is_empty() {
+        writeln!(out, "head {}", report.head)?;
+    }
+    Ok(code)
+}
