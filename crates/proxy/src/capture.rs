@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use isango_types::record::Omitted;
 
-/// Chunks that are kept as they came; later ones are joined to save memory.
+/// Chunks whose bounds and times are kept; later ones are joined.
 const MAX_CHUNKS: usize = 4_096;
 /// How much of the end is kept once the beginning has reached its limit: usage stands there.
 const TAIL_BYTES: usize = 64 << 10;
@@ -42,42 +42,48 @@ impl Budget {
 
 /// The copy of one body: its beginning up to a limit, then its end.
 ///
-/// Chunks are shared with the relay (`Bytes`), not copied.
+/// The bytes are copied, not shared: a shared chunk would keep the whole read buffer alive that it
+/// is a part of, and make the connection allocate a new one for each read, which costs more than
+/// the copy.
 #[derive(Debug)]
 pub(crate) struct Capture {
     budget: Arc<Budget>,
     limit: usize,
-    stored: usize,
-    chunks: Vec<Bytes>,
-    joined: BytesMut,
-    tail: BytesMut,
+    stored: Vec<u8>,
+    /// Where each chunk ends in `stored`, and when it passed.
+    ends: Vec<usize>,
     times_us: Vec<u32>,
+    tail: Vec<u8>,
     total: u64,
     omitted: Option<Omitted>,
 }
 
 impl Capture {
     /// An empty copy that keeps at most `limit` bytes of the beginning.
-    pub(crate) fn new(budget: Arc<Budget>, limit: usize) -> Self {
+    pub(crate) const fn new(budget: Arc<Budget>, limit: usize) -> Self {
         Self {
             budget,
             limit,
-            stored: 0,
-            chunks: Vec::new(),
-            joined: BytesMut::new(),
-            tail: BytesMut::new(),
+            stored: Vec::new(),
+            ends: Vec::new(),
             times_us: Vec::new(),
+            tail: Vec::new(),
             total: 0,
             omitted: None,
         }
     }
 
+    /// Sets how many bytes of the beginning are kept, before any has passed.
+    pub(crate) const fn keep_at_most(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Shows the copy a chunk that passed `at_us` microseconds after the request began.
-    pub(crate) fn push(&mut self, chunk: &Bytes, at_us: u64) {
+    pub(crate) fn push(&mut self, chunk: &[u8], at_us: u64) {
         self.total += chunk.len() as u64;
         if self.omitted.is_none() {
-            let room = self.limit - self.stored;
-            let part = chunk.slice(..chunk.len().min(room));
+            let room = self.limit - self.stored.len();
+            let part = &chunk[..chunk.len().min(room)];
             if self.budget.take(part.len()) {
                 self.keep(part, at_us);
                 if chunk.len() <= room {
@@ -92,13 +98,11 @@ impl Capture {
         self.keep_tail(chunk);
     }
 
-    fn keep(&mut self, part: Bytes, at_us: u64) {
-        self.stored += part.len();
-        if self.chunks.len() < MAX_CHUNKS {
-            self.chunks.push(part);
+    fn keep(&mut self, part: &[u8], at_us: u64) {
+        self.stored.extend_from_slice(part);
+        if self.ends.len() < MAX_CHUNKS {
+            self.ends.push(self.stored.len());
             self.times_us.push(u32::try_from(at_us).unwrap_or(u32::MAX));
-        } else {
-            self.joined.extend_from_slice(&part);
         }
     }
 
@@ -106,9 +110,7 @@ impl Capture {
         let part = &part[part.len().saturating_sub(TAIL_BYTES)..];
         if self.tail.len() + part.len() > 2 * TAIL_BYTES {
             let surplus = self.tail.len().saturating_sub(TAIL_BYTES);
-            // Copied down instead of advanced, so that the buffer never grows.
-            self.tail.copy_within(surplus.., 0);
-            self.tail.truncate(TAIL_BYTES.min(self.tail.len()));
+            self.tail.drain(..surplus);
         }
         self.tail.extend_from_slice(part);
     }
@@ -123,13 +125,18 @@ impl Capture {
         self.omitted
     }
 
-    /// The beginning, in the chunks it came in.
-    pub(crate) fn chunks(&mut self) -> &[Bytes] {
-        if !self.joined.is_empty() {
-            let joined = self.joined.split().freeze();
-            self.chunks.push(joined);
+    /// Takes the beginning out, in the chunks it came in; what came after 4 096 of them is one.
+    pub(crate) fn take_chunks(&mut self) -> Vec<Bytes> {
+        let mut rest = Bytes::from(std::mem::take(&mut self.stored));
+        self.budget.give_back(rest.len());
+        let mut begin = 0;
+        let mut chunks: Vec<Bytes> = Vec::with_capacity(self.ends.len() + 1);
+        for end in self.ends.drain(..) {
+            chunks.push(rest.split_to(end - begin));
+            begin = end;
         }
-        &self.chunks
+        chunks.extend(Some(rest).filter(|rest| !rest.is_empty()));
+        chunks
     }
 
     /// The end of a body whose middle was not kept.
@@ -137,7 +144,7 @@ impl Capture {
         &self.tail[self.tail.len().saturating_sub(TAIL_BYTES)..]
     }
 
-    /// When each chunk of [`Capture::chunks`] passed, the first 4 096 of them.
+    /// When each chunk passed, the first 4 096 of them.
     pub(crate) fn times_us(&self) -> &[u32] {
         &self.times_us
     }
@@ -145,7 +152,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.budget.give_back(self.stored);
+        self.budget.give_back(self.stored.len());
     }
 }
 
@@ -156,7 +163,7 @@ mod tests {
     fn capture(limit: usize, memory: usize, chunks: &[&[u8]]) -> Capture {
         let mut capture = Capture::new(Arc::new(Budget::new(memory)), limit);
         for (at, chunk) in chunks.iter().enumerate() {
-            capture.push(&Bytes::copy_from_slice(chunk), at as u64);
+            capture.push(chunk, at as u64);
         }
         capture
     }
@@ -164,18 +171,18 @@ mod tests {
     #[test]
     fn a_small_body_is_kept_whole_in_its_chunks() {
         let mut kept = capture(10, 100, &[b"abc", b"def"]);
-        assert_eq!(kept.chunks(), [Bytes::from("abc"), Bytes::from("def")]);
         assert_eq!(
             (kept.total(), kept.omitted(), kept.tail()),
             (6, None, &b""[..])
         );
         assert_eq!(kept.times_us(), [0, 1]);
+        assert_eq!(kept.take_chunks(), [Bytes::from("abc"), Bytes::from("def")]);
     }
 
     #[test]
     fn past_the_limit_the_end_is_kept() {
         let mut kept = capture(4, 100, &[b"abc", b"def", b"ghi"]);
-        assert_eq!(kept.chunks().concat(), b"abcd");
+        assert_eq!(kept.take_chunks().concat(), b"abcd");
         assert_eq!(kept.tail(), b"efghi");
         assert_eq!((kept.total(), kept.omitted()), (9, Some(Omitted::TooLarge)));
     }
@@ -184,7 +191,7 @@ mod tests {
     fn the_end_never_grows_beyond_its_window() {
         let mut kept = capture(0, 100, &[]);
         for round in 0..100_u8 {
-            kept.push(&Bytes::from(vec![round; 10_000]), 0);
+            kept.push(&vec![round; 10_000], 0);
         }
         assert!(kept.tail.capacity() <= 4 * TAIL_BYTES);
         assert_eq!(kept.tail().len(), TAIL_BYTES);
@@ -196,8 +203,8 @@ mod tests {
         let budget = Arc::new(Budget::new(8));
         let mut first = Capture::new(Arc::clone(&budget), 100);
         let mut second = Capture::new(Arc::clone(&budget), 100);
-        first.push(&Bytes::from("123456"), 0);
-        second.push(&Bytes::from("abc"), 0);
+        first.push(b"123456", 0);
+        second.push(b"abc", 0);
         assert_eq!(second.omitted(), Some(Omitted::MemoryLimit));
         drop((first, second));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
@@ -207,9 +214,10 @@ mod tests {
     fn thousands_of_chunks_are_joined() {
         let mut kept = Capture::new(Arc::new(Budget::new(1 << 20)), 1 << 20);
         for _ in 0..MAX_CHUNKS + 100 {
-            kept.push(&Bytes::from_static(b"xy"), 0);
+            kept.push(b"xy", 0);
         }
-        assert_eq!(kept.chunks().len(), MAX_CHUNKS + 1);
-        assert_eq!(kept.chunks().concat().len(), 2 * (MAX_CHUNKS + 100));
+        let chunks = kept.take_chunks();
+        assert_eq!(chunks.len(), MAX_CHUNKS + 1);
+        assert_eq!(chunks.concat().len(), 2 * (MAX_CHUNKS + 100));
     }
 }

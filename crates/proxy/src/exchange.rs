@@ -19,6 +19,8 @@ use crate::options::Options;
 use crate::resolve::Route;
 use crate::sink::Sink;
 
+/// How much of an answer of our own is kept before the gateway, and so its limit, is known.
+const OWN_ANSWER_BYTES: usize = 64 << 10;
 /// Attempts that one record tells.
 const MAX_ATTEMPTS: usize = 32;
 
@@ -30,7 +32,8 @@ pub(crate) struct Draft {
     pub(crate) started: Instant,
     pub(crate) config: Arc<Snapshot>,
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    /// Path and query, as they came.
+    pub(crate) path: Box<str>,
     pub(crate) version: Version,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) request_type: Option<HeaderValue>,
@@ -41,7 +44,8 @@ pub(crate) struct Draft {
     pub(crate) operation: Operation,
     pub(crate) model: Option<Box<str>>,
     pub(crate) wants_stream: bool,
-    pub(crate) request: SharedCapture,
+    /// `None` until it is known where the request goes.
+    pub(crate) request: Option<SharedCapture>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) response_type: Option<HeaderValue>,
     pub(crate) response_encoding: Option<HeaderValue>,
@@ -82,23 +86,23 @@ impl Exchange {
             started: Instant::now(),
             config,
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            path: path_of(request.uri()).into(),
             version: request.version(),
-            user_agent: headers.get(USER_AGENT).cloned(),
-            request_type: headers.get(CONTENT_TYPE).cloned(),
-            request_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            user_agent: headers.get(USER_AGENT).map(detached),
+            request_type: headers.get(CONTENT_TYPE).map(detached),
+            request_encoding: headers.get(CONTENT_ENCODING).map(detached),
             options: Options::default(),
             caller: Caller::default(),
             route: None,
             operation: Operation::Other,
             model: None,
             wants_stream: false,
-            request: Arc::new(Mutex::new(sink.capture(0))),
+            request: None,
             status: None,
             response_type: None,
             response_encoding: None,
             provider_id: None,
-            response: sink.capture(0),
+            response: sink.capture(OWN_ANSWER_BYTES),
             attempts: Vec::new(),
             timing: Timing::default(),
             outcome: None,
@@ -142,10 +146,10 @@ impl Exchange {
     /// Where the request goes; from here on bodies are kept up to the gateway's limit.
     pub(crate) fn routed(&mut self, route: Arc<Route>) {
         let limit = route.gateway.max_record_body_bytes;
-        let (request, response) = (self.sink.capture(limit), self.sink.capture(limit));
+        let request = Arc::new(Mutex::new(self.sink.capture(limit)));
         self.note(|draft| {
-            draft.request = Arc::new(Mutex::new(request));
-            draft.response = response;
+            draft.request = Some(request);
+            draft.response.keep_at_most(limit);
             draft.route = Some(route);
         });
     }
@@ -166,10 +170,8 @@ impl Exchange {
 
     /// The copy that the request's body is shown to.
     pub(crate) fn request_capture(&self) -> SharedCapture {
-        match &self.draft {
-            Some(draft) => Arc::clone(&draft.request),
-            None => Arc::new(Mutex::new(self.sink.capture(0))),
-        }
+        let known = self.draft.as_ref().and_then(|draft| draft.request.clone());
+        known.unwrap_or_else(|| Arc::new(Mutex::new(self.sink.capture(0))))
     }
 
     /// The request is complete enough to be sent: what came before was waiting.
@@ -194,12 +196,12 @@ impl Exchange {
         self.note(|draft| {
             draft.status = Some(status);
             draft.timing.ttfb_us = Some(now);
-            draft.response_type = headers.get(CONTENT_TYPE).cloned();
-            draft.response_encoding = headers.get(CONTENT_ENCODING).cloned();
+            draft.response_type = headers.get(CONTENT_TYPE).map(detached);
+            draft.response_encoding = headers.get(CONTENT_ENCODING).map(detached);
             draft.provider_id = ["x-request-id", "apim-request-id", "request-id"]
                 .iter()
                 .find_map(|name| headers.get(*name))
-                .cloned();
+                .map(detached);
         });
     }
 
@@ -265,6 +267,16 @@ impl Drop for Exchange {
         }
         self.sink.push(draft);
     }
+}
+
+/// Path and query as the client sent them.
+pub(crate) fn path_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("", |path| path.as_str())
+}
+
+/// A copy that does not keep the connection's read buffer alive.
+pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 pub(crate) fn micros(duration: std::time::Duration) -> u64 {

@@ -84,7 +84,9 @@ impl Proxy {
     /// Housekeeping that is due every few seconds: drops idle connections that went stale.
     pub fn sweep(&self) {
         self.upstream.sweep();
-        self.metrics.idle_upstream.set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
+        self.metrics
+            .idle_upstream
+            .set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
     }
 
     /// Writes every record that is left and returns when they are stored. Blocks; called once,
@@ -100,6 +102,8 @@ impl Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("Proxy")
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::exchange::detached;
+
 /// What a request asks for beyond its gateway's settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -45,7 +47,7 @@ impl Options {
             "event-id" => {
                 let fits = (1..=256).contains(&value.len()) && value.to_str().is_ok();
                 if fits {
-                    self.event_id = Some(value.clone());
+                    self.event_id = Some(detached(value));
                 } else {
                     self.ignore(name, "1 to 256 visible ASCII characters");
                 }
@@ -62,8 +64,8 @@ impl Options {
                     _ => self.ignore(name, "a whole number of milliseconds above 0"),
                 }
             }
-            "metadata" => self.metadata = Some(value.clone()),
-            "custom-cost" => self.custom_cost = Some(value.clone()),
+            "metadata" => self.metadata = Some(detached(value)),
+            "custom-cost" => self.custom_cost = Some(detached(value)),
             _ => {}
         }
     }

@@ -18,7 +18,7 @@ use isango_wire::{edit, facts::Facts};
 use crate::Proxy;
 use crate::call::{self, CallBody};
 use crate::error::Error;
-use crate::exchange::{Exchange, micros};
+use crate::exchange::{Exchange, micros, path_of};
 use crate::relay::{Activity, Relay};
 use crate::resolve::{self, Route};
 use crate::upstream::{Head, Sending, Source};
@@ -61,7 +61,7 @@ async fn serve(
     let options = options::read(&head.headers);
     let asked_timeout = options.first_byte_timeout;
     exchange.asked(options);
-    let place = resolve::place(&head.uri);
+    let place = resolve::place(path_of(&head.uri));
     let route = Arc::new(resolve::resolve(config, place, &head.headers)?);
     exchange.routed(Arc::clone(&route));
     let caller = auth::caller(config, &route.gateway, place.account, &mut head.headers)?;
@@ -209,7 +209,7 @@ fn understand(
     if !edits {
         return None;
     }
-    let edited = edit::with_include_usage(whole)?;
+    let edited = edit::with_include_usage_as_scanned(whole, &scan)?;
     headers::for_edited_stream(&mut head.headers);
     Some(std::mem::replace(whole, edited.into()))
 }

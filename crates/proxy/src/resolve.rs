@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::uri::{Authority, PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery};
 use isango_types::provider::{BaseUrl, PathRule};
 use isango_types::{Gateway, Provider, Snapshot, Target, Wire, is_account, is_gateway_id};
 
@@ -90,8 +90,8 @@ impl Route {
 
 /// Splits the raw path into the ids it begins with. Never fails.
 #[must_use]
-pub fn place(uri: &Uri) -> Place<'_> {
-    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+pub fn place(path_and_query: &str) -> Place<'_> {
+    let whole = path_and_query;
     let path = whole.split('?').next().unwrap_or("");
     let Some(ids) = path.strip_prefix("/v1/") else {
         return Place::default();

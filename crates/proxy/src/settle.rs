@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::{HeaderValue, Version};
 use isango_types::price::{CostStatus, CustomCost};
 use isango_types::record::{
@@ -15,6 +16,7 @@ use isango_wire::body::read_body;
 use isango_wire::read::{Answer, Decoded, Reading};
 use isango_wire::{read, tokens};
 
+use crate::capture::Capture;
 use crate::exchange::Draft;
 use crate::metadata;
 use crate::resolve;
@@ -41,9 +43,16 @@ const SECRET_KEYS: [&str; 14] = [
 /// Makes the record. Bodies are left out where the gateway or the request says so.
 pub(crate) fn settle(mut draft: Draft) -> Record {
     let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
+    let asked = Sent::of(
+        draft
+            .request
+            .as_ref()
+            .map(|capture| capture.lock())
+            .as_deref_mut(),
+    );
     let reading = read_answer(&mut draft);
     notes.extend(reading.notes.iter().map(|note| note.as_str().into()));
-    let usage = usage(&draft, &reading);
+    let usage = usage(&draft, &asked, &reading);
     let cost = cost(&draft, &reading, usage.as_ref(), &mut notes);
     let metadata = labels(&draft, &mut notes);
     let error = error(&draft, &reading);
@@ -53,7 +62,7 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
             .as_ref()
             .is_none_or(|route| route.gateway.collect_log_payload);
     let model = served_model(&draft, &reading);
-    let request = request(&draft, payload, &mut notes);
+    let request = request(&draft, asked, payload, &mut notes);
     let stream = reading.is_stream;
     let ttft_us = stream
         .then_some(reading.first_token_chunk)
@@ -65,8 +74,8 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
         .id
         .clone()
         .or_else(|| draft.provider_id.as_ref().and_then(text).map(Into::into));
-    let response = response(&mut draft, reading, payload);
-    let place = resolve::place(&draft.uri);
+    let response = response(&draft, reading, payload);
+    let place = resolve::place(&draft.path);
     let route = draft.route.as_ref();
     notes.truncate(MAX_NOTES);
     let mut timing = draft.timing;
@@ -96,7 +105,7 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
         model,
         method: draft.method.as_str().into(),
         path: redacted(if place.rest.is_empty() {
-            draft.uri.path()
+            draft.path.split('?').next().unwrap_or("")
         } else {
             place.rest
         }),
@@ -141,38 +150,46 @@ const fn version(version: Version) -> &'static str {
     }
 }
 
-fn read_answer(draft: &mut Draft) -> Reading {
-    let complete = draft.outcome == Some(Outcome::Answered);
-    let Some(route) = &draft.route else {
-        return Reading::default();
-    };
-    // An answer of our own says nothing about tokens.
-    if draft.attempts.is_empty() || draft.error.is_some() {
-        return own_answer(draft);
-    }
-    let (wire, operation) = (route.wire, draft.operation);
-    let status = draft.status.map_or(0, |status| status.as_u16());
-    let content_type = draft.response_type.clone();
-    let content_encoding = draft.response_encoding.clone();
-    let tail = draft.response.tail().to_vec();
-    read::read(&Answer {
-        wire,
-        operation,
-        status,
-        content_type: content_type.as_ref().and_then(text),
-        content_encoding: content_encoding.as_ref().and_then(text),
-        chunks: draft.response.chunks(),
-        tail: &tail,
-        complete,
-    })
+/// The request's body, as it was kept.
+#[derive(Default)]
+struct Sent {
+    chunks: Vec<Bytes>,
+    total: u64,
+    omitted: Option<Omitted>,
 }
 
-fn own_answer(draft: &mut Draft) -> Reading {
-    let body = draft.response.chunks().concat();
-    Reading {
-        body: (!body.is_empty()).then_some(Decoded::Json(body)),
-        ..Reading::default()
+impl Sent {
+    fn of(capture: Option<&mut Capture>) -> Self {
+        capture.map_or_else(Self::default, |capture| Self {
+            chunks: capture.take_chunks(),
+            total: capture.total(),
+            omitted: capture.omitted(),
+        })
     }
+}
+
+fn read_answer(draft: &mut Draft) -> Reading {
+    let chunks = draft.response.take_chunks();
+    let own = draft.attempts.is_empty() || draft.error.is_some();
+    let Some(route) = draft.route.as_ref().filter(|_| !own) else {
+        // An answer of our own says nothing about tokens.
+        let body = (!chunks.is_empty()).then(|| read_body(&chunks, None, true).0);
+        return Reading {
+            body,
+            ..Reading::default()
+        };
+    };
+    read::read(&Answer {
+        wire: route.wire,
+        operation: draft.operation,
+        status: draft.status.map_or(0, |status| status.as_u16()),
+        content_type: draft.response_type.as_ref().and_then(text),
+        content_encoding: draft.response_encoding.as_ref().and_then(text),
+        chunks: &chunks,
+        tail: draft.response.tail(),
+        complete: draft.outcome == Some(Outcome::Answered),
+        keep_raw: route.gateway.record_raw_streams,
+    })
 }
 
 fn is_success(draft: &Draft) -> bool {
@@ -180,7 +197,7 @@ fn is_success(draft: &Draft) -> bool {
 }
 
 /// What the provider told, else what we count of what was delivered.
-fn usage(draft: &Draft, reading: &Reading) -> Option<Usage> {
+fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
     let countable = is_success(draft)
         && !reading.delivered_text.is_empty()
         && draft
@@ -190,8 +207,7 @@ fn usage(draft: &Draft, reading: &Reading) -> Option<Usage> {
     match reading.usage {
         Some(usage) => Some(usage),
         None if countable => {
-            let mut request = draft.request.lock();
-            let body = request.chunks().concat();
+            let body = asked.chunks.concat();
             let model = reading
                 .model
                 .as_deref()
@@ -241,7 +257,11 @@ fn cost(
     }
     let Some(usage) = usage else {
         let billed = draft.operation.is_billed();
-        return if billed { Cost::default() } else { Cost::free() };
+        return if billed {
+            Cost::default()
+        } else {
+            Cost::free()
+        };
     };
     let prices = &draft.config.prices;
     let slug = &route.provider.slug;
@@ -338,20 +358,21 @@ fn error(draft: &Draft, reading: &Reading) -> Option<RecordError> {
     }
 }
 
-fn request(draft: &Draft, payload: bool, notes: &mut Vec<Box<str>>) -> Message {
-    let mut capture = draft.request.lock();
-    let bytes = capture.total();
-    let mut omitted = capture.omitted();
+fn request(draft: &Draft, asked: Sent, payload: bool, notes: &mut Vec<Box<str>>) -> Message {
+    let Sent {
+        chunks,
+        total,
+        mut omitted,
+    } = asked;
     let encoding = draft.request_encoding.as_ref().and_then(text);
-    let body = match (bytes, payload) {
+    let body = match (total, payload) {
         (0, _) => None,
         (_, false) => {
             omitted = Some(Omitted::PayloadOff);
             None
         }
         (_, true) => {
-            let whole = omitted.is_none();
-            let (body, trouble) = read_body(capture.chunks(), encoding, whole);
+            let (body, trouble) = read_body(&chunks, encoding, omitted.is_none());
             notes.extend(trouble.map(|trouble| format!("request {trouble}").into()));
             Some(to_body(body))
         }
@@ -359,27 +380,23 @@ fn request(draft: &Draft, payload: bool, notes: &mut Vec<Box<str>>) -> Message {
     Message {
         content_type: draft.request_type.as_ref().and_then(text).map(Into::into),
         content_encoding: encoding.map(Into::into),
-        bytes,
+        bytes: total,
         body,
         omitted,
         ..Message::default()
     }
 }
 
-fn response(draft: &mut Draft, reading: Reading, payload: bool) -> Message {
+fn response(draft: &Draft, reading: Reading, payload: bool) -> Message {
     let bytes = draft.response.total();
-    let raw_wanted = draft
-        .route
-        .as_ref()
-        .is_some_and(|route| route.gateway.record_raw_streams);
     let mut omitted = draft.response.omitted();
     let (mut body, mut raw) = (None, None);
     if bytes > 0 && payload {
         body = reading.body.map(to_body);
-        raw = reading
-            .raw
-            .filter(|_| raw_wanted)
-            .map(|frames| to_body(as_text(frames)));
+        raw = reading.raw.map(|frames| match String::from_utf8(frames) {
+            Ok(text) => Body::Text(text.into()),
+            Err(not_text) => to_body(Decoded::Bytes(not_text.into_bytes())),
+        });
     } else if bytes > 0 {
         omitted = Some(Omitted::PayloadOff);
     }
@@ -402,32 +419,12 @@ fn response(draft: &mut Draft, reading: Reading, payload: bool) -> Message {
     }
 }
 
-fn as_text(bytes: Vec<u8>) -> Decoded {
-    match String::from_utf8(bytes) {
-        Ok(text) => Decoded::Text(text),
-        Err(not_text) => Decoded::Bytes(not_text.into_bytes()),
-    }
-}
-
 fn to_body(decoded: Decoded) -> Body {
     match decoded {
-        Decoded::Json(json) => match String::from_utf8(json).map(one_line) {
-            Ok(Ok(raw)) => Body::Json(raw),
-            Ok(Err(text)) => Body::Text(text.into()),
-            Err(not_text) => Body::Base64(STANDARD.encode(not_text.into_bytes()).into()),
-        },
+        Decoded::Json(raw) => Body::Json(raw),
         Decoded::Text(text) => Body::Text(text.into()),
         Decoded::Bytes(bytes) => Body::Base64(STANDARD.encode(bytes).into()),
     }
-}
-
-/// JSON without line breaks: raw ones stand only between tokens, where a space means the same.
-fn one_line(json: String) -> Result<Box<serde_json::value::RawValue>, String> {
-    let json = match memchr::memchr2(b'\n', b'\r', json.as_bytes()) {
-        Some(_) => json.replace(['\n', '\r'], " "),
-        None => json,
-    };
-    serde_json::value::RawValue::from_string(json.clone()).map_err(|_invalid| json)
 }
 
 /// A path whose query has no values of secret keys.
@@ -476,11 +473,5 @@ mod tests {
         ] {
             assert_eq!(&*redacted(path), kept);
         }
-    }
-
-    #[test]
-    fn json_becomes_one_line() {
-        let raw = one_line("{\n \"a\":\r\n\"b\\n\"}".into()).unwrap();
-        assert_eq!(raw.get(), "{  \"a\":  \"b\\n\"}");
     }
 }

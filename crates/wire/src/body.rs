@@ -28,15 +28,14 @@ pub fn read_body(
             Some(unknown)
         }
     };
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(not_text) => return (Decoded::Bytes(not_text.into_bytes()), trouble),
+    let body = match whole {
+        true => Decoded::of(bytes.into()),
+        false => String::from_utf8(bytes).map_or_else(
+            |not_text| Decoded::Bytes(not_text.into_bytes()),
+            Decoded::Text,
+        ),
     };
-    let is_json = whole && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-    match is_json {
-        true => (Decoded::Json(text.into_bytes()), trouble),
-        false => (Decoded::Text(text), trouble),
-    }
+    (body, trouble)
 }
 
 #[cfg(test)]
@@ -56,7 +55,7 @@ mod tests {
         check(
             &[b"{\"a\":", b"1}"],
             true,
-            &Decoded::Json(b"{\"a\":1}".to_vec()),
+            &Decoded::of(b"{\"a\":1}"[..].into()),
         );
         check(
             &[b"{\"a\":", b"1}"],

@@ -216,10 +216,11 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     let _written = serde_json::to_writer(out, text);
 }
 
-/// Whether `bytes` are one whole JSON document in UTF-8.
-pub(crate) fn is_document(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes)
-        .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+/// `bytes` as one valid JSON document, if they are one.
+pub(crate) fn document(bytes: &[u8]) -> Option<Box<RawValue>> {
+    serde_json::from_slice::<&RawValue>(bytes)
+        .ok()
+        .map(ToOwned::to_owned)
 }
 
 /// Whether members of this name hold text that a model wrote or a person reads.

@@ -41,6 +41,8 @@ pub struct Answer<'a> {
     pub tail: &'a [u8],
     /// Whether the answer ended as a whole one. `false`: cut by the provider or left by the client.
     pub complete: bool,
+    /// Whether the raw frames of a stream are wanted.
+    pub keep_raw: bool,
 }
 
 /// What an answer says.
@@ -61,7 +63,7 @@ pub struct Reading {
     pub is_stream: bool,
     /// The decoded body, or of a stream the whole answer in the provider's own shape, as JSON.
     pub body: Option<Decoded>,
-    /// The decoded raw frames of a stream.
+    /// The decoded raw frames of a stream, where they were asked for.
     pub raw: Option<Vec<u8>>,
     /// How many events a stream had.
     pub events: u64,
@@ -84,10 +86,10 @@ impl Reading {
 }
 
 /// A decoded body.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Decoded {
     /// One valid JSON document.
-    Json(Vec<u8>),
+    Json(Box<RawValue>),
     /// Other text in UTF-8.
     Text(String),
     /// Anything else.
@@ -125,21 +127,25 @@ fn read_as<F: Format>(answer: &Answer<'_>) -> Reading {
             &mut out,
         ),
     };
-    if body.is_some() {
-        out.raw = out.is_stream.then(|| pieces.concat());
-        out.body = body.map(Decoded::Json);
+    if let Some(body) = body {
+        out.raw = (out.is_stream && answer.keep_raw).then(|| pieces.concat());
+        out.body = Some(Decoded::of(body.into()));
         return out;
     }
-    let bytes = pieces.concat();
+    let bytes = match &pieces[..] {
+        [one] => Cow::Borrowed(&**one),
+        many => Cow::Owned(many.concat()),
+    };
     if out.events == 0 {
         whole::<F>(answer, &bytes, &mut out);
     }
-    let decoded = (!bytes.is_empty()).then(|| Decoded::of(bytes));
+    let is_empty = bytes.is_empty();
+    let decoded = (!is_empty).then(|| Decoded::of(bytes));
     // Some errors are one JSON document that calls itself a stream.
     out.is_stream &= out.events > 0 || !matches!(decoded, Some(Decoded::Json(_)));
     out.raw = decoded
         .as_ref()
-        .filter(|_| out.is_stream)
+        .filter(|_| out.is_stream && answer.keep_raw)
         .map(|body| body.as_bytes().to_vec());
     out.body = decoded;
     out
@@ -318,18 +324,26 @@ impl Decoded {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Json(bytes) | Self::Bytes(bytes) => bytes,
+            Self::Json(json) => json.get().as_bytes(),
+            Self::Bytes(bytes) => bytes,
             Self::Text(text) => text.as_bytes(),
         }
     }
 
     /// `bytes` as what they are.
-    fn of(bytes: Vec<u8>) -> Self {
-        if json::is_document(&bytes) {
-            return Self::Json(bytes);
+    pub(crate) fn of(bytes: Cow<'_, [u8]>) -> Self {
+        if let Some(json) = json::document(&bytes) {
+            return Self::Json(json);
         }
-        String::from_utf8(bytes)
+        String::from_utf8(bytes.into_owned())
             .map_or_else(|not_text| Self::Bytes(not_text.into_bytes()), Self::Text)
+    }
+}
+
+impl PartialEq for Decoded {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.as_bytes() == other.as_bytes()
     }
 }
 

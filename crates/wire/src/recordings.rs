@@ -74,6 +74,7 @@ impl Recording<'_> {
             chunks: &chunks,
             tail,
             complete: true,
+            keep_raw: true,
         })
     }
 
@@ -127,7 +128,7 @@ pub(crate) fn line(reading: &Reading) -> String {
 /// The body of a reading, which must be JSON.
 pub(crate) fn body(reading: &Reading) -> Value {
     match &reading.body {
-        Some(Decoded::Json(json)) => serde_json::from_slice(json).unwrap(),
+        Some(Decoded::Json(json)) => serde_json::from_str(json.get()).unwrap(),
         other => panic!("no JSON: {other:?}"),
     }
 }

@@ -5,7 +5,7 @@ mod targets;
 
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use isango_types::provider::ProviderConfig;
 use proptest::prelude::*;
 
@@ -142,7 +142,11 @@ fn show(result: Result<Route, Error>) -> String {
 
 fn resolve_with(path: &str, headers: &HeaderMap) -> String {
     let uri: Uri = path.parse().expect(path);
-    show(resolve(&config(), place(&uri), headers))
+    show(resolve(
+        &config(),
+        place(crate::exchange::path_of(&uri)),
+        headers,
+    ))
 }
 
 /// Below `/v1/{account}/default/`, where no target stands.
@@ -198,7 +202,7 @@ fn a_path_is_split_into_the_ids_it_begins_with() {
     ] {
         let uri: Uri = path.parse().expect(path);
         assert_eq!(
-            place(&uri),
+            place(crate::exchange::path_of(&uri)),
             Place {
                 account,
                 gateway,
@@ -416,7 +420,12 @@ fn refusals_say_what_would_be_right() {
     let uri: Uri = "/v1/a/default/azure-openai/evil.example/d/chat/completions"
         .parse()
         .expect("a path");
-    let error = resolve(&config(), place(&uri), &HeaderMap::new()).expect_err("no label");
+    let error = resolve(
+        &config(),
+        place(crate::exchange::path_of(&uri)),
+        &HeaderMap::new(),
+    )
+    .expect_err("no label");
     assert_eq!(
         error.to_string(),
         "the Azure resource is the first segment behind the provider: 1 to 63 letters, digits and \

@@ -26,6 +26,7 @@ fn answer<'a>(chunks: &'a [Bytes], content_type: Option<&'a str>) -> Answer<'a> 
         chunks,
         tail: &[],
         complete: true,
+        keep_raw: true,
     }
 }
 
@@ -73,7 +74,7 @@ fn json_lines_are_events() {
     assert_eq!((reading.events, &*reading.delivered_text), (2, "ab"));
     assert_eq!(
         reading.body,
-        Some(Decoded::Json(br#"{"response":"ab"}"#.to_vec()))
+        Some(Decoded::of(br#"{"response":"ab"}"#[..].into()))
     );
 }
 
@@ -113,12 +114,12 @@ fn a_body_is_stored_as_what_it_is() {
     check(
         b"{\"a\": 1}",
         None,
-        Some(Decoded::Json(b"{\"a\": 1}".to_vec())),
+        Some(Decoded::of(b"{\"a\": 1}"[..].into())),
     );
     check(
         &gzip(b"{\"a\": 1}"),
         Some("gzip"),
-        Some(Decoded::Json(b"{\"a\": 1}".to_vec())),
+        Some(Decoded::of(b"{\"a\": 1}"[..].into())),
     );
     check(
         "h\u{e9}".as_bytes(),

@@ -104,7 +104,11 @@ fn a_provider_lives_where_the_operator_says() {
     ] {
         let uri: Uri = format!("/v1/local/default/{path}").parse().expect(path);
         assert_eq!(
-            show(resolve(&config, place(&uri), &HeaderMap::new())),
+            show(resolve(
+                &config,
+                place(crate::exchange::path_of(&uri)),
+                &HeaderMap::new()
+            )),
             expected,
             "{path}"
         );
