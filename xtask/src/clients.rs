@@ -145,6 +145,9 @@ fn records(binary: &Path, scratch: &Scratch) -> Result<BTreeMap<String, Value>> 
         "--data-dir",
     ]);
     let text = shell::output(command.arg(scratch.file("data")))?;
+    if text.contains(PLANTED) {
+        bail!("a credential of a client is on record");
+    }
     let values: Vec<Value> = serde_json::Deserializer::from_str(&text)
         .into_iter()
         .collect::<Result<_, _>>()?;
