@@ -190,21 +190,92 @@ impl Config {
     /// The settings in which `new` differs and that hold from the start to the end of a process.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let (records, new_records) = (&self.records, &new.records);
+        let tls =
+            |config: &Self, file: fn(&TlsFiles) -> &PathBuf| config.tls.as_ref().map(file).cloned();
         let settings = [
             ("listen", self.listen == new.listen),
             ("admin_listen", self.admin_listen == new.admin_listen),
             ("data_dir", self.data_dir == new.data_dir),
-            ("[tls]", self.tls == new.tls),
-            ("[server]", self.server == new.server),
-            ("[upstream]", self.upstream == new.upstream),
-            ("[records]", self.records == new.records),
+            (
+                "tls.cert",
+                tls(self, |files| &files.cert) == tls(new, |files| &files.cert),
+            ),
+            (
+                "tls.key",
+                tls(self, |files| &files.key) == tls(new, |files| &files.key),
+            ),
+            (
+                "records.flush_window",
+                records.flush_window == new_records.flush_window,
+            ),
+            (
+                "records.max_queue_bytes",
+                records.max_queue_bytes == new_records.max_queue_bytes,
+            ),
+            (
+                "records.retention_bytes",
+                records.retention_bytes == new_records.retention_bytes,
+            ),
+            (
+                "records.retention_age",
+                records.retention_age == new_records.retention_age,
+            ),
             ("log.format", self.log.format == new.log.format),
         ];
-        settings
+        let connections = self.server.needs_restart(&new.server).into_iter();
+        let settings = settings
             .into_iter()
+            .chain(connections)
+            .chain(self.upstream.needs_restart(&new.upstream));
+        settings
             .filter(|(_, same)| !same)
             .map(|(name, _)| name)
             .collect()
+    }
+}
+
+impl ServerSettings {
+    /// Settings that hold from the start to the end of a process, and whether they are the same.
+    fn needs_restart(&self, new: &Self) -> [(&'static str, bool); 4] {
+        [
+            (
+                "server.header_timeout",
+                self.header_timeout == new.header_timeout,
+            ),
+            ("server.idle_timeout", self.idle_timeout == new.idle_timeout),
+            (
+                "server.shutdown_grace",
+                self.shutdown_grace == new.shutdown_grace,
+            ),
+            (
+                "server.max_connections",
+                self.max_connections == new.max_connections,
+            ),
+        ]
+    }
+}
+
+impl UpstreamSettings {
+    /// Settings that hold from the start to the end of a process, and whether they are the same.
+    fn needs_restart(&self, new: &Self) -> [(&'static str, bool); 5] {
+        let most_idle = self.pool_max_idle_per_host == new.pool_max_idle_per_host;
+        [
+            (
+                "upstream.connect_timeout",
+                self.connect_timeout == new.connect_timeout,
+            ),
+            (
+                "upstream.pool_idle_timeout",
+                self.pool_idle_timeout == new.pool_idle_timeout,
+            ),
+            ("upstream.pool_max_idle_per_host", most_idle),
+            ("upstream.http2", self.http2 == new.http2),
+            (
+                "upstream.extra_ca_file",
+                self.extra_ca_file == new.extra_ca_file,
+            ),
+        ]
     }
 }
 

@@ -16,7 +16,10 @@ fn help(path: &[&str]) -> String {
         command.find_subcommand_mut(name)
     });
     let help = found.unwrap().render_long_help().to_string();
-    help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    help.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]

@@ -231,8 +231,11 @@ fn call(number: u64) -> Call {
     let mut call = surface(gateway, next() % 100, is_stream, prompt);
     let metadata = json!({ "tenantId": tenant, "userId": format!("u{}", next() % 40) });
     call.headers.push(("cf-aig-metadata", metadata.to_string()));
-    if let Some((_, name, value)) = weighted(&FAULTS, |fault| fault.0, next() % 1_000) {
-        call.headers.push((name, value.to_owned()));
+    match weighted(&FAULTS, |fault| fault.0, next() % 1_000) {
+        Some((_, name, value)) => call.headers.push((name, value.to_owned())),
+        None => call
+            .headers
+            .push(("x-sim-latency-ms", (80 + next() % 700).to_string())),
     }
     if is_stream && next() % 1_000 < LEAVERS {
         call.leave_after = Some(4);
@@ -298,11 +301,7 @@ fn surface(gateway: &str, die: u64, is_stream: bool, prompt: &str) -> Call {
     }
 }
 
-fn gemini(
-    is_stream: bool,
-    prompt: &str,
-    of: &dyn Fn(&str, Headers, Value) -> Call,
-) -> Call {
+fn gemini(is_stream: bool, prompt: &str, of: &dyn Fn(&str, Headers, Value) -> Call) -> Call {
     let verb = if is_stream {
         "streamGenerateContent?alt=sse"
     } else {

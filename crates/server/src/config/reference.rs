@@ -27,7 +27,7 @@ file. A reference that leads nowhere is an error.
 **Reload.** The file is watched: gateways, targets, providers, tokens, prices and `log.level`
 change at once and for new requests only. On SIGHUP it is read again in any case, with the files it
 refers to. A file with an error is refused as a whole, and what was before stays. Other settings
-need a restart, which the log says.
+need a restart; the log names those that have changed.
 
 An unknown key is an error, and so is a key of a later version: nothing is accepted and ignored.
 "#;

@@ -716,12 +716,27 @@ provider = "openai"
 }
 
 #[test]
-fn settings_that_need_a_restart_are_named() {
-    let (old, new) = (
-        load(""),
-        load("data_dir = \"/x\"\n[log]\nlevel = \"debug\"\n[server]\nidle_timeout = \"1s\""),
-    );
-    assert_eq!(old.needs_restart(&new), ["data_dir", "[server]"]);
+fn settings_that_need_a_restart_are_named_and_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("a.pem");
+    std::fs::write(&pem, "").unwrap();
+    let at_once = [
+        "allow_unauthenticated",
+        "server.first_byte_timeout",
+        "log.level",
+    ];
+    let old = load("");
+    for key in KEYS.iter().filter(|key| key.env().is_some()) {
+        let text = match (key.path, key.kind) {
+            ("tls.cert" | "tls.key", _) => format!("[tls]\ncert = {pem:?}\nkey = {pem:?}"),
+            (_, value::Kind::Path) => set(key.path, &format!("{pem:?}")),
+            _ if key.path == "listen" => set(key.path, "\"127.0.0.1:5\""),
+            _ => set(key.path, key.example),
+        };
+        let named = old.needs_restart(&load(&text)).contains(&key.path);
+        assert_eq!(named, !at_once.contains(&key.path), "{}", key.path);
+    }
+    assert_eq!(old.needs_restart(&old), [""; 0]);
 }
 
 mod properties {

@@ -13,7 +13,7 @@ const COLUMNS: [(&str, usize, bool); 9] = [
     ("STATUS", 6, false),
     ("GATEWAY", 12, false),
     ("PROVIDER", 16, false),
-    ("MODEL", 22, false),
+    ("MODEL", 26, false),
     ("TOKENS", 13, true),
     ("COST", 12, true),
     ("TOOK", 8, true),

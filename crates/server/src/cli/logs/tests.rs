@@ -122,13 +122,13 @@ fn isango_code(folder: &tempfile::TempDir, words: &str) -> (u8, String) {
 fn people_see_a_table_with_the_oldest_first_at_the_tail() {
     let folder = stored(&[record(1), failed(2), record(3)]);
     insta::assert_snapshot!(isango(&folder, "tail -n 2"), @r"
-    TIME                STATUS GATEWAY      PROVIDER         MODEL                         TOKENS         COST     TOOK ID
-    2026-11-22 16:10:23 429    support      azure-openai     a-very-long-name-of-a…             -     no_usage    1.23s 019a7e3c-5a00-7000-8000-000000000002
-    2026-11-22 16:10:23 200    support      azure-openai-sa  gpt-4o-2024-11-20            1200>50     $0.00325    1.23s 019a7e3c-5a00-7000-8000-000000000003
+    TIME                STATUS GATEWAY      PROVIDER         MODEL                             TOKENS         COST     TOOK ID
+    2026-11-22 16:10:23 429    support      azure-openai     a-very-long-name-of-a-mod…             -     no_usage    1.23s 019a7e3c-5a00-7000-8000-000000000002
+    2026-11-22 16:10:23 200    support      azure-openai-sa  gpt-4o-2024-11-20                1200>50     $0.00325    1.23s 019a7e3c-5a00-7000-8000-000000000003
     ");
     insta::assert_snapshot!(isango(&folder, "query --limit 1 status:ok"), @r"
-    TIME                STATUS GATEWAY      PROVIDER         MODEL                         TOKENS         COST     TOOK ID
-    2026-11-22 16:10:23 200    support      azure-openai-sa  gpt-4o-2024-11-20            1200>50     $0.00325    1.23s 019a7e3c-5a00-7000-8000-000000000003
+    TIME                STATUS GATEWAY      PROVIDER         MODEL                             TOKENS         COST     TOOK ID
+    2026-11-22 16:10:23 200    support      azure-openai-sa  gpt-4o-2024-11-20                1200>50     $0.00325    1.23s 019a7e3c-5a00-7000-8000-000000000003
     ");
     assert_eq!(isango(&folder, "tail -n 0"), "");
     assert_eq!(isango(&folder, "query status:500"), "");
