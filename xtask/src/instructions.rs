@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +22,8 @@ const MAX_PER_REQUEST: u64 = 85_000;
 const MAX_PER_EVENT: u64 = 20_000;
 /// How many functions are listed.
 const TOP: usize = 10;
+/// How many functions of our own are listed.
+const OURS: usize = 30;
 
 /// Work that is counted.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ struct Cost {
     limit: u64,
     /// The functions that take most, callees not counted.
     top: Vec<Share>,
+    /// Our own functions that take most, with all that they call.
+    ours: Vec<Share>,
 }
 
 /// What one function takes of it.
@@ -80,9 +84,9 @@ pub(crate) fn run(json: Option<&Path>) -> Result<()> {
             "\n{} instructions {} (at most {})",
             cost.instructions, cost.what, cost.limit
         );
-        for share in &cost.top {
-            println!("{:>9}  {}", share.instructions, share.function);
-        }
+        print(&cost.top);
+        println!("of that, ours with all that they call");
+        print(&cost.ours);
     }
     if let Some(file) = json {
         std::fs::write(file, serde_json::to_string_pretty(&costs)? + "\n")?;
@@ -98,36 +102,58 @@ pub(crate) fn run(json: Option<&Path>) -> Result<()> {
     }
 }
 
+fn print(shares: &[Share]) {
+    for share in shares {
+        println!("{:>9}  {}", share.instructions, share.function);
+    }
+}
+
 impl Cost {
     fn new(what: &'static str, limit: u64, pieces: u64, [less, more]: [Profiled; 2]) -> Self {
-        let per_piece = |more: u64, less: u64| more.saturating_sub(less) / pieces;
-        let mut top: Vec<Share> = more
-            .functions
-            .iter()
-            .map(|(function, total)| {
-                let before = less.functions.get(function).copied().unwrap_or_default();
-                Share {
-                    instructions: per_piece(*total, before),
-                    function: function.clone(),
-                }
-            })
-            .collect();
-        top.sort_unstable_by_key(|share| Reverse(share.instructions));
-        top.truncate(TOP);
+        let is_ours = |name: &str| name.contains("isango_");
         Self {
             what,
-            instructions: per_piece(more.total, less.total),
+            instructions: more.total.saturating_sub(less.total) / pieces,
             limit,
-            top,
+            top: shares(&less.alone, &more.alone, pieces, TOP, |_| true),
+            ours: shares(&less.inclusive, &more.inclusive, pieces, OURS, is_ours),
         }
     }
 }
 
-/// A profile: all instructions, and those of each function itself.
+/// The functions whose share of one piece is largest, largest first.
+fn shares(
+    less: &Functions,
+    more: &Functions,
+    pieces: u64,
+    count: usize,
+    is_listed: impl Fn(&str) -> bool,
+) -> Vec<Share> {
+    let listed = more.iter().filter(|(function, _)| is_listed(function));
+    let mut shares: Vec<Share> = listed
+        .map(|(function, total)| {
+            let before = less.get(function).copied().unwrap_or_default();
+            let instructions = total.saturating_sub(before) / pieces;
+            Share {
+                instructions,
+                function: function.clone(),
+            }
+        })
+        .collect();
+    shares.sort_unstable_by_key(|share| Reverse(share.instructions));
+    shares.truncate(count);
+    shares
+}
+
+/// Instructions by function.
+type Functions = BTreeMap<String, u64>;
+
+/// A profile: all instructions; those of each function itself, and with its callees.
 #[derive(Debug)]
 struct Profiled {
     total: u64,
-    functions: BTreeMap<String, u64>,
+    alone: Functions,
+    inclusive: Functions,
 }
 
 fn counted(binary: &Path, scratch: &Scratch, upstream: &Upstream, work: Work) -> Result<Profiled> {
@@ -169,17 +195,28 @@ fn counted(binary: &Path, scratch: &Scratch, upstream: &Upstream, work: Work) ->
     annotated(&profile)
 }
 
-fn annotated(profile: &PathBuf) -> Result<Profiled> {
-    let mut command = Command::new("callgrind_annotate");
-    let text = shell::output(command.args(["--auto=no", "--threshold=100"]).arg(profile))?;
-    parse(&text).context("callgrind_annotate printed no totals")
+fn annotated(profile: &Path) -> Result<Profiled> {
+    let listed = |inclusive: &str| -> Result<(u64, Functions)> {
+        let mut command = Command::new("callgrind_annotate");
+        command
+            .args(["--auto=no", "--threshold=100", inclusive])
+            .arg(profile);
+        parse(&shell::output(&mut command)?).context("callgrind_annotate printed no totals")
+    };
+    let (total, alone) = listed("--inclusive=no")?;
+    let (_, inclusive) = listed("--inclusive=yes")?;
+    Ok(Profiled {
+        total,
+        alone,
+        inclusive,
+    })
 }
 
 /// Reads what `callgrind_annotate` prints: a line with the totals, then one for each function,
 /// `1,234 (12.34%)  file:function [object]`.
-fn parse(text: &str) -> Option<Profiled> {
+fn parse(text: &str) -> Option<(u64, Functions)> {
     let mut total = None;
-    let mut functions = BTreeMap::new();
+    let mut functions = Functions::new();
     for line in text.lines() {
         let Some((count, rest)) = line.trim_start().split_once(' ') else {
             continue;
@@ -196,10 +233,7 @@ fn parse(text: &str) -> Option<Profiled> {
             *functions.entry(function(name)).or_default() += count;
         }
     }
-    Some(Profiled {
-        total: total?,
-        functions,
-    })
+    Some((total?, functions))
 }
 
 /// The function of `file:function [object]`, without its cycle.
@@ -225,11 +259,8 @@ mod tests {
             1,000,000 (81.00%)  /src/lib.rs:<isango::Relay as Body>::poll_frame [/bin/isango]\n\
             \x20 200,000 (16.20%)  ???:0x0000 [???]\n\
             \x20  34,567 ( 2.80%)  /src/lib.rs:<isango::Relay as Body>::poll_frame'2 [/bin/isango]\n";
-        let profile = parse(text).unwrap();
-        assert_eq!(profile.total, 1_234_567);
-        assert_eq!(
-            profile.functions["<isango::Relay as Body>::poll_frame"],
-            1_034_567
-        );
+        let (total, functions) = parse(text).unwrap();
+        assert_eq!(total, 1_234_567);
+        assert_eq!(functions["<isango::Relay as Body>::poll_frame"], 1_034_567);
     }
 }
