@@ -317,8 +317,7 @@ fn merge(
     origins: &mut Origins,
     report: &Report,
 ) {
-    let known: Vec<_> = keys::KEYS
-        .iter()
+    let known: Vec<_> = keys::all()
         .filter_map(|key| Some((key.env()?, key.path)))
         .collect();
     for (name, value) in &sources.environment {

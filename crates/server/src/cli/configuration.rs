@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::cli::write_json;
-use crate::config::keys::{KEYS, Unset};
+use crate::config::keys::{self, Unset};
 use crate::config::markdown;
 
 /// Describe the configuration
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         out.write_all(markdown().as_bytes())?;
         return Ok(0);
     }
-    let described = KEYS.iter().map(|key| Described {
+    let described = keys::all().map(|key| Described {
         key: key.path,
         kind: key.kind.name().into_owned(),
         required: key.default == Unset::Required,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::keys::{self, KEYS};
+use super::keys;
 
 /// Longest part of a line that is shown, in characters.
 const EXCERPT: usize = 100;
@@ -271,7 +271,7 @@ fn is_harmless(key: &str) -> bool {
         .next()
         .unwrap_or_default()
         .trim_matches(['"', '\'']);
-    let mut described = KEYS.iter().filter(|key| key.name() == name).peekable();
+    let mut described = keys::all().filter(|key| key.name() == name).peekable();
     described.peek().is_some()
         && described.all(|key| !key.kind.is_secret())
         && !["key", "secret", "token", "credential", "password"]
@@ -360,7 +360,7 @@ pub(super) fn distance(left: &str, right: &str) -> usize {
 pub(super) fn nearest_key(name: &str, section: &str) -> Option<String> {
     let near = nearest(name, keys::names_in(section).into_iter());
     let elsewhere = || {
-        KEYS.iter()
+        keys::all()
             .find(|key| key.name() == name)
             .map(|key| key.path)
     };

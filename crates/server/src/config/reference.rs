@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{self, KEYS, Key, LATER, Unset};
+use super::keys::{self, Key, LATER, Unset};
 
 const INTRODUCTION: &str = r#"# Configuration
 
-<!-- Written by `isango config reference` from crates/server/src/config/keys.rs; do not edit. -->
+<!-- Written by `isango config reference` from crates/server/src/config/keys; do not edit. -->
 
 Everything has a default: `isango serve` runs without a file. `isango check FILE` tells what is
 wrong with one.
@@ -37,7 +37,7 @@ An unknown key is an error, and so is a key of a later version: nothing is accep
 pub fn markdown() -> String {
     let mut text = String::from(INTRODUCTION);
     let mut section = None;
-    for key in KEYS {
+    for key in keys::all() {
         if section != Some(key.section()) {
             section = Some(key.section());
             begin_section(&mut text, key.section());

@@ -1,0 +1,214 @@
+//! The keys of the server itself.
+
+use super::Unset::{Absent, Is};
+use super::{Key, key};
+use crate::config::value::Kind;
+
+/// Longest time that any timeout may be set to.
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// In the order of the reference.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "listen",
+        Kind::Address,
+        Is("127.0.0.1:8700"),
+        r#""0.0.0.0:8700""#,
+        "Address of the data plane: what clients call. Port 0 takes a free one.",
+    ),
+    key(
+        "admin_listen",
+        Kind::Address,
+        Is("127.0.0.1:8701"),
+        r#""127.0.0.1:9701""#,
+        "Address of health, readiness and metrics. Never the same as `listen`.",
+    ),
+    key(
+        "data_dir",
+        Kind::Path,
+        Is("./isango-data"),
+        r#""/var/lib/isango""#,
+        "Folder of the record store; made when it is missing.",
+    ),
+    key(
+        "allow_unauthenticated",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Serves gateways that ask for no token beyond loopback too. Without it the server refuses \
+         to start that way.",
+    ),
+    // server
+    key(
+        "server.header_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("10s"),
+        r#""5s""#,
+        "How long a client may take to send the head of a request; slower ones are cut. `0s`: no \
+         limit.",
+    ),
+    key(
+        "server.idle_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("75s"),
+        r#""2m""#,
+        "How long a client's connection may rest between two requests. `0s`: no limit.",
+    ),
+    key(
+        "server.first_byte_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("0s"),
+        r#""60s""#,
+        "How long a provider may take to the first byte of its answer, for gateways that do not \
+         say otherwise. `0s`: no limit.",
+    ),
+    key(
+        "server.shutdown_grace",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("30s"),
+        r#""2m""#,
+        "How long running answers may go on after the order to stop; then they are cut.",
+    ),
+    key(
+        "server.max_connections",
+        Kind::Count {
+            min: 1,
+            max: 1_000_000,
+        },
+        Is("10000"),
+        "50_000",
+        "Connections of clients that are served at once; further ones wait to be accepted.",
+    ),
+    // tls
+    key(
+        "tls.cert",
+        Kind::Path,
+        Absent,
+        r#""tls/fullchain.pem""#,
+        "Certificate chain of the data plane, in PEM. Set together with `tls.key`; without both \
+         the data plane speaks cleartext. A changed file is taken up without a restart.",
+    ),
+    key(
+        "tls.key",
+        Kind::Path,
+        Absent,
+        r#""tls/key.pem""#,
+        "Private key of `tls.cert`, in PEM.",
+    ),
+    // upstream
+    key(
+        "upstream.connect_timeout",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        Is("10s"),
+        r#""3s""#,
+        "How long a connection to a provider may take to be made, TLS included.",
+    ),
+    key(
+        "upstream.pool_idle_timeout",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        Is("60s"),
+        r#""30s""#,
+        "How long an unused connection to a provider is kept.",
+    ),
+    key(
+        "upstream.pool_max_idle_per_host",
+        Kind::Count {
+            min: 0,
+            max: 100_000,
+        },
+        Is("256"),
+        "64",
+        "Unused connections that are kept for each host of a provider.",
+    ),
+    key(
+        "upstream.http2",
+        Kind::Choice(&["auto", "never", "always"]),
+        Is("auto"),
+        r#""never""#,
+        "Whether HTTP/2 is spoken to providers: where TLS negotiates it, never, or always, also \
+         in cleartext.",
+    ),
+    key(
+        "upstream.extra_ca_file",
+        Kind::Path,
+        Absent,
+        r#""corporate-ca.pem""#,
+        "Certificate authorities, in PEM, to trust besides those of the system.",
+    ),
+    // records
+    key(
+        "records.flush_window",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: 10_000,
+        },
+        Is("100ms"),
+        r#""50ms""#,
+        "How long a finished exchange may wait for its commit to disk: what a crash can lose.",
+    ),
+    key(
+        "records.max_queue_bytes",
+        Kind::Size {
+            min: 1 << 20,
+            max: 64 << 30,
+        },
+        Is("64MiB"),
+        r#""256MiB""#,
+        "Memory for records that wait to be written. When it is full, records are dropped and \
+         counted; requests are never delayed.",
+    ),
+    key(
+        "records.retention_bytes",
+        Kind::Size {
+            min: 0,
+            max: i64::MAX as u64,
+        },
+        Is("0"),
+        r#""50GiB""#,
+        "The oldest records go when the store is larger than this. `0`: no limit.",
+    ),
+    key(
+        "records.retention_age",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: 36_500 * DAY_MS,
+        },
+        Is("0s"),
+        r#""90d""#,
+        "Records go when they are older than this. `0s`: no limit.",
+    ),
+    // log
+    key(
+        "log.level",
+        Kind::Filter,
+        Is("info"),
+        r#""info,isango_proxy=debug""#,
+        "What the server logs about itself on standard error: `error`, `warn`, `info`, `debug`, \
+         `trace` or `off`, or directives for single modules.",
+    ),
+    key(
+        "log.format",
+        Kind::Choice(&["text", "json"]),
+        Is("text"),
+        r#""json""#,
+        "Lines for people, or one JSON object per line.",
+    ),
+];
