@@ -143,7 +143,11 @@ fn show(price: &Price<'_>, json: bool, out: &mut dyn Write) -> anyhow::Result<()
     let rates = Charge::ALL
         .into_iter()
         .filter_map(|charge| Some((charge, price.rate(charge)?)));
-    let since = price.effective_from().map(|moment| moment.to_string());
+    // The list's rows without a date hold since the beginning of time.
+    let since = price
+        .effective_from()
+        .filter(|moment| moment.as_micros() > 0);
+    let since = since.map(|moment| moment.to_string());
     if json {
         let rates: Map<String, Value> = rates
             .map(|(charge, nanousd)| {
