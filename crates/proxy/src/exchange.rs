@@ -52,6 +52,8 @@ pub(crate) struct Draft {
     pub(crate) provider_id: Option<HeaderValue>,
     pub(crate) response: Capture,
     pub(crate) attempts: Vec<Attempt>,
+    /// When the attempt under way began, in microseconds since the request.
+    pub(crate) asking: Option<u64>,
     pub(crate) timing: Timing,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) error: Option<RecordError>,
@@ -104,6 +106,7 @@ impl Exchange {
             provider_id: None,
             response: sink.capture(OWN_ANSWER_BYTES),
             attempts: Vec::new(),
+            asking: None,
             timing: Timing::default(),
             outcome: None,
             error: None,
@@ -180,9 +183,15 @@ impl Exchange {
         self.note(|draft| draft.timing.queue_us = now);
     }
 
+    /// One send begins, at `started_us`.
+    pub(crate) fn attempting(&mut self, started_us: u64) {
+        self.note(|draft| draft.asking = Some(started_us));
+    }
+
     /// One send has come to an answer or failed.
     pub(crate) fn attempted(&mut self, attempt: Attempt) {
         self.note(|draft| {
+            draft.asking = None;
             draft.timing.connect_us += attempt.connect_us;
             if draft.attempts.len() < MAX_ATTEMPTS {
                 draft.attempts.push(attempt);
@@ -262,8 +271,15 @@ impl Drop for Exchange {
         } else {
             Outcome::ClientLeft
         };
-        if draft.outcome.is_none() {
-            draft.outcome = Some(ended);
+        let outcome = *draft.outcome.get_or_insert(ended);
+        // Nobody waited for the answer to this send; the provider was asked all the same.
+        if let (Some(started_us), Some(route)) = (draft.asking, &draft.route) {
+            draft.attempts.push(Attempt {
+                target: route.target_name().into(),
+                error: Some(outcome.as_str().into()),
+                started_us,
+                ..Attempt::default()
+            });
         }
         self.sink.push(draft);
     }

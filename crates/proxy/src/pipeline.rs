@@ -235,6 +235,7 @@ async fn ask(
     body: &mut CallBody,
 ) -> Result<Response<Source>, Error> {
     let started_us = exchange.elapsed_us();
+    exchange.attempting(started_us);
     let mut sending = Sending::default();
     let answer = proxy.upstream.send(head, body, &mut sending).await;
     let answer = answer.and_then(|answer| match answer.status() {

@@ -21,6 +21,8 @@ pub(crate) struct Relay {
     filter: Option<Box<UsageFilter>>,
     /// How the stream broke off, told after what the filter still held.
     failure: Option<hyper::Error>,
+    /// What came before the failure was given the time to leave.
+    yielded: bool,
     ended: bool,
     exchange: Exchange,
     /// The connection counts as busy until the body is gone.
@@ -38,6 +40,7 @@ impl Relay {
             source,
             filter,
             failure: None,
+            yielded: false,
             ended: false,
             exchange,
             _activity: activity,
@@ -79,7 +82,7 @@ impl Body for Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.ended {
-            return Poll::Ready(this.failure.take().map(|error| Err(error.into())));
+            return this.end(cx);
         }
         match this.next(cx) {
             Poll::Pending => return Poll::Pending,
@@ -97,7 +100,7 @@ impl Body for Relay {
             .map(|filter| filter.finish())
             .unwrap_or_default();
         if held.is_empty() {
-            return Poll::Ready(this.failure.take().map(|error| Err(error.into())));
+            return this.end(cx);
         }
         Poll::Ready(Some(Ok(Frame::data(held))))
     }
@@ -116,6 +119,16 @@ impl Body for Relay {
 }
 
 impl Relay {
+    /// The end behind the last byte. Before it is told as a failure, the server is polled once more:
+    /// it drops what it has not written yet, head included, when a body fails.
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.failure.is_some() && !std::mem::replace(&mut self.yielded, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.failure.take().map(|error| Err(error.into())))
+    }
+
     /// The answer is whole: the connection may serve the next request.
     fn finish(&mut self) {
         self.exchange.finished();

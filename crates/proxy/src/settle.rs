@@ -56,11 +56,11 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
     let cost = cost(&draft, &reading, usage.as_ref(), &mut notes);
     let metadata = labels(&draft, &mut notes);
     let error = error(&draft, &reading);
-    let payload = draft.options.collect_log_payload.unwrap_or(true)
-        && draft
-            .route
-            .as_ref()
-            .is_none_or(|route| route.gateway.collect_log_payload);
+    let of_gateway = draft
+        .route
+        .as_ref()
+        .is_none_or(|route| route.gateway.collect_log_payload);
+    let payload = draft.options.collect_log_payload.unwrap_or(of_gateway);
     let model = served_model(&draft, &reading);
     let request = request(&draft, asked, payload, &mut notes);
     let stream = reading.is_stream;

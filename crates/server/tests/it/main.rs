@@ -1,1 +1,16 @@
-//! Integration tests.
+//! One integration binary: a whole server in process, real sockets, scripted providers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail their test this way too"
+)]
+
+mod cli;
+mod config;
+mod errors;
+mod harness;
+mod paths;
+mod records;
+mod swap;

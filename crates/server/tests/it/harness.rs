@@ -1,0 +1,120 @@
+//! A whole server in process, on port 0, with the in-memory record store.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isango_server::Server;
+use isango_server::config::{Config, Sources};
+use isango_store::logs::{LogReader as _, Order, Query};
+use isango_store::memory::MemoryLogs;
+use isango_testkit::client::{Ask, Reply, ask};
+use isango_testkit::upstream::Upstream;
+use isango_testkit::within;
+use isango_types::{Clock, Record};
+
+/// Where chat completions are asked for.
+pub(crate) const CHAT: &str = "/v1/local/default/openai/chat/completions";
+
+/// A running server and its records.
+pub(crate) struct Harness {
+    pub(crate) server: Server,
+    pub(crate) addr: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) logs: Arc<MemoryLogs>,
+}
+
+impl Harness {
+    /// Starts a server whose configuration is `toml`; listeners are on port 0.
+    pub(crate) async fn start(toml: &str) -> Self {
+        Self::start_at(toml, Clock::system()).await
+    }
+
+    /// The same, by another clock.
+    pub(crate) async fn start_at(toml: &str, clock: Clock) -> Self {
+        Self::start_config(&config(toml), clock)
+    }
+
+    /// The same, from a configuration that was read already.
+    pub(crate) fn start_config(config: &Config, clock: Clock) -> Self {
+        let logs = Arc::new(MemoryLogs::default());
+        let server = isango_server::start_with(config, Arc::clone(&logs) as _, clock).unwrap();
+        let of = |url: String| url.split_once("://").unwrap().1.parse().unwrap();
+        let (addr, admin) = (of(server.data_url()), of(server.admin_url()));
+        Self {
+            server,
+            addr,
+            admin,
+            logs,
+        }
+    }
+
+    /// A server whose `openai` and `azure-openai` lead to `upstream`.
+    pub(crate) async fn before(upstream: &Upstream) -> Self {
+        Self::start(&providers(upstream)).await
+    }
+
+    /// The same, with these settings besides: whole tables of TOML.
+    pub(crate) async fn with(settings: &str, upstream: &Upstream) -> Self {
+        Self::start(&format!("{settings}\n{}", providers(upstream))).await
+    }
+
+    /// Sends one request on a connection of its own.
+    pub(crate) async fn ask(&self, request: &Ask) -> Reply {
+        ask(self.addr, request).await
+    }
+
+    /// Waits until `count` records are there; oldest first.
+    pub(crate) async fn records(&self, count: usize) -> Vec<Record> {
+        let query = || Query {
+            order: Order::OldestFirst,
+            limit: 10_000,
+            with_bodies: true,
+            ..Query::default()
+        };
+        within("the records", async {
+            loop {
+                let records = self.logs.query(&query()).unwrap().records;
+                if records.len() >= count {
+                    return records;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await
+    }
+
+    /// The one record of a test with one request.
+    pub(crate) async fn record(&self) -> Record {
+        let mut records = self.records(1).await;
+        assert_eq!(records.len(), 1, "one request leaves one record");
+        records.remove(0)
+    }
+}
+
+/// The records that are there now, newest first.
+pub(crate) fn recorded(logs: &MemoryLogs) -> Vec<Record> {
+    let query = Query {
+        limit: 10_000,
+        ..Query::default()
+    };
+    logs.query(&query).unwrap().records
+}
+
+/// Reads the configuration `toml`; listeners are on port 0.
+pub(crate) fn config(toml: &str) -> Config {
+    let text = format!("listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n{toml}");
+    Config::parse(&text, &Sources::default())
+        .unwrap_or_else(|error| panic!("the test's configuration is wrong:\n{error}"))
+}
+
+/// Configuration that sends the common providers to `upstream`.
+pub(crate) fn providers(upstream: &Upstream) -> String {
+    let url = upstream.url();
+    format!(
+        "[providers.openai]\nbase_url = \"{url}/v1\"\n\
+         [providers.azure-openai]\nbase_url = \"{url}/azure/{{resource}}\"\n\
+         [providers.anthropic]\nbase_url = \"{url}\"\n\
+         [providers.google-ai-studio]\nbase_url = \"{url}\"\n"
+    )
+}
