@@ -222,4 +222,61 @@ mod tests {
         assert_eq!(value["message"], "bad \"quote\"\n");
         assert_eq!(value["internalCode"], 3000);
     }
+
+    /// Every error once, with a made-up cause: each names the next, so that a new one is asked for
+    /// here.
+    fn next(error: Option<&Error>) -> Option<Error> {
+        let cause = || BoxError::from("a cause");
+        Some(match error {
+            None => Error::UnknownGateway,
+            Some(Error::UnknownGateway) => Error::InvalidProvider,
+            Some(Error::InvalidProvider) => Error::Unauthorized,
+            Some(Error::Unauthorized) => Error::NoSuchPath("a path".into()),
+            Some(Error::NoSuchPath(_)) => Error::InvalidPath("a path".into()),
+            Some(Error::InvalidPath(_)) => Error::MissingCredential {
+                provider: "openai".into(),
+                header: "authorization".into(),
+            },
+            Some(Error::MissingCredential { .. }) => Error::BodyTooLarge { limit: 1 },
+            Some(Error::BodyTooLarge { .. }) => Error::BodyBroken(cause()),
+            Some(Error::BodyBroken(_)) => Error::BodyTimeout,
+            Some(Error::BodyTimeout) => Error::Unsupported("a protocol"),
+            Some(Error::Unsupported(_)) => Error::ConnectFailed(cause()),
+            Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
+            Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
+            Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),
+            Some(Error::NoAnswer(_)) => Error::BadAnswer(cause()),
+            Some(Error::BadAnswer(_)) => Error::FirstByteTimeout { limit_ms: 1 },
+            Some(Error::FirstByteTimeout { .. }) => Error::PrivateAddress,
+            Some(Error::PrivateAddress) => Error::Internal,
+            Some(Error::Internal) => return None,
+        })
+    }
+
+    #[test]
+    fn the_docs_tell_every_code_with_its_status_blame_and_word() {
+        let page = include_str!("../../../docs/errors.md");
+        let is_row = |line: &&str| {
+            line.strip_prefix("| `")
+                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        let rows = page.lines().filter(is_row);
+        let told: Vec<String> = rows
+            .map(|row| row.split(" | ").take(4).collect::<Vec<_>>().join(" | "))
+            .collect();
+        let errors = std::iter::successors(next(None), |error| next(Some(error)));
+        let meant: Vec<String> = errors
+            .map(|error| {
+                let (status, code, blame) = error.verdict();
+                let word = error.attempt_word().map(|word| format!("`{word}`"));
+                format!(
+                    "| `{code}` | {} | {} | {}",
+                    status.as_u16(),
+                    blame.as_str(),
+                    word.unwrap_or_else(|| "none".into())
+                )
+            })
+            .collect();
+        assert_eq!(told, meant);
+    }
 }

@@ -1,3 +1,5 @@
+mod page;
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;
