@@ -35,13 +35,19 @@ impl Timestamp {
     /// This moment plus `duration`; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// This moment minus `duration`; stops at the epoch.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Reads an RFC 3339 date and time.
@@ -118,7 +124,10 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Some(manual) => Timestamp::from_micros(manual.load(Ordering::Acquire)),
-            #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the Clock that others ask"
+            )]
             None => SystemTime::now().into(),
         }
     }

@@ -68,7 +68,9 @@ pub fn is_account(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// Whether `text` may name a gateway: `^[a-z0-9_]+(?:-[a-z0-9_]+)*$`, 1 to 64 characters
@@ -78,7 +80,9 @@ pub fn is_gateway_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.split('-').all(|part| {
             !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         })
 }
 
@@ -98,10 +102,15 @@ mod tests {
     #[test]
     fn ids_of_one_millisecond_are_ordered_too() {
         let of = |micros| RecordId::new(Timestamp::from_micros(micros));
-        let ids: Vec<RecordId> = (1_795_363_823_001_000..1_795_363_823_003_000).map(of).collect();
+        let ids: Vec<RecordId> = (1_795_363_823_001_000..1_795_363_823_003_000)
+            .map(of)
+            .collect();
         assert!(ids.is_sorted());
         let text = ids[999].to_string();
-        assert_eq!((&text[14..18], ids[999].created_at_millis()), ("7ffb", 1_795_363_823_001));
+        assert_eq!(
+            (&text[14..18], ids[999].created_at_millis()),
+            ("7ffb", 1_795_363_823_001)
+        );
         assert_ne!(of(1_795_363_823_001_000), of(1_795_363_823_001_000));
     }
 
@@ -110,7 +119,17 @@ mod tests {
         for good in ["default", "a", "my_gw-2", "0-0", &"a".repeat(64)] {
             assert!(is_gateway_id(good), "{good}");
         }
-        for bad in ["", "-a", "a-", "a--b", "A", "a.b", "a/b", "ä", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a--b",
+            "A",
+            "a.b",
+            "a/b",
+            "ä",
+            &"a".repeat(65),
+        ] {
             assert!(!is_gateway_id(bad), "{bad}");
         }
     }

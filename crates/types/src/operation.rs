@@ -64,6 +64,9 @@ impl Operation {
     /// word in the record.
     #[must_use]
     pub const fn is_billed(self) -> bool {
-        !matches!(self, Self::CountTokens | Self::Models | Self::Moderation | Self::Other)
+        !matches!(
+            self,
+            Self::CountTokens | Self::Models | Self::Moderation | Self::Other
+        )
     }
 }

@@ -235,7 +235,12 @@ impl PriceTable {
     #[must_use]
     pub fn providers(&self) -> Vec<&str> {
         let listed = self.list.providers.keys();
-        let mut slugs: Vec<_> = self.configured.keys().chain(listed).map(|slug| &**slug).collect();
+        let mut slugs: Vec<_> = self
+            .configured
+            .keys()
+            .chain(listed)
+            .map(|slug| &**slug)
+            .collect();
         slugs.sort_unstable();
         slugs.dedup();
         slugs
@@ -247,7 +252,10 @@ impl PriceTable {
     pub fn models(&self, provider: &str) -> Vec<&str> {
         let listed = self.list.providers.get(provider).map(|listed| &listed.book);
         let books = self.configured.get(provider).into_iter().chain(listed);
-        let mut ids: Vec<_> = books.flat_map(|book| &book.models).map(|model| &*model.id).collect();
+        let mut ids: Vec<_> = books
+            .flat_map(|book| &book.models)
+            .map(|model| &*model.id)
+            .collect();
         ids.sort_unstable();
         ids.dedup();
         ids

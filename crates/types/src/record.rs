@@ -236,7 +236,10 @@ pub struct Message {
     pub events: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -52,7 +52,10 @@ impl Snapshot {
             gateways: by_account,
             default_gateway: default_gateway.map(Arc::new),
             providers: by_slug,
-            tokens: tokens.into_iter().map(|token| (token.digest, Arc::new(token))).collect(),
+            tokens: tokens
+                .into_iter()
+                .map(|token| (token.digest, Arc::new(token)))
+                .collect(),
             prices,
         }
     }
@@ -60,7 +63,10 @@ impl Snapshot {
     /// The gateway `id` of `account`. `default` is found in every account.
     #[must_use]
     pub fn gateway(&self, account: &str, id: &str) -> Option<&Arc<Gateway>> {
-        let configured = self.gateways.get(account).and_then(|of_account| of_account.get(id));
+        let configured = self
+            .gateways
+            .get(account)
+            .and_then(|of_account| of_account.get(id));
         match configured {
             None if id == DEFAULT_GATEWAY => self.default_gateway.as_ref(),
             found => found,

@@ -60,7 +60,10 @@ pub struct Usage {
     pub estimated: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -96,6 +99,10 @@ impl Usage {
     /// Whether nothing at all was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self { estimated: self.estimated, ..Self::default() }
+        *self
+            == Self {
+                estimated: self.estimated,
+                ..Self::default()
+            }
     }
 }

@@ -567,11 +567,20 @@ fn a_list_with_a_stranger_s_row_is_refused() {
 #[test]
 fn providers_and_their_models_are_listed_in_order() {
     let row = |model: &str| {
-        toml::from_str(&format!("provider = \"custom-a\"\nmodel = \"{model}\"\ninput = 1")).unwrap()
+        toml::from_str(&format!(
+            "provider = \"custom-a\"\nmodel = \"{model}\"\ninput = 1"
+        ))
+        .unwrap()
     };
-    let prices = PriceTable::bundled().with_overrides(vec![row("z"), row("a"), row("z")]).unwrap();
+    let prices = PriceTable::bundled()
+        .with_overrides(vec![row("z"), row("a"), row("z")])
+        .unwrap();
     assert!(prices.providers().is_sorted());
-    assert!(["custom-a", "openai"].iter().all(|slug| prices.providers().contains(slug)));
+    assert!(
+        ["custom-a", "openai"]
+            .iter()
+            .all(|slug| prices.providers().contains(slug))
+    );
     assert_eq!(prices.models("custom-a"), ["a", "z"]);
     assert!(prices.models("openai").contains(&"gpt-4o"));
     assert!(prices.models("nobody").is_empty());
