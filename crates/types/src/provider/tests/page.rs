@@ -101,11 +101,12 @@ fn path(provider: &Provider) -> String {
 /// What an appended path may begin with.
 fn versions(provider: &Provider) -> String {
     let base = &provider.base_url.path;
-    let (own, others): (Vec<_>, Vec<_>) = provider
+    let (own, others): (Vec<&str>, Vec<&str>) = provider
         .version_prefixes
         .iter()
+        .map(|version| &**version)
         .partition(|version| base.ends_with(&format!("/{version}")));
-    let code = |version: &&Box<str>| format!("`{version}/`");
+    let code = |version: &&str| format!("`{version}/`");
     let others = others.iter().map(code).collect::<Vec<_>>().join(", ");
     match (own.first(), &*others) {
         (None, "") => "appended".to_owned(),
