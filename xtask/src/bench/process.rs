@@ -50,10 +50,10 @@ pub(crate) fn resident_kib(processes: &[u32]) -> Result<u64> {
     let mut sum = 0;
     for process in processes {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .context("no VmRSS")?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+            .with_context(|| format!("process {process} has ended:\n{status}"))?;
         sum += kib.trim().parse::<u64>()?;
     }
     Ok(sum)
