@@ -2,16 +2,16 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use isango_types::Snapshot;
 use isango_types::key::{TOKEN_PREFIX, Token};
-use isango_types::{Gateway, Snapshot};
+use memchr::memmem;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::resolve::Route;
 
-const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
-/// Provider slots in which clients put a gateway token (data-plane section 12).
-const SLOTS: [&str; 4] = ["authorization", "api-key", "x-api-key", "x-goog-api-key"];
+/// Header that carries a gateway token (data-plane section 12).
+pub(crate) const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
 
 /// Who sent a request.
 #[derive(Clone, Debug, Default)]
@@ -20,35 +20,53 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Arc<Token>>,
 }
 
-/// Finds the caller, and takes a gateway token out of the provider's slot, so that it never reaches
-/// a provider.
+/// Finds the caller, and takes gateway tokens out of whatever other header they stand in, such as
+/// the provider's own, so that none ever reaches a provider.
 ///
 /// # Errors
 /// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
+/// [`Error::InvalidPath`]: a token stands in the query, which is sent on as it is.
 pub(crate) fn caller(
     config: &Snapshot,
-    gateway: &Gateway,
+    route: &Route,
     account: &str,
     headers: &mut HeaderMap,
 ) -> Result<Caller, Error> {
-    let mut presented = headers.get(GATEWAY_AUTHORIZATION).and_then(bare);
-    for slot in SLOTS {
-        let is_ours =
-            |value: &HeaderValue| bare(value).is_some_and(|t| t.starts_with(TOKEN_PREFIX));
-        if headers.get_all(slot).iter().any(is_ours) {
-            let in_slot = headers.remove(slot).as_ref().and_then(bare);
-            presented = presented.or(in_slot);
+    if memmem::find(route.path.as_str().as_bytes(), IN_QUERY).is_some() {
+        return Err(Error::InvalidPath(format!(
+            "a gateway token stands in the query; send it in the header {GATEWAY_AUTHORIZATION}"
+        )));
+    }
+    let mut presented = None;
+    let mut misplaced = Vec::new();
+    for (name, value) in &*headers {
+        if name == GATEWAY_AUTHORIZATION {
+            presented = bare(value).or(presented);
+        } else if let Some(token) = last_word(value).filter(|word| word.starts_with(TOKEN_PREFIX)) {
+            misplaced.push((name.clone(), token.into()));
         }
+    }
+    for (name, token) in misplaced {
+        headers.remove(name);
+        presented = presented.or(Some(token));
     }
     let token = presented
         .and_then(|token| config.token(&digest(&token)))
-        .filter(|token| token.opens(account, &gateway.id));
-    if gateway.authentication && token.is_none() {
+        .filter(|token| token.opens(account, &route.gateway.id));
+    if route.gateway.authentication && token.is_none() {
         return Err(Error::Unauthorized);
     }
     Ok(Caller {
         token: token.cloned(),
     })
+}
+
+/// A gateway token as the value of a query key.
+const IN_QUERY: &[u8] = b"=isg_";
+
+/// What a header value ends with, behind its scheme if it has one.
+pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()?.trim_end().rsplit(' ').next()
 }
 
 /// The token of a header value, with or without `Bearer `.

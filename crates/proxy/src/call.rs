@@ -1,11 +1,13 @@
 //! The request as it is sent on: headers, and a body that is held whole or passes through.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -32,10 +34,56 @@ pub(crate) enum CallBody {
     Gone,
 }
 
+/// The body of a request as its client sends it.
+pub(crate) struct Upload {
+    body: Incoming,
+    http2: bool,
+}
+
+/// The client left while it still sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the client left before the end of its request")]
+struct HungUp;
+
+/// Whether a request failed because its client left while it still sent.
+pub(crate) fn is_hang_up(error: &Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).any(|error| error.is::<HungUp>())
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, version: Version) -> Self {
+        Self { body, http2: version == Version::HTTP_2 }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            // hyper (1.12) takes a stream that was reset without an error for one that has ended.
+            Poll::Ready(None) if self.http2 && !self.body.is_end_stream() => Err(HungUp.into()),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Ok(frame))) => Ok(frame),
+            Poll::Ready(Some(Err(error))) if self.http2 || !is_malformed(&error) => {
+                Err(HungUp.into())
+            }
+            Poll::Ready(Some(Err(error))) => Err(error.into()),
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(Some(frame.map_err(Error::BodyBroken)))
+    }
+}
+
+/// Whether bytes came that are no body, and not too few of them.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| {
+        matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    })
+}
+
 /// A body that passes through.
 pub(crate) struct Passing {
     read: Option<Bytes>,
-    rest: Incoming,
+    rest: Upload,
     /// Bytes that may still come before the limit is passed.
     room: u64,
     limit: u64,
@@ -52,16 +100,16 @@ pub(crate) struct Passing {
 /// # Errors
 /// [`Error::BodyTooLarge`], [`Error::BodyTimeout`], [`Error::BodyBroken`].
 pub(crate) async fn read(
-    mut body: Incoming,
+    mut body: Upload,
     inspect: bool,
     limit: u64,
     capture: SharedCapture,
     started: Instant,
 ) -> Result<CallBody, Error> {
-    if body.size_hint().lower() > limit {
+    if body.body.size_hint().lower() > limit {
         return Err(Error::BodyTooLarge { limit });
     }
-    if body.is_end_stream() {
+    if body.body.is_end_stream() {
         return Ok(CallBody::Whole(Bytes::new()));
     }
     let mut whole = Gathered::default();
@@ -78,7 +126,7 @@ pub(crate) async fn read(
             if whole.len() as u64 > limit {
                 return Err(Error::BodyTooLarge { limit });
             }
-            if body.is_end_stream() {
+            if body.body.is_end_stream() {
                 return Ok(CallBody::Whole(whole.join(&capture, started)));
             }
         }
@@ -95,13 +143,11 @@ pub(crate) async fn read(
     }))
 }
 
-async fn next_frame(body: &mut Incoming) -> Result<Option<Frame<Bytes>>, Error> {
+async fn next_frame(body: &mut Upload) -> Result<Option<Frame<Bytes>>, Error> {
     // The timer is made only when the next piece is not there yet.
     let mut stalled = None;
-    std::future::poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
-        Poll::Ready(None) => Poll::Ready(Ok(None)),
-        Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
-        Poll::Ready(Some(Err(error))) => Poll::Ready(Err(Error::BodyBroken(error.into()))),
+    std::future::poll_fn(|cx| match body.poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(frame.transpose()),
         Poll::Pending => {
             let timer = stalled.get_or_insert_with(|| Box::pin(sleep(BODY_STEP)));
             timer.as_mut().poll(cx).map(|()| Err(Error::BodyTimeout))
@@ -186,7 +232,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_none(),
-            Self::Passing(passing) => passing.read.is_none() && passing.rest.is_end_stream(),
+            Self::Passing(passing) => passing.read.is_none() && passing.rest.body.is_end_stream(),
         }
     }
 
@@ -197,7 +243,7 @@ impl Body for Outgoing {
             }
             Self::Passing(passing) => {
                 let read = passing.read.as_ref().map_or(0, |read| read.len() as u64);
-                let rest = passing.rest.size_hint();
+                let rest = passing.rest.body.size_hint();
                 let mut hint = SizeHint::new();
                 hint.set_lower(rest.lower() + read);
                 if let Some(upper) = rest.upper() {
@@ -214,11 +260,9 @@ impl Passing {
         if let Some(read) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
-        let frame = match Pin::new(&mut self.rest).poll_frame(cx) {
+        let frame = match self.rest.poll_frame(cx) {
             Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
-                return Poll::Ready(Some(Err(Error::BodyBroken(error.into()).into())));
-            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Pending => {
                 let timer = self

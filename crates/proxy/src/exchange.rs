@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
@@ -12,13 +12,20 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
-use crate::call::SharedCapture;
+use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
 use crate::options::Options;
 use crate::resolve::Route;
+use crate::secrets::Secrets;
 use crate::sink::Sink;
 
+/// Headers in which providers name an answer.
+const PROVIDER_IDS: [HeaderName; 3] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("request-id"),
+];
 /// How much of an answer of our own is kept before the gateway, and so its limit, is known.
 const OWN_ANSWER_BYTES: usize = 64 << 10;
 /// Attempts that one record tells.
@@ -40,6 +47,8 @@ pub(crate) struct Draft {
     pub(crate) request_encoding: Option<HeaderValue>,
     pub(crate) options: Options,
     pub(crate) caller: Caller,
+    /// What must not be seen in the record.
+    pub(crate) secrets: Secrets,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) operation: Operation,
     pub(crate) model: Option<Box<str>>,
@@ -95,6 +104,7 @@ impl Exchange {
             request_encoding: headers.get(CONTENT_ENCODING).map(detached),
             options: Options::default(),
             caller: Caller::default(),
+            secrets: Secrets::default(),
             route: None,
             operation: Operation::Other,
             model: None,
@@ -157,6 +167,11 @@ impl Exchange {
         });
     }
 
+    /// What must not be seen in the record.
+    pub(crate) fn holds(&mut self, secrets: Secrets) {
+        self.note(|draft| draft.secrets = secrets);
+    }
+
     /// Who sent it.
     pub(crate) fn identified(&mut self, caller: Caller) {
         self.note(|draft| draft.caller = caller);
@@ -207,9 +222,9 @@ impl Exchange {
             draft.timing.ttfb_us = Some(now);
             draft.response_type = headers.get(CONTENT_TYPE).map(detached);
             draft.response_encoding = headers.get(CONTENT_ENCODING).map(detached);
-            draft.provider_id = ["x-request-id", "apim-request-id", "request-id"]
+            draft.provider_id = PROVIDER_IDS
                 .iter()
-                .find_map(|name| headers.get(*name))
+                .find_map(|name| headers.get(name))
                 .map(detached);
         });
     }
@@ -224,6 +239,7 @@ impl Exchange {
         let outcome = match (error, error.attempt_word()) {
             (Error::Internal, _) => Outcome::Panicked,
             (_, Some(_)) => Outcome::Failed,
+            (_, None) if call::is_hang_up(error) => Outcome::ClientLeft,
             (_, None) => Outcome::Refused,
         };
         self.note(|draft| {

@@ -24,32 +24,36 @@ fn is_ours(name: &HeaderName) -> bool {
     name.starts_with("cf-aig-") || name.starts_with("cf-access-") || OURS.contains(&name)
 }
 
+/// Whether a header speaks of one connection only, in either direction.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    name == CONNECTION
+        || name == TRANSFER_ENCODING
+        || name == UPGRADE
+        || name == TE
+        || name == KEEP_ALIVE
+        || name == PROXY_CONNECTION
+}
+
 /// Makes a client's headers ready for the provider: takes out hop-by-hop headers, those that
 /// `connection` names, the gateway's own, `host` and `expect` (which the connection sets anew).
 ///
 /// `te: trailers` survives as such, since trailers are relayed.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(TE).iter().any(|value| {
-        value.to_str().is_ok_and(|text| {
-            text.split(',')
-                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-        })
+    let trailers = headers.contains_key(TE)
+        && headers.get_all(TE).iter().any(|value| {
+            value.to_str().is_ok_and(|text| {
+                text.split(',')
+                    .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+            })
+        });
+    take_out(headers, |name| {
+        name == HOST
+            || name == EXPECT
+            || name == PROXY_AUTHORIZATION
+            || name == HTTP2_SETTINGS
+            || is_hop_by_hop(name)
+            || is_ours(name)
     });
-    remove_hop_by_hop(headers);
-    headers.remove(HOST);
-    headers.remove(EXPECT);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(HTTP2_SETTINGS);
-    if headers.keys().any(is_ours) {
-        let ours: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| is_ours(name))
-            .cloned()
-            .collect();
-        for name in ours {
-            headers.remove(name);
-        }
-    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -57,38 +61,46 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
 
 /// Makes a provider's headers ready for the client.
 pub(crate) fn to_client(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
-    if headers.keys().any(is_ours) {
-        let ours: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| is_ours(name))
-            .cloned()
-            .collect();
-        for name in ours {
-            headers.remove(name);
-        }
-    }
+    take_out(headers, |name| is_hop_by_hop(name) || is_ours(name));
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
+/// Takes out the headers that `stays_behind` and those that `connection` names. One pass over the
+/// names: looking each of them up would cost more.
+fn take_out(headers: &mut HeaderMap, stays_behind: impl Fn(&HeaderName) -> bool) {
+    let mut out: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        if stays_behind(name) {
+            out.push(name.clone());
+        }
+    }
+    if out.contains(&CONNECTION) {
+        let named = headers
             .get_all(CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','))
             .filter_map(|name| name.trim().parse().ok())
             // Framing and identity are never a peer's to take away.
-            .filter(|name| name != CONTENT_LENGTH && name != HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
+            .filter(|name| name != CONTENT_LENGTH && name != HOST);
+        out.extend(named);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    if out.contains(&TRANSFER_ENCODING) {
+        // A body in chunks is as long as its chunks, whatever else was announced (RFC 9112
+        // section 6.3).
+        out.push(CONTENT_LENGTH);
+    }
+    for name in out {
         headers.remove(name);
     }
+}
+
+/// Whether a body comes in a transfer coding that would be lost on the way: any but `chunked`, once.
+pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings
+        .next()
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
 }
 
 /// The body was changed on its way: its length is told anew, and the answer must not be encoded,
@@ -163,6 +175,15 @@ mod tests {
                 ("content-length", "5"),
             ],
             &[("content-length", "5")],
+        );
+    }
+
+    #[test]
+    fn chunks_are_as_long_as_they_are() {
+        check(
+            to_client,
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
+            &[],
         );
     }
 

@@ -20,6 +20,7 @@ mod metadata;
 mod options;
 mod pipeline;
 mod relay;
+mod secrets;
 mod settle;
 
 use std::io;

@@ -16,16 +16,20 @@ use isango_wire::scan::{Scan, scan};
 use isango_wire::{edit, facts::Facts};
 
 use crate::Proxy;
-use crate::call::{self, CallBody};
+use crate::call::{self, CallBody, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, micros, path_of};
 use crate::relay::{Activity, Relay};
 use crate::resolve::{self, Route};
+use crate::secrets::Secrets;
 use crate::upstream::{Head, Sending, Source};
 use crate::{auth, headers, options};
 
 /// An error answer that is looked at before it is relayed is no longer than this.
 const PEEK_BYTES: usize = 64 << 10;
+
+/// What is wrong with a body that is more than cut into chunks on its way.
+const FOREIGN_CODING: &str = "a transfer coding other than chunked";
 
 /// An answer that is ready to be relayed.
 struct Reply {
@@ -64,7 +68,8 @@ async fn serve(
     let place = resolve::place(path_of(&head.uri));
     let route = Arc::new(resolve::resolve(config, place, &head.headers)?);
     exchange.routed(Arc::clone(&route));
-    let caller = auth::caller(config, &route.gateway, place.account, &mut head.headers)?;
+    exchange.holds(Secrets::carried(&head.headers, &route.provider));
+    let caller = auth::caller(config, &route, place.account, &mut head.headers)?;
     exchange.identified(caller);
     speaks_http(&head.headers)?;
     headers::to_upstream(&mut head.headers);
@@ -74,7 +79,7 @@ async fn serve(
     let before_body = exchange.elapsed_us();
     let facts = facts(route.wire, head.method.as_str(), route.path.path());
     let mut body = call::read(
-        body,
+        Upload::new(body, head.version),
         wants_inspection(&route, &head),
         route.gateway.max_request_bytes,
         exchange.request_capture(),
@@ -133,8 +138,11 @@ async fn serve(
     Ok(Reply { response, filter })
 }
 
-/// Only plain requests are relayed.
+/// Only plain requests are relayed, and only those whose bodies can be told in one way.
 fn speaks_http(headers: &HeaderMap) -> Result<(), Error> {
+    if headers::is_coded(headers) {
+        return Err(Error::BodyBroken(FOREIGN_CODING.into()));
+    }
     let upgrades = headers.get_all(UPGRADE).iter().any(|protocol| {
         protocol
             .as_bytes()
@@ -240,6 +248,7 @@ async fn ask(
     let answer = proxy.upstream.send(head, body, &mut sending).await;
     let answer = answer.and_then(|answer| match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Err(Error::BadAnswer("101 was not asked for".into())),
+        _ if headers::is_coded(answer.headers()) => Err(Error::BadAnswer(FOREIGN_CODING.into())),
         _ => Ok(answer),
     });
     exchange.attempted(Attempt {
@@ -277,7 +286,7 @@ async fn refuses_usage_option(
     let body = source
         .read_whole(PEEK_BYTES)
         .await
-        .map_err(|error| Error::NoAnswer(error.into()))?;
+        .map_err(Error::NoAnswer)?;
     let refused = memchr::memmem::find(&body, b"stream_options").is_some();
     Ok((
         Response::from_parts(head, Source::Whole(Some(body))),

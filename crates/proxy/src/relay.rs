@@ -4,29 +4,29 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use isango_types::record::Outcome;
 use isango_wire::filter::UsageFilter;
 
 use crate::error::BoxError;
 use crate::exchange::Exchange;
 pub(crate) use crate::serve::Activity;
-use crate::upstream::{Http1, Source};
+use crate::upstream::Source;
 
 /// The body of every answer. It carries the exchange's diary; dropping it writes the record.
 pub(crate) struct Relay {
     source: Source,
     /// Takes out the frame that only the gateway asked for.
     filter: Option<Box<UsageFilter>>,
-    /// How the stream broke off, told after what the filter still held.
-    failure: Option<hyper::Error>,
+    /// The trailers, or how the stream broke off; told after what the filter still held.
+    last: Option<Result<Frame<Bytes>, BoxError>>,
     /// What came before the failure was given the time to leave.
     yielded: bool,
     ended: bool,
     exchange: Exchange,
     /// The connection counts as busy until the body is gone.
-    _activity: Activity,
+    activity: Activity,
 }
 
 impl Relay {
@@ -39,16 +39,16 @@ impl Relay {
         Self {
             source,
             filter,
-            failure: None,
+            last: None,
             yielded: false,
             ended: false,
             exchange,
-            _activity: activity,
+            activity,
         }
     }
 
     /// The next frame for the client; a frame that is wholly taken out is passed over.
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             let frame = match self.source.poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -86,12 +86,19 @@ impl Body for Relay {
         }
         match this.next(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 this.exchange.end(Outcome::UpstreamCut);
-                this.failure = Some(error);
+                if this.exchange.draft().is_some_and(|draft| draft.version < Version::HTTP_11) {
+                    this.activity.cut();
+                }
+                this.last = Some(Err(error));
             }
-            Poll::Ready(None) => this.finish(),
+            // The server does not ask again after trailers.
+            Poll::Ready(trailers) => {
+                this.finish();
+                this.last = trailers;
+            }
         }
         this.ended = true;
         let held = this
@@ -106,7 +113,7 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        (self.ended && self.failure.is_none())
+        (self.ended && self.last.is_none())
             || (self.filter.is_none() && self.source.is_end_stream())
     }
 
@@ -122,11 +129,12 @@ impl Relay {
     /// The end behind the last byte. Before it is told as a failure, the server is polled once more:
     /// it drops what it has not written yet, head included, when a body fails.
     fn end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.failure.is_some() && !std::mem::replace(&mut self.yielded, true) {
+        let failed = matches!(self.last, Some(Err(_)));
+        if failed && !std::mem::replace(&mut self.yielded, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(self.failure.take().map(|error| Err(error.into())))
+        Poll::Ready(self.last.take())
     }
 
     /// The answer is whole: the connection may serve the next request.
@@ -152,10 +160,18 @@ impl Source {
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
-            Self::Http1(body, connection) => poll_http1(body, connection, cx),
-            Self::Http2(body, _) => Pin::new(body).poll_frame(cx),
+            Self::Http1(body, connection) => connection
+                .poll_with(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+                .map_err(Into::into),
+            Self::Http2(body, _) => match Pin::new(&mut *body).poll_frame(cx) {
+                // hyper (1.12) takes a stream that was reset without an error for one that ended.
+                Poll::Ready(None) if !body.is_end_stream() => {
+                    Poll::Ready(Some(Err("the provider reset the stream".into())))
+                }
+                frame => frame.map_err(Into::into),
+            },
             Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -171,7 +187,7 @@ impl Source {
     ///
     /// # Errors
     /// It breaks off; one that is longer than `limit` bytes ends there.
-    pub(crate) async fn read_whole(mut self, limit: usize) -> Result<Bytes, hyper::Error> {
+    pub(crate) async fn read_whole(mut self, limit: usize) -> Result<Bytes, BoxError> {
         let mut whole = BytesMut::new();
         while whole.len() < limit {
             let Some(frame) = std::future::poll_fn(|cx| self.poll_frame(cx)).await else {
@@ -195,17 +211,4 @@ impl Source {
             }
         }
     }
-}
-
-/// Takes what has been read, else reads and takes.
-fn poll_http1(
-    body: &mut Incoming,
-    connection: &mut Http1,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
-        return Poll::Ready(frame);
-    }
-    connection.drive(cx);
-    Pin::new(body).poll_frame(cx)
 }

@@ -5,16 +5,19 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::{Proxy, pipeline};
 
@@ -52,6 +55,9 @@ struct State {
     head_since: AtomicU64,
     /// When the last request ended, in microseconds since `born`.
     idle_since: AtomicU64,
+    protocol: Protocol,
+    /// An answer broke off whose end is the end of the connection.
+    cut: AtomicBool,
 }
 
 impl State {
@@ -86,6 +92,11 @@ impl Activity {
         state.head_since.store(0, Ordering::Relaxed);
         Self(Arc::clone(state))
     }
+
+    /// An answer broke off whose end is the end of the connection.
+    pub(crate) fn cut(&self) {
+        self.0.cut.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Activity {
@@ -95,32 +106,105 @@ impl Drop for Activity {
     }
 }
 
-/// Notes when bytes of a new head begin to arrive.
-struct Watched<I> {
-    io: I,
-    state: Arc<State>,
+/// The socket of a client, encrypted or not.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The socket itself.
+    fn socket(&self) -> SockRef<'_>;
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+impl Connection for TcpStream {
+    fn socket(&self) -> SockRef<'_> {
+        self.into()
+    }
+}
+
+impl Connection for TlsStream<TcpStream> {
+    fn socket(&self) -> SockRef<'_> {
+        self.get_ref().0.into()
+    }
+}
+
+/// Notes when bytes of a new head begin to arrive, and takes only heads whose lines end as they
+/// must.
+struct Watched<I: Connection> {
+    io: I,
+    state: Arc<State>,
+    lines: Lines,
+}
+
+/// The lines of a head as far as they have come.
+///
+/// hyper takes a bare LF for the end of a line, as it may (RFC 9112 section 2.2); another server
+/// before the gateway may not, and would see another request.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Bytes since the last LF.
+    length: usize,
+    last: u8,
+    /// A line that is not empty has come.
+    begun: bool,
+    ended: bool,
+}
+
+impl Lines {
+    /// Reads on; whether a line ends with a bare LF.
+    fn has_bare_lf(&mut self, bytes: &[u8]) -> bool {
+        let mut from = 0;
+        for lf in memchr::memchr_iter(b'\n', bytes) {
+            if self.ended {
+                return false;
+            }
+            let before = if lf > 0 { bytes[lf - 1] } else { self.last };
+            if before != b'\r' {
+                return true;
+            }
+            let is_empty = self.length + (lf - from) == 1;
+            self.ended = is_empty && self.begun;
+            self.begun |= !is_empty;
+            self.length = 0;
+            from = lf + 1;
+        }
+        self.length += bytes.len() - from;
+        self.last = bytes.last().copied().unwrap_or(self.last);
+        false
+    }
+}
+
+impl<I: Connection> Drop for Watched<I> {
+    /// In HTTP/1.0 an answer ends with its connection; only a reset tells that it broke off.
+    fn drop(&mut self) {
+        if self.state.cut.load(Ordering::Relaxed) {
+            let _closed_already = self.io.socket().set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl<I: Connection> AsyncRead for Watched<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        let state = &self.state;
-        if buf.filled().len() > before
-            && state.busy.load(Ordering::Relaxed) == 0
-            && state.head_since.load(Ordering::Relaxed) == 0
-        {
-            state.head_since.store(state.now() + 1, Ordering::Relaxed);
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        let state = &this.state;
+        let came = &buf.filled()[before..];
+        let is_head = state.protocol == Protocol::Http1 && state.busy.load(Ordering::Relaxed) == 0;
+        if is_head && !came.is_empty() {
+            if state.head_since.load(Ordering::Relaxed) == 0 {
+                state.head_since.store(state.now() + 1, Ordering::Relaxed);
+                this.lines = Lines::default();
+            }
+            if this.lines.has_bare_lf(came) {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
         }
         read
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+impl<I: Connection> AsyncWrite for Watched<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -161,24 +245,25 @@ pub enum Protocol {
 
 /// Serves `io` until it ends, is overdue, or `shutdown` becomes true and its running requests have
 /// ended.
-pub async fn connection<I>(
+pub async fn connection<I: Connection>(
     proxy: Arc<Proxy>,
     io: I,
     protocol: Protocol,
     shutdown: watch::Receiver<bool>,
-) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) {
     let state = Arc::new(State {
         born: Instant::now(),
         busy: AtomicUsize::new(0),
         // The first head is awaited from the start.
         head_since: AtomicU64::new(1),
         idle_since: AtomicU64::new(0),
+        protocol,
+        cut: AtomicBool::new(false),
     });
     let io = TokioIo::new(Watched {
         io,
         state: Arc::clone(&state),
+        lines: Lines::default(),
     });
     let settings = proxy.serving;
     proxy.metrics.connections.inc();
@@ -258,10 +343,41 @@ where
             }
             () = tick.as_mut() => {
                 if state.is_overdue(settings) {
-                    return Ok(());
+                    // HTTP/2 is told before, so that a request on its way is not lost.
+                    if stopping || state.protocol == Protocol::Http1 {
+                        return Ok(());
+                    }
+                    stopping = true;
+                    graceful_shutdown(serving.as_mut());
                 }
                 tick.as_mut().reset(Instant::now() + step);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head in any two parts; what follows it is not looked at.
+    fn check(head: &str, expected: bool) {
+        let bytes = head.as_bytes();
+        for at in 0..=bytes.len() {
+            let mut lines = Lines::default();
+            let found = lines.has_bare_lf(&bytes[..at]) || lines.has_bare_lf(&bytes[at..]);
+            assert_eq!(found, expected, "{head:?} cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_bare_lf_is_found_in_a_head_and_only_there() {
+        check("GET / HTTP/1.1\r\nhost: x\r\n\r\n", false);
+        check("\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\na\nb\n\n", false);
+        check("GET / HTTP/1.1\nhost: x\r\n\r\n", true);
+        check("GET / HTTP/1.1\r\nhost: x\n\r\n", true);
+        check("GET / HTTP/1.1\r\nhost: x\r\n\n", true);
+        check("\r\nGET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n", true);
+        check("\nGET / HTTP/1.1\r\n\r\n", true);
     }
 }

@@ -14,32 +14,16 @@ use isango_types::record::{
 use isango_types::{Cost, Usage, Wire};
 use isango_wire::body::read_body;
 use isango_wire::read::{Answer, Decoded, Reading};
-use isango_wire::{read, tokens};
+use isango_wire::{form, read, tokens};
 
 use crate::capture::Capture;
 use crate::exchange::Draft;
 use crate::metadata;
 use crate::resolve;
+use crate::secrets::without_secret_keys;
 
 const MAX_NOTES: usize = 16;
-/// Query keys whose values are credentials; they never enter a record.
-const SECRET_KEYS: [&str; 14] = [
-    "key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_token",
-    "token",
-    "sig",
-    "signature",
-    "secret",
-    "password",
-    "auth",
-    "authorization",
-    "x-amz-signature",
-    "x-amz-security-token",
-];
-
+const MULTIPART: &str = "multipart/form-data";
 /// Makes the record. Bodies are left out where the gateway or the request says so.
 pub(crate) fn settle(mut draft: Draft) -> Record {
     let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
@@ -50,6 +34,9 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
             .map(|capture| capture.lock())
             .as_deref_mut(),
     );
+    if draft.model.is_none() {
+        draft.model = model_of_form(&draft, &asked);
+    }
     let reading = read_answer(&mut draft);
     notes.extend(reading.notes.iter().map(|note| note.as_str().into()));
     let usage = usage(&draft, &asked, &reading);
@@ -80,7 +67,9 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
     notes.truncate(MAX_NOTES);
     let mut timing = draft.timing;
     timing.ttft_us = ttft_us;
-    Record {
+    let secrets = std::mem::take(&mut draft.secrets);
+    let secrets = secrets.and_known(&draft.path, route.map(|route| &**route));
+    let mut record = Record {
         id: draft.id,
         event_id: match draft.options.event_id.as_ref().and_then(text) {
             Some(event_id) => event_id.into(),
@@ -104,7 +93,7 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
         model_requested: draft.model.clone(),
         model,
         method: draft.method.as_str().into(),
-        path: redacted(if place.rest.is_empty() {
+        path: without_secret_keys(if place.rest.is_empty() {
             draft.path.split('?').next().unwrap_or("")
         } else {
             place.rest
@@ -126,7 +115,9 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
         notes,
         request,
         response,
-    }
+    };
+    secrets.leave(&mut record);
+    record
 }
 
 fn is_slug(text: &str) -> bool {
@@ -166,6 +157,16 @@ impl Sent {
             omitted: capture.omitted(),
         })
     }
+}
+
+/// The model that an upload names; nothing else of it is read.
+fn model_of_form(draft: &Draft, asked: &Sent) -> Option<Box<str>> {
+    let content_type = draft.request_type.as_ref().and_then(text)?;
+    let kind = content_type.get(..MULTIPART.len())?;
+    if !kind.eq_ignore_ascii_case(MULTIPART) {
+        return None;
+    }
+    form::field(&asked.chunks.concat(), "model").map(Into::into)
 }
 
 fn read_answer(draft: &mut Draft) -> Reading {
@@ -424,54 +425,5 @@ fn to_body(decoded: Decoded) -> Body {
         Decoded::Json(raw) => Body::Json(raw),
         Decoded::Text(text) => Body::Text(text.into()),
         Decoded::Bytes(bytes) => Body::Base64(STANDARD.encode(bytes).into()),
-    }
-}
-
-/// A path whose query has no values of secret keys.
-fn redacted(path: &str) -> Box<str> {
-    let Some((path, query)) = path.split_once('?') else {
-        return path.into();
-    };
-    let mut kept = String::with_capacity(path.len() + query.len() + 1);
-    kept.push_str(path);
-    let mut separator = '?';
-    for pair in query.split('&') {
-        let name = pair.split('=').next().unwrap_or("");
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        if SECRET_KEYS
-            .iter()
-            .any(|secret| name.eq_ignore_ascii_case(secret))
-        {
-            continue;
-        }
-        kept.push(separator);
-        kept.push_str(pair);
-        separator = '&';
-    }
-    kept.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_dropped_from_the_query_and_nothing_else() {
-        for (path, kept) in [
-            (
-                "models/x:generate?key=abc&alt=sse",
-                "models/x:generate?alt=sse",
-            ),
-            ("a?alt=sse&key=abc", "a?alt=sse"),
-            ("a?%6bey=abc", "a"),
-            (
-                "a?API-KEY=1&api-version=2024-10-21",
-                "a?api-version=2024-10-21",
-            ),
-            ("a/b", "a/b"),
-            ("a?", "a?"),
-        ] {
-            assert_eq!(&*redacted(path), kept);
-        }
     }
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -276,6 +276,8 @@ async fn over_http1(
     head: &Head<'_>,
     body: Outgoing,
 ) -> Result<Response<Source>, Failure> {
+    // hyper drops the body of a GET or HEAD unless it is told how to send it.
+    let in_chunks = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     // Only the path stands in the request line (origin form, RFC 9112 section 3.2.1).
@@ -283,6 +285,10 @@ async fn over_http1(
     *request.headers_mut() = head.headers.clone();
     if let Ok(host) = HeaderValue::from_str(head.authority.as_str()) {
         request.headers_mut().insert(HOST, host);
+    }
+    if in_chunks {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
     }
     let answer = connection.send.try_send_request(request);
     match with_connection(&mut connection, answer).await {

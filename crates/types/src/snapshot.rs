@@ -1,6 +1,6 @@
 //! All configuration, compiled for lookup, and the cell through which it is swapped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -13,10 +13,12 @@ use crate::provider::Provider;
 /// One immutable view of the configuration. A request uses one from its start to its end.
 #[derive(Debug)]
 pub struct Snapshot {
-    gateways: HashMap<Box<str>, HashMap<Box<str>, Arc<Gateway>>>,
+    /// By account and id, in that order.
+    gateways: Vec<Arc<Gateway>>,
     /// Serves `default` in every account that has not configured it; `None`: it must be configured.
     default_gateway: Option<Arc<Gateway>>,
-    providers: HashMap<Box<str>, Arc<Provider>>,
+    /// By slug or alias, in that order.
+    providers: Vec<(Box<str>, Arc<Provider>)>,
     tokens: HashMap<[u8; 32], Arc<Token>>,
     /// What tokens cost.
     pub prices: Arc<PriceTable>,
@@ -33,14 +35,15 @@ impl Snapshot {
         default_gateway: Option<Gateway>,
         tokens: Vec<Token>,
     ) -> Self {
-        let mut by_account: HashMap<Box<str>, HashMap<Box<str>, Arc<Gateway>>> = HashMap::new();
+        // Sorted lists: a search of a few short comparisons beats hashing the names.
+        let mut by_account = BTreeMap::new();
         for gateway in gateways {
-            by_account
-                .entry(gateway.account.clone())
-                .or_default()
-                .insert(gateway.id.clone(), Arc::new(gateway));
+            by_account.insert(
+                (gateway.account.clone(), gateway.id.clone()),
+                Arc::new(gateway),
+            );
         }
-        let mut by_slug = HashMap::new();
+        let mut by_slug = BTreeMap::new();
         for provider in providers {
             let provider = Arc::new(provider);
             for alias in &provider.aliases {
@@ -49,9 +52,9 @@ impl Snapshot {
             by_slug.insert(provider.slug.clone(), provider);
         }
         Self {
-            gateways: by_account,
+            gateways: by_account.into_values().collect(),
             default_gateway: default_gateway.map(Arc::new),
-            providers: by_slug,
+            providers: by_slug.into_iter().collect(),
             tokens: tokens
                 .into_iter()
                 .map(|token| (token.digest, Arc::new(token)))
@@ -63,20 +66,24 @@ impl Snapshot {
     /// The gateway `id` of `account`. `default` is found in every account.
     #[must_use]
     pub fn gateway(&self, account: &str, id: &str) -> Option<&Arc<Gateway>> {
-        let configured = self
+        let found = self
             .gateways
-            .get(account)
-            .and_then(|of_account| of_account.get(id));
-        match configured {
-            None if id == DEFAULT_GATEWAY => self.default_gateway.as_ref(),
-            found => found,
+            .binary_search_by(|gateway| (&*gateway.account, &*gateway.id).cmp(&(account, id)));
+        match found {
+            Ok(at) => self.gateways.get(at),
+            Err(_) if id == DEFAULT_GATEWAY => self.default_gateway.as_ref(),
+            Err(_) => None,
         }
     }
 
     /// The provider of a slug or alias.
     #[must_use]
     pub fn provider(&self, slug: &str) -> Option<&Arc<Provider>> {
-        self.providers.get(slug)
+        let at = self
+            .providers
+            .binary_search_by(|(name, _)| (**name).cmp(slug))
+            .ok()?;
+        self.providers.get(at).map(|(_, provider)| provider)
     }
 
     /// The token whose SHA-256 is `digest`.
@@ -85,9 +92,9 @@ impl Snapshot {
         self.tokens.get(digest)
     }
 
-    /// Every configured gateway, in no order.
+    /// Every configured gateway, by account and id.
     pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
-        self.gateways.values().flat_map(HashMap::values)
+        self.gateways.iter()
     }
 }
 

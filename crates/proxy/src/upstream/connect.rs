@@ -260,10 +260,12 @@ impl AsyncWrite for Stream {
         }
     }
 
+    /// Says nothing more, not even the alert of TLS: a peer that has gone would answer it with a
+    /// reset, and that is how a request that nobody has read is told from one that was.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.get_mut().0).poll_shutdown(cx),
         }
     }
 

@@ -5,13 +5,13 @@
 //! the connection. While idle nobody drives it; it is looked at when it is taken out, and swept
 //! now and then.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -28,7 +28,7 @@ use crate::call::Outgoing;
 const STREAMS_PER_CONNECTION: usize = 16;
 
 /// Where a connection leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) https: bool,
     pub(crate) authority: Authority,
@@ -36,10 +36,39 @@ pub(crate) struct Origin {
     pub(crate) trusted: bool,
 }
 
+impl Origin {
+    fn key(&self) -> (&str, bool, bool) {
+        (self.authority.as_str(), self.https, self.trusted)
+    }
+}
+
+impl Ord for Origin {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Origin {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Origin {}
+
 /// One HTTP/1 connection in exclusive use; gives itself back when its answer has ended.
 pub(crate) struct Http1 {
     pub(crate) send: http1::SendRequest<Outgoing>,
     connection: Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>,
+    waking: Arc<Waking>,
+    /// `waking` as the connection and its body see it.
+    waker: Waker,
     probe: socket2::Socket,
     over: bool,
     failure: Option<hyper::Error>,
@@ -51,13 +80,49 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     /// Reads and writes what is possible now. After the connection ended this does nothing.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+    fn drive(&mut self, cx: &mut Context<'_>) {
         if !self.over
             && let Poll::Ready(end) = self.connection.as_mut().poll(cx)
         {
             self.over = true;
             self.failure = end.err();
         }
+    }
+
+    /// Polls `reader`, which waits for something that this connection brings; drives the connection
+    /// when it is not there yet.
+    ///
+    /// Connection and reader tell each other of news by waking the task that both run in. Those
+    /// calls are taken in here, where both are polled anyway; only what comes from outside wakes
+    /// the task.
+    pub(crate) fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut reader: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let waker = self.waker.clone();
+        let mut inner = Context::from_waker(&waker);
+        self.waking.enter(cx.waker());
+        for _ in 0..2 {
+            if let Poll::Ready(value) = reader(&mut inner) {
+                self.waking.leave();
+                return Poll::Ready(value);
+            }
+            self.waking.forget();
+            self.drive(&mut inner);
+            if let Poll::Ready(value) = reader(&mut inner) {
+                self.waking.leave();
+                return Poll::Ready(value);
+            }
+            if !self.waking.leave() {
+                return Poll::Pending;
+            }
+            self.waking.enter(cx.waker());
+        }
+        // Still news: the task's share of the processor is used up, or there is really more to do.
+        self.waking.leave();
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Why the connection ended, if it failed; told once.
@@ -102,6 +167,52 @@ impl Http1 {
     }
 }
 
+const OUTSIDE: u8 = 0;
+const INSIDE: u8 = 1;
+const CALLED: u8 = 2;
+
+/// Passes wake-ups on to the task, but for those from the inside of [`Http1::poll_with`].
+struct Waking {
+    state: AtomicU8,
+    task: Mutex<Waker>,
+}
+
+impl Waking {
+    fn enter(&self, task: &Waker) {
+        let mut known = self.task.lock();
+        if !known.will_wake(task) {
+            known.clone_from(task);
+        }
+        drop(known);
+        self.state.store(INSIDE, Ordering::Release);
+    }
+
+    /// What was called for so far is about to be looked at.
+    fn forget(&self) {
+        self.state.store(INSIDE, Ordering::Release);
+    }
+
+    /// Lets wake-ups through again; whether one was taken in.
+    fn leave(&self) -> bool {
+        self.state.swap(OUTSIDE, Ordering::AcqRel) == CALLED
+    }
+}
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let taken =
+            self.state
+                .compare_exchange(INSIDE, CALLED, Ordering::AcqRel, Ordering::Acquire);
+        if taken == Err(OUTSIDE) {
+            self.task.lock().wake_by_ref();
+        }
+    }
+}
+
 /// A share in an HTTP/2 connection.
 pub(crate) struct Http2Share {
     pub(crate) send: http2::SendRequest<Outgoing>,
@@ -128,7 +239,7 @@ struct Idle {
 
 /// Idle connections by origin.
 pub(crate) struct Pool {
-    origins: Mutex<HashMap<Origin, Idle>>,
+    origins: Mutex<BTreeMap<Origin, Idle>>,
     idle_timeout: Duration,
     max_idle: usize,
 }
@@ -171,14 +282,18 @@ impl Pool {
     fn put(&self, connection: Http1) {
         let now = Instant::now();
         let mut origins = self.origins.lock();
-        // The common case first: an origin that is known needs no copy of its name.
-        if !origins.contains_key(&connection.origin) {
-            origins.insert(connection.origin.clone(), Idle::default());
-        }
-        if let Some(idle) = origins.get_mut(&connection.origin)
-            && idle.http1.len() < self.max_idle
-        {
-            idle.http1.push((connection, now));
+        match origins.get_mut(&connection.origin) {
+            Some(idle) if idle.http1.len() < self.max_idle => idle.http1.push((connection, now)),
+            Some(_) => {}
+            None if self.max_idle > 0 => {
+                let origin = connection.origin.clone();
+                origins
+                    .entry(origin)
+                    .or_default()
+                    .http1
+                    .push((connection, now));
+            }
+            None => {}
         }
     }
 
@@ -192,9 +307,15 @@ impl Pool {
             http1::Connection<TokioIo<Stream>, Outgoing>,
         ),
     ) -> Http1 {
+        let waking = Arc::new(Waking {
+            state: AtomicU8::new(OUTSIDE),
+            task: Mutex::new(Waker::noop().clone()),
+        });
         Http1 {
             send,
             connection: Box::pin(connection),
+            waker: Waker::from(Arc::clone(&waking)),
+            waking,
             probe,
             over: false,
             failure: None,
@@ -270,16 +391,5 @@ impl std::fmt::Debug for Pool {
 /// Drives `connection` until `answer` is there.
 pub(crate) async fn with_connection<F: Future>(connection: &mut Http1, answer: F) -> F::Output {
     let mut answer = std::pin::pin!(answer);
-    std::future::poll_fn(|cx| {
-        connection.drive(cx);
-        match answer.as_mut().poll(cx) {
-            Poll::Pending if connection.over => {
-                // Ended without a word: the next poll tells.
-                answer.as_mut().poll(cx)
-            }
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(answer) => Poll::Ready(answer),
-        }
-    })
-    .await
+    std::future::poll_fn(|cx| connection.poll_with(cx, |cx| answer.as_mut().poll(cx))).await
 }

@@ -1,0 +1,292 @@
+//! The credentials that an exchange knows, and their removal from what it leaves: a provider that
+//! refuses a key likes to repeat it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use isango_types::key::TOKEN_PREFIX;
+use isango_types::record::{Body, Message, MetadataValue, Record};
+use isango_types::{Provider, Secret};
+use memchr::memmem;
+use percent_encoding::percent_decode_str;
+use serde_json::value::RawValue;
+
+use crate::auth::{GATEWAY_AUTHORIZATION, last_word};
+use crate::resolve::Route;
+
+/// Query keys whose values are credentials; they never enter a record.
+const SECRET_KEYS: [&str; 20] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "x-api-key",
+    "x-goog-api-key",
+    "subscription-key",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "token",
+    "sig",
+    "signature",
+    "secret",
+    "client_secret",
+    "password",
+    "auth",
+    "authorization",
+    "x-amz-signature",
+    "x-amz-security-token",
+];
+/// Headers that carry a credential to one provider or another, beside the provider's own.
+const SLOTS: [&str; 5] = [
+    "authorization",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    GATEWAY_AUTHORIZATION,
+];
+/// Shorter texts are no credentials worth the name, and stand in every other body.
+const SHORTEST: usize = 8;
+/// What stands in the place of a credential.
+const MARK: &str = "[secret]";
+/// Longest binary body that is searched, in bytes; an error is shorter.
+const MAX_BINARY_BYTES: usize = 64 << 10;
+
+/// Credentials of one exchange.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Those that a request carries in its headers.
+    pub(crate) fn carried(headers: &HeaderMap, provider: &Provider) -> Self {
+        let mut secrets = Self::default();
+        for (name, value) in headers {
+            let name = name.as_str();
+            if SLOTS.contains(&name) || *name == *provider.auth.header {
+                last_word(value)
+                    .into_iter()
+                    .for_each(|value| secrets.add(value));
+            }
+        }
+        secrets
+    }
+
+    /// Adds those of the query, as they came and decoded, and those that the configuration put in.
+    pub(crate) fn and_known(mut self, path: &str, route: Option<&Route>) -> Self {
+        for value in pairs(path).filter_map(|pair| is_secret(pair).then(|| value_of(pair))) {
+            self.add(value);
+            self.add(&percent_decode_str(value).decode_utf8_lossy());
+        }
+        if let Some(route) = route {
+            let credential = route.target.as_ref().and_then(|t| t.credential.as_ref());
+            let configured = route.provider.headers.iter().map(|(_, secret)| secret);
+            configured
+                .chain(credential)
+                .for_each(|secret| self.add(secret.expose()));
+        }
+        self
+    }
+
+    fn add(&mut self, secret: &str) {
+        if secret.len() >= SHORTEST && self.0.iter().all(|known| known.expose() != secret) {
+            self.0.push(Secret::new(secret));
+        }
+    }
+
+    /// Takes them out of a record.
+    pub(crate) fn leave(&self, record: &mut Record) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.clean(&mut record.path);
+        self.clean(&mut record.event_id);
+        for text in [
+            &mut record.model_requested,
+            &mut record.model,
+            &mut record.deployment,
+            &mut record.finish_reason,
+            &mut record.provider_id,
+            &mut record.user_agent,
+        ] {
+            text.iter_mut().for_each(|text| self.clean(text));
+        }
+        if let Some(error) = &mut record.error {
+            self.clean(&mut error.message);
+        }
+        record.notes.iter_mut().for_each(|note| self.clean(note));
+        for value in record.metadata.values_mut() {
+            if let MetadataValue::Text(text) = value {
+                self.clean(text);
+            }
+        }
+        for message in [&mut record.request, &mut record.response] {
+            let Message {
+                content_type,
+                content_encoding,
+                body,
+                raw,
+                ..
+            } = message;
+            content_type.iter_mut().for_each(|text| self.clean(text));
+            content_encoding
+                .iter_mut()
+                .for_each(|text| self.clean(text));
+            body.iter_mut()
+                .chain(raw)
+                .for_each(|body| self.clean_body(body));
+        }
+    }
+
+    fn clean(&self, text: &mut Box<str>) {
+        if let Some(clean) = self.cleaned(text) {
+            *text = clean.into();
+        }
+    }
+
+    fn clean_body(&self, body: &mut Body) {
+        let clean = match body {
+            Body::Json(raw) => self.cleaned(raw.get()).map(|clean| {
+                match RawValue::from_string(clean.clone()) {
+                    Ok(raw) => Body::Json(raw),
+                    // It was a number.
+                    Err(_no_json) => Body::Text(clean.into()),
+                }
+            }),
+            Body::Text(text) => self.cleaned(text).map(|clean| Body::Text(clean.into())),
+            Body::Base64(text) if text.len() > MAX_BINARY_BYTES => None,
+            Body::Base64(text) => STANDARD.decode(&**text).ok().and_then(|bytes| {
+                let found = |secret: &Secret| memmem::find(&bytes, secret.expose().as_bytes());
+                let any = self.0.iter().find_map(found);
+                any.map(|_at| Body::Text(MARK.into()))
+            }),
+        };
+        if let Some(clean) = clean {
+            *body = clean;
+        }
+    }
+
+    /// `text` without them; `None`: it holds none.
+    fn cleaned(&self, text: &str) -> Option<String> {
+        let holds = |text: &str, secret: &Secret| {
+            memmem::find(text.as_bytes(), secret.expose().as_bytes()).is_some()
+        };
+        let mut clean: Option<String> = None;
+        for secret in &self.0 {
+            let text = clean.as_deref().unwrap_or(text);
+            if holds(text, secret) {
+                clean = Some(text.replace(secret.expose(), MARK));
+            }
+        }
+        clean
+    }
+}
+
+/// A path whose query has no secret keys.
+pub(crate) fn without_secret_keys(path: &str) -> Box<str> {
+    let Some((before, _)) = path.split_once('?') else {
+        return path.into();
+    };
+    let mut kept = String::with_capacity(path.len());
+    kept.push_str(before);
+    let mut separator = '?';
+    for pair in pairs(path).filter(|pair| !is_secret(pair)) {
+        kept.push(separator);
+        kept.push_str(pair);
+        separator = '&';
+    }
+    kept.into()
+}
+
+fn pairs(path: &str) -> impl Iterator<Item = &str> {
+    let query = path.split_once('?').map(|(_, query)| query);
+    query.into_iter().flat_map(|query| query.split('&'))
+}
+
+fn is_secret(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or("");
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    value_of(pair).starts_with(TOKEN_PREFIX)
+        || SECRET_KEYS
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
+fn value_of(pair: &str) -> &str {
+    pair.split_once('=').map_or("", |(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_dropped_from_the_query_and_nothing_else() {
+        for (path, kept) in [
+            (
+                "models/x:generate?key=abc&alt=sse",
+                "models/x:generate?alt=sse",
+            ),
+            ("a?alt=sse&key=abc", "a?alt=sse"),
+            ("a?%6bey=abc", "a"),
+            (
+                "a?API-KEY=1&api-version=2024-10-21",
+                "a?api-version=2024-10-21",
+            ),
+            ("a?subscription-key=1&b", "a?b"),
+            ("a?b=isg_1&c=2", "a?c=2"),
+            ("a/b", "a/b"),
+            ("a?b?key=1", "a?b?key=1"),
+            ("a?", "a?"),
+        ] {
+            assert_eq!(&*without_secret_keys(path), kept);
+        }
+    }
+
+    fn check(secrets: &[&str], body: Body, clean: &str) {
+        let secrets = Secrets(secrets.iter().copied().map(Secret::new).collect());
+        let mut body = body;
+        secrets.clean_body(&mut body);
+        assert_eq!(serde_json::to_string(&body).unwrap(), clean);
+    }
+
+    #[test]
+    fn credentials_leave_bodies_of_every_kind() {
+        let json = |text: &str| Body::Json(RawValue::from_string(text.into()).unwrap());
+        check(
+            &["sk-abcdefgh", "isg_12345678"],
+            json(r#"{"a":"not sk-abcdefgh, sk-abcdefgh","b":"isg_12345678"}"#),
+            r#"{"json":{"a":"not [secret], [secret]","b":"[secret]"}}"#,
+        );
+        check(
+            &["12345678"],
+            json("[12345678]"),
+            r#"{"text":"[[secret]]"}"#,
+        );
+        check(
+            &["12345678"],
+            Body::Text("a12345678".into()),
+            r#"{"text":"a[secret]"}"#,
+        );
+        let bytes = |bytes: &[u8]| Body::Base64(STANDARD.encode(bytes).into());
+        check(
+            &["12345678"],
+            bytes(b"\xff12345678"),
+            r#"{"text":"[secret]"}"#,
+        );
+        check(
+            &["12345678"],
+            bytes(b"\xff1234"),
+            r#"{"base64":"/zEyMzQ="}"#,
+        );
+        check(&[], json("{}"), r#"{"json":{}}"#);
+    }
+
+    #[test]
+    fn short_words_are_no_credentials() {
+        let mut secrets = Secrets::default();
+        for word in ["k", "", "sk-test", "sk-test1", "sk-test1"] {
+            secrets.add(word);
+        }
+        assert_eq!(secrets.0, [Secret::new("sk-test1")]);
+    }
+}
