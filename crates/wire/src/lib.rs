@@ -3,13 +3,14 @@
 //! The data plane asks three things of a format. Before the send: what kind of call is this
 //! ([`facts`]), which model does the body name ([`scan`]), and should `include_usage` be added
 //! ([`edit`])? While a stream passes: must a frame be kept from the client ([`filter`])? After the
-//! last byte: what was answered, and what did it use ([`read`]), and if the provider did not tell,
-//! how many tokens was it ([`tokens`])?
+//! last byte: what was answered, and what did it use ([`read`]), which model did a form name
+//! ([`form`]), and if the provider did not tell, how many tokens was it ([`tokens`])?
 
 pub mod body;
 pub mod edit;
 pub mod facts;
 pub mod filter;
+pub mod form;
 pub mod read;
 pub mod scan;
 pub mod tokens;
