@@ -1,5 +1,6 @@
-//! Measures what recording costs: appends exchanges of about 6 KB and prints microseconds and
-//! bytes per record. `cargo run --release -p isango-records --example append [RECORDS] [BATCH]`
+//! Measures what recording costs: appends exchanges of about 6 KB, or of so many words as asked
+//! for, and prints microseconds and bytes per record.
+//! `cargo run --release -p isango-records --example append [RECORDS] [BATCH] [WORDS]`
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::error::Error;
@@ -17,13 +18,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|argument| argument.parse::<u64>());
     let count = arguments.next().transpose()?.unwrap_or(100_000);
     let size = arguments.next().transpose()?.unwrap_or(500);
+    let words = arguments.next().transpose()?.unwrap_or(350);
+    let words = usize::try_from(words)?;
     let folder = tempfile::tempdir()?;
     let store = Records::open(folder.path(), Options::default())?;
     let clock = Clock::system();
     let (mut cpu_us, mut raw) = (0, 0);
     for first in (0..count).step_by(usize::try_from(size)?) {
         let batch = (first..first + size)
-            .map(exchange)
+            .map(|n| exchange(n, words))
             .collect::<Result<Vec<_>, _>>()?;
         raw += batch
             .iter()
@@ -35,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     store.sync()?;
     println!(
-        "append: {} µs per record of {} bytes",
-        cpu_us / count,
+        "append: {} ns per record of {} bytes",
+        cpu_us * 1_000 / count,
         raw / count
     );
     println!("stored: {} bytes per record", store.bytes() / count);
@@ -56,8 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A chat of about 6 KB whose words vary.
-fn exchange(n: u64) -> Result<Record, serde_json::Error> {
+/// A chat whose words vary: half as many as `words` from the system, and so many from user and
+/// model each.
+fn exchange(n: u64, words: usize) -> Result<Record, serde_json::Error> {
     const WORDS: [&str; 16] = [
         "the", "order", "was", "shipped", "refund", "customer", "asks", "for", "invoice", "and",
         "tomorrow", "delivery", "address", "please", "confirm", "number",
@@ -82,9 +86,9 @@ fn exchange(n: u64) -> Result<Record, serde_json::Error> {
     };
     let mut record = sample::record(n);
     let request = serde_json::json!({"model": "gpt-4o", "messages": [
-        {"role": "system", "content": text(150)}, {"role": "user", "content": text(350)}]});
+        {"role": "system", "content": text(words / 2)}, {"role": "user", "content": text(words)}]});
     let answer = serde_json::json!({"choices": [
-        {"index": 0, "message": {"role": "assistant", "content": text(350)}}]});
+        {"index": 0, "message": {"role": "assistant", "content": text(words)}}]});
     record.request.bytes = request.to_string().len() as u64;
     record.response.bytes = answer.to_string().len() as u64;
     record.request.body = Some(Body::Json(to_raw_value(&request)?));

@@ -80,7 +80,7 @@ impl Packer {
     /// Adds a record; when a frame is full, it moves to `out`.
     pub(crate) fn push(&mut self, record: &Record) -> Result<(), Error> {
         let start = self.raw.len();
-        serde_json::to_writer(&mut self.raw, record)?;
+        record.write_json(&mut self.raw)?;
         // Bodies are embedded as they came, and may be spread over lines. A string cannot hold a
         // raw line break, so that each one is mere space between tokens.
         let mut at = start;

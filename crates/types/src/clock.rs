@@ -59,6 +59,23 @@ impl Timestamp {
         Ok(Self(u64::try_from(moment.as_microsecond()).unwrap_or(0)))
     }
 
+    /// Writes the 27 characters of the moment into `buffer` and returns them; a moment after 9999
+    /// is the last one of it.
+    #[must_use]
+    pub fn encode(self, buffer: &mut [u8; 27]) -> &str {
+        let moment = jiff::tz::Offset::UTC.to_datetime(self.to_jiff());
+        *buffer = *b"0000-00-00T00:00:00.000000Z";
+        digits(&mut buffer[..4], moment.year().unsigned_abs().into());
+        digits(&mut buffer[5..7], moment.month().unsigned_abs().into());
+        digits(&mut buffer[8..10], moment.day().unsigned_abs().into());
+        digits(&mut buffer[11..13], moment.hour().unsigned_abs().into());
+        digits(&mut buffer[14..16], moment.minute().unsigned_abs().into());
+        digits(&mut buffer[17..19], moment.second().unsigned_abs().into());
+        let micros = moment.subsec_nanosecond().unsigned_abs() / 1_000;
+        digits(&mut buffer[20..26], micros);
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+
     /// The same moment as the time library sees it.
     #[must_use]
     pub fn to_jiff(self) -> jiff::Timestamp {
@@ -76,15 +93,23 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+/// Fills `buffer` with the last decimal digits of `number`.
+fn digits(buffer: &mut [u8], mut number: u32) {
+    for digit in buffer.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}", self.to_jiff())
+        f.write_str(self.encode(&mut [0; 27]))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.encode(&mut [0; 27]))
     }
 }
 
@@ -135,7 +160,20 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_moment_is_written_as_the_time_library_writes_it(micros in prop_oneof![
+            0..253_402_207_200_000_000_u64,
+            any::<u64>(),
+        ]) {
+            let moment = Timestamp::from_micros(micros);
+            prop_assert_eq!(moment.to_string(), format!("{:.6}", moment.to_jiff()));
+        }
+    }
 
     #[test]
     fn a_moment_survives_its_text() {

@@ -1,8 +1,10 @@
 //! What one exchange leaves behind: exactly one [`Record`], whatever happened.
 
+mod json;
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
@@ -13,10 +15,12 @@ use crate::usage::Usage;
 
 /// The record of one exchange. Its JSON is one line of the journal; absent members are left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Record {
     /// Request id and log id.
     pub id: RecordId,
-    /// The client's `cf-aig-event-id`, else the same as `id`.
+    /// The client's `cf-aig-event-id`, else the same as `id`; the journal leaves it out then.
+    #[serde(default)]
     pub event_id: Box<str>,
     /// When the request's head had been read.
     pub created_at: Timestamp,
@@ -94,6 +98,22 @@ pub struct Record {
     pub request: Message,
     /// What the client was sent.
     pub response: Message,
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut record = Self::deserialize(deserializer)?;
+        if record.event_id.is_empty() {
+            record.event_id = record.id.encode(&mut [0; 36]).into();
+        }
+        Ok(record)
+    }
 }
 
 /// How an exchange ended.
@@ -254,6 +274,18 @@ pub enum Omitted {
     TooLarge,
     /// Only the beginning is stored: the memory for bodies in flight was used up.
     MemoryLimit,
+}
+
+impl Omitted {
+    /// The name in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PayloadOff => "payload_off",
+            Self::TooLarge => "too_large",
+            Self::MemoryLimit => "memory_limit",
+        }
+    }
 }
 
 /// A stored body. Exactly one of three spellings, so that `jq` reads JSON as JSON.
