@@ -27,13 +27,14 @@ const METRICS: &str = "amazon-bedrock-invocationMetrics";
 /// What method and path tell: `/model/{model}/{verb}`; the model may be a percent-encoded ARN.
 pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
     let path = path.trim_end_matches('/');
-    if path.starts_with("/openai/") {
-        return openai::facts(method, path);
-    }
+    // An operator's own address may hold a path before these.
     let Some((model, verb)) = path
-        .strip_prefix("/model/")
-        .and_then(|rest| rest.rsplit_once('/'))
+        .split_once("/model/")
+        .and_then(|(_, rest)| rest.rsplit_once('/'))
     else {
+        if path.contains("/openai/") {
+            return openai::facts(method, path);
+        }
         return Facts::default();
     };
     let model = path::decode(model);

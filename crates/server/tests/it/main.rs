@@ -9,8 +9,15 @@
 
 mod cli;
 mod config;
+mod crash;
+mod credentials;
 mod errors;
 mod harness;
+mod include_usage;
 mod paths;
 mod records;
+mod reload;
+mod secrets;
 mod swap;
+mod tokens;
+mod usage;

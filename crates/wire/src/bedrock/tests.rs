@@ -303,6 +303,18 @@ fn paths_tell_operation_model_and_stream() {
         assert_eq!(facts("POST", other), Facts::default(), "{other}");
     }
     assert_eq!(facts("POST", "/openai/v1/chat/completions").operation, Chat);
+    assert_eq!(
+        facts("POST", "/aws/openai/v1/chat/completions").operation,
+        Chat
+    );
+    let behind_a_prefix = facts(
+        "POST",
+        "/aws/us-east-1/model/amazon.nova-lite-v1%3A0/converse",
+    );
+    assert_eq!(
+        behind_a_prefix.model.as_deref(),
+        Some("amazon.nova-lite-v1:0")
+    );
 }
 
 #[test]
