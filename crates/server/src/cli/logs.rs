@@ -29,7 +29,7 @@ const BATCH: usize = 1_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 FILTER is made of terms that must all hold: status:error  model:gpt-4o*  meta.tenantId=acme
-cost:>0.01  duration:>2s  -gateway:test  \"words of a body\"
+cost:>0.01  duration:>2s  gateway!=test  \"words of a body\"
 
 Example: isango logs tail -f status:error")]
 pub(super) struct Args {
@@ -57,7 +57,7 @@ enum Command {
         which: Which,
     },
     /// Print the records that match, newest first
-    #[command(after_help = "Example: isango logs query --since 1h status:error cost:>0.01")]
+    #[command(after_help = "Example: isango logs query --since 1h status:error 'cost:>0.01'")]
     Query {
         /// At most this many
         #[arg(long, value_name = "N", default_value_t = 50)]

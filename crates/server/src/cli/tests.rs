@@ -238,7 +238,7 @@ fn help_of_check_and_logs() {
               Print help
 
     FILTER is made of terms that must all hold: status:error  model:gpt-4o*  meta.tenantId=acme
-    cost:>0.01  duration:>2s  -gateway:test  "words of a body"
+    cost:>0.01  duration:>2s  gateway!=test  "words of a body"
 
     Example: isango logs tail -f status:error
     "#);
@@ -278,7 +278,7 @@ fn help_of_check_and_logs() {
       -h, --help
               Print help
 
-    Example: isango logs query --since 1h status:error cost:>0.01
+    Example: isango logs query --since 1h status:error 'cost:>0.01'
     ");
 }
 

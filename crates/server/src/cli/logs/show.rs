@@ -52,7 +52,7 @@ fn facts(record: &Record, out: &mut dyn Write) -> io::Result<()> {
     fact(
         out,
         "model",
-        &if model == asked {
+        &if asked.is_empty() || model == asked {
             model
         } else {
             format!("{model} (asked: {asked})")

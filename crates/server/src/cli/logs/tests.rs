@@ -166,6 +166,17 @@ fn a_query_can_be_bounded_in_time() {
 }
 
 #[test]
+fn a_request_that_named_no_model_is_not_said_to_have_asked_for_one() {
+    let folder = stored(&[Record {
+        model_requested: None,
+        ..record(1)
+    }]);
+    let shown = isango(&folder, &format!("show {}", record(1).id));
+    let model = shown.lines().find(|line| line.starts_with("model "));
+    assert_eq!(model, Some("model        gpt-4o-2024-11-20"));
+}
+
+#[test]
 fn one_record_is_shown_with_its_bodies() {
     let folder = stored(&[record(1)]);
     let id = record(1).id;
