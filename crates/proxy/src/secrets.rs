@@ -73,7 +73,7 @@ impl Secrets {
 
     /// Adds those of the query, as they came and decoded, and those that the configuration put in.
     pub(crate) fn and_known(mut self, path: &str, route: Option<&Route>) -> Self {
-        for value in pairs(path).filter_map(|pair| is_secret(pair).then(|| value_of(pair))) {
+        for value in pairs(path).filter(|pair| is_secret(pair)).map(value_of) {
             self.add(value);
             self.add(&percent_decode_str(value).decode_utf8_lossy());
         }

@@ -26,16 +26,15 @@ pub(crate) struct Harness {
 
 impl Harness {
     /// Starts a server whose configuration is `toml`; listeners are on port 0.
+    #[expect(
+        clippy::unused_async,
+        reason = "tests await a server as they await an upstream"
+    )]
     pub(crate) async fn start(toml: &str) -> Self {
-        Self::start_at(toml, Clock::system()).await
+        Self::start_config(&config(toml), Clock::system())
     }
 
-    /// The same, by another clock.
-    pub(crate) async fn start_at(toml: &str, clock: Clock) -> Self {
-        Self::start_config(&config(toml), clock)
-    }
-
-    /// The same, from a configuration that was read already.
+    /// The same, from a configuration that was read already, and by a clock of the test's.
     pub(crate) fn start_config(config: &Config, clock: Clock) -> Self {
         let logs = Arc::new(MemoryLogs::default());
         let server = isango_server::start_with(config, Arc::clone(&logs) as _, clock).unwrap();
