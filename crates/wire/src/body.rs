@@ -1,5 +1,7 @@
 //! Reads the body of a request for its record.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::decode::Decoder;
@@ -15,27 +17,30 @@ pub fn read_body(
     content_encoding: Option<&str>,
     whole: bool,
 ) -> (Decoded, Option<String>) {
-    let mut bytes = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
-    let trouble = match Decoder::new(content_encoding) {
+    let (pieces, trouble): (Vec<_>, _) = match Decoder::new(content_encoding) {
         Ok(mut decoder) => {
-            for chunk in chunks {
-                bytes.extend_from_slice(&decoder.push(chunk));
-            }
-            decoder.trouble()
+            let pieces = chunks.iter().map(|chunk| decoder.push(chunk)).collect();
+            (pieces, decoder.trouble())
         }
         Err(unknown) => {
-            bytes.extend(chunks.iter().flat_map(|chunk| chunk.iter().copied()));
-            Some(unknown)
+            let pieces = chunks.iter().map(|chunk| Cow::Borrowed(&**chunk));
+            (pieces.collect(), Some(unknown))
         }
     };
+    let bytes = joined(pieces);
     let body = match whole {
-        true => Decoded::of(bytes.into()),
-        false => String::from_utf8(bytes).map_or_else(
-            |not_text| Decoded::Bytes(not_text.into_bytes()),
-            Decoded::Text,
-        ),
+        true => Decoded::of(bytes),
+        false => Decoded::text(bytes),
     };
     (body, trouble)
+}
+
+/// The pieces as one; a single one is not copied.
+pub(crate) fn joined(mut pieces: Vec<Cow<'_, [u8]>>) -> Cow<'_, [u8]> {
+    match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }
 }
 
 #[cfg(test)]

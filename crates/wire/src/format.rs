@@ -42,6 +42,13 @@ pub(crate) trait Format: Sized {
     /// as it is.
     fn whole(operation: Operation, body: &[u8], out: &mut Reading);
 
+    /// Reads `body` as [`Format::whole`] does; whether it was seen to be one valid JSON document,
+    /// which need not be checked again. `false` where that is not known.
+    fn whole_text(operation: Operation, body: &str, out: &mut Reading) -> bool {
+        Self::whole(operation, body.as_bytes(), out);
+        false
+    }
+
     /// Reads one event of a stream; sets the same members of `out` as they become known (`usage`
     /// may also wait for `finish`), and `error_code` of an error event. Returns whether the event
     /// brings content: a token of text, reasoning, tool call, audio.

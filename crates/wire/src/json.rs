@@ -1,16 +1,17 @@
 //! Looks into JSON one level at a time, without a tree: values stay the text that they were.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, iter};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{self, MapDeserializer};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The key of a member; borrowed unless it holds an escape.
+/// A text, such as the key of a member; borrowed unless it holds an escape.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'j>(#[serde(borrow)] Cow<'j, str>);
+pub(crate) struct Text<'j>(#[serde(borrow)] pub(crate) Cow<'j, str>);
 
 /// Calls `each` for every member of an object, in order. Of JSON that is cut or broken, the members
 /// before the break are seen; returns whether it was whole and an object.
@@ -43,9 +44,14 @@ fn read<'j, S: DeserializeSeed<'j>>(json: &'j [u8], seed: S) -> bool {
 
 /// The members of an object, in order; of a broken one, those before the break.
 pub(crate) fn members(json: &[u8]) -> Vec<(Cow<'_, str>, &RawValue)> {
+    try_members(json).0
+}
+
+/// The same, and whether the object was whole.
+pub(crate) fn try_members(json: &[u8]) -> (Vec<(Cow<'_, str>, &RawValue)>, bool) {
     let mut found = Vec::with_capacity(12);
-    each_member(json, |key, value| found.push((key, value)));
-    found
+    let is_whole = each_member(json, |key, value| found.push((key, value)));
+    (found, is_whole)
 }
 
 /// The value of the last of `members` that is called `key`.
@@ -78,7 +84,7 @@ impl<'j, F: FnMut(Cow<'j, str>, &'j RawValue)> Visitor<'j> for Members<F> {
     }
 
     fn visit_map<A: MapAccess<'j>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(Text(key)) = map.next_key()? {
             (self.0)(key, map.next_value()?);
         }
         Ok(())
@@ -107,6 +113,67 @@ impl<'j, F: FnMut(&'j RawValue)> Visitor<'j> for Elements<F> {
             (self.0)(value);
         }
         Ok(())
+    }
+}
+
+/// Reads an object of which each member goes to its own place, in one pass.
+pub(crate) trait Take {
+    /// Takes the value of the member `name`, which comes next in `map`.
+    fn take<'j, A: MapAccess<'j>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Fills the taker from an object; whether it was one. A value of any other kind is read over.
+pub(crate) struct Fill<'t, T>(pub(crate) &'t mut T);
+
+impl<'j, T: Take> DeserializeSeed<'j> for Fill<'_, T> {
+    type Value = bool;
+
+    fn deserialize<D: serde::Deserializer<'j>>(self, reader: D) -> Result<bool, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'j, T: Take> Visitor<'j> for Fill<'_, T> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'j>>(self, mut map: A) -> Result<bool, A::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            self.0.take(&name, &mut map)?;
+        }
+        Ok(true)
+    }
+
+    fn visit_seq<A: SeqAccess<'j>>(self, mut array: A) -> Result<bool, A::Error> {
+        while array.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
     }
 }
 
@@ -216,11 +283,43 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     let _written = serde_json::to_writer(out, text);
 }
 
-/// `bytes` as one valid JSON document, if they are one.
-pub(crate) fn document(bytes: &[u8]) -> Option<Box<RawValue>> {
-    serde_json::from_slice::<&RawValue>(bytes)
+/// `text` as one valid JSON document, if it is one.
+pub(crate) fn document(text: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<&RawValue>(text)
         .ok()
         .map(ToOwned::to_owned)
+}
+
+/// `text` as the JSON document that a reader has found it to be, without reading it again.
+pub(crate) fn known_document(text: &str) -> Option<Box<RawValue>> {
+    // The white space around a document is no part of it.
+    let known = Box::<RawValue>::deserialize(Known(text.trim_ascii()));
+    known.ok().or_else(|| document(text))
+}
+
+/// JSON that is known to be valid, given as `serde_json` gives it after its own check: as the one
+/// member of a map, which bears the name that [`RawValue`] asks for.
+struct Known<'j>(&'j str);
+
+impl<'de> serde::Deserializer<'de> for Known<'de> {
+    type Error = value::Error;
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_map(MapDeserializer::new(iter::once((name, self.0))))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("only a raw value can be made of it"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 /// Whether members of this name hold text that a model wrote or a person reads.
@@ -323,6 +422,16 @@ mod tests {
         let half = text(raw(r#""a\n\ud83d""#)).unwrap();
         assert!(half.starts_with("a\n\u{fffd}"), "{half:?}");
         assert_eq!(text(raw("12")), None);
+    }
+
+    #[test]
+    fn a_known_document_is_the_one_that_a_check_gives() {
+        for text in [" {\"a\": [1, \"é\"]}\r\n", "null", "[ ]", "\"\\ud800\""] {
+            let (known, checked) = (known_document(text), document(text));
+            assert_eq!(known.unwrap().get(), checked.unwrap().get());
+            // It was taken at its word.
+            assert!(Box::<RawValue>::deserialize(Known(text)).is_ok());
+        }
     }
 
     #[test]

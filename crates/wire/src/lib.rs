@@ -31,4 +31,5 @@ mod openai;
 mod path;
 #[cfg(test)]
 mod recordings;
+mod repeat;
 mod sse;

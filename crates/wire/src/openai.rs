@@ -6,6 +6,7 @@
 //! reference (`x_groq`); DeepSeek API reference (`prompt_cache_hit_tokens`); xAI API reference
 //! (reasoning beside `completion_tokens`); OpenRouter API reference; read 2026-11-22.
 
+mod completion;
 mod merge;
 mod path;
 mod responses;
@@ -16,11 +17,12 @@ use std::borrow::Cow;
 use isango_types::{Operation, Usage};
 use serde_json::value::RawValue;
 
-use self::merge::Fields;
+use self::merge::{Fields, Row};
 use self::responses::Responses;
 use crate::format::{Event, Format, error_code};
 use crate::json::{self, Kind};
 use crate::read::Reading;
+use crate::repeat::Repeat;
 
 pub(crate) use self::path::facts;
 
@@ -29,6 +31,8 @@ pub(crate) struct Openai {
     operation: Operation,
     /// Chunks of chat and text completions (and Workers AI's), merged.
     chunks: Fields,
+    /// The last of the chunks, and where in `chunks` its text went.
+    repeat: Repeat<Vec<usize>>,
     /// A Responses stream.
     responses: Responses,
     /// Images, speech, transcripts: text so far, and the event that ends the stream.
@@ -41,6 +45,7 @@ impl Format for Openai {
         Self {
             operation,
             chunks: Fields::default(),
+            repeat: Repeat::default(),
             responses: Responses::default(),
             text: String::new(),
             last: None,
@@ -48,42 +53,27 @@ impl Format for Openai {
     }
 
     fn whole(operation: Operation, body: &[u8], out: &mut Reading) {
-        let mut duration_ms = None;
-        let (mut pieces, mut searches) = (0, 0);
-        let mut has_error = false;
-        json::each_member(body, |name, value| {
-            if !identify(&name, value, out) {
-                match &*name {
-                    // A stored answer that is fetched again was paid for when it was made.
-                    "usage" if operation != Operation::Other => {
-                        out.usage = usage::read(operation, value).or(out.usage);
-                    }
-                    // Workers AI wraps its answers.
-                    "result" if json::kind(value) == Kind::Object => {
-                        Self::whole(operation, value.get().as_bytes(), out);
-                    }
-                    "duration" => duration_ms = json::thousandths(value),
-                    "data" if operation == Operation::Image => pieces = elements(value),
-                    "output" => searches = usage::count_searches(value),
-                    "error" => has_error |= json::kind(value) == Kind::Object,
-                    _ => {}
-                }
-            }
-        });
-        if has_error {
-            out.error_code = error_code(body);
+        Self::any_whole(operation, body, out);
+    }
+
+    fn whole_text(operation: Operation, body: &str, out: &mut Reading) -> bool {
+        if !completion::read(operation, body, out) {
+            return Self::any_whole(operation, body.as_bytes(), out);
         }
-        match &mut out.usage {
-            Some(usage) => usage.searches = usage.searches.saturating_add(searches),
-            None => out.usage = by_piece(operation, duration_ms, pieces),
+        if out.usage.is_none() {
+            json::collect_prose(body.as_bytes(), &mut out.delivered_text);
         }
-        if out.usage.is_none() && writes_text(operation) {
-            json::collect_prose(body, &mut out.delivered_text);
-        }
+        true
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut Reading) -> bool {
-        let members = json::members(event.data);
+        if let Some((piece, place)) = self.repeat.text(event)
+            && let Some(text) = self.chunks.text_at(place)
+        {
+            text.push_str(&piece);
+            return !piece.is_empty();
+        }
+        let (members, is_whole) = json::try_members(event.data);
         if members.is_empty() {
             return false;
         }
@@ -103,7 +93,13 @@ impl Format for Openai {
                     self.typed_event(&kind, &members, out)
                 }
             }
-            Some(_) | None => self.chunk(&members, out),
+            Some(_) | None => {
+                let has_content = self.chunk(&members, out);
+                if is_whole && has_content && self.repeat.is_eager() {
+                    self.learn(event, &members);
+                }
+                has_content
+            }
         }
     }
 
@@ -132,6 +128,43 @@ impl Format for Openai {
 }
 
 impl Openai {
+    /// Reads an answer of any kind; whether it was one valid JSON document.
+    fn any_whole(operation: Operation, body: &[u8], out: &mut Reading) -> bool {
+        let mut duration_ms = None;
+        let (mut pieces, mut searches) = (0, 0);
+        let mut has_error = false;
+        let is_json = json::each_member(body, |name, value| {
+            if !identify(&name, value, out) {
+                match &*name {
+                    // A stored answer that is fetched again was paid for when it was made.
+                    "usage" if operation != Operation::Other => {
+                        out.usage = usage::read(operation, value).or(out.usage);
+                    }
+                    // Workers AI wraps its answers.
+                    "result" if json::kind(value) == Kind::Object => {
+                        Self::whole(operation, value.get().as_bytes(), out);
+                    }
+                    "duration" => duration_ms = json::thousandths(value),
+                    "data" if operation == Operation::Image => pieces = elements(value),
+                    "output" => searches = usage::count_searches(value),
+                    "error" => has_error |= json::kind(value) == Kind::Object,
+                    _ => {}
+                }
+            }
+        });
+        if has_error {
+            out.error_code = error_code(body);
+        }
+        match &mut out.usage {
+            Some(usage) => usage.searches = usage.searches.saturating_add(searches),
+            None => out.usage = by_piece(operation, duration_ms, pieces),
+        }
+        if out.usage.is_none() && writes_text(operation) {
+            json::collect_prose(body, &mut out.delivered_text);
+        }
+        is_json
+    }
+
     /// A chunk of a completion.
     fn chunk(&mut self, members: &[(Cow<'_, str>, &RawValue)], out: &mut Reading) -> bool {
         let mut has_content = false;
@@ -149,6 +182,17 @@ impl Openai {
             has_content |= self.chunks.merge(name, value);
         }
         has_content
+    }
+
+    /// Remembers a chunk that brought one text, for those that repeat it.
+    fn learn(&mut self, event: &Event<'_>, members: &[(Cow<'_, str>, &RawValue)]) {
+        let mut row = Row::default();
+        let place = self
+            .chunks
+            .open(members, &mut row)
+            .and_then(|()| row.place.take());
+        self.repeat
+            .learn(event, place.map(|place| (&*row.open, place)));
     }
 
     /// An event of an image, speech or transcription stream.

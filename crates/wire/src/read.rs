@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::anthropic::Anthropic;
 use crate::bedrock::Bedrock;
+use crate::body;
 use crate::cohere::Cohere;
 use crate::decode::Decoder;
 use crate::eventstream::{self, Messages};
@@ -112,7 +113,7 @@ pub fn read(answer: &Answer<'_>) -> Reading {
 fn read_as<F: Format>(answer: &Answer<'_>) -> Reading {
     let mut out = Reading::default();
     let pieces = decode(answer, &mut out);
-    let body = match Transport::of(answer, &pieces) {
+    let stream_body = match Transport::of(answer, &pieces) {
         Transport::Whole => None,
         Transport::Sse => stream::<F, _>(Frames::default(), sse::resync, answer, &pieces, &mut out),
         Transport::Lines => stream::<F, _>(Lines::default(), line_end, answer, &pieces, &mut out),
@@ -127,20 +128,21 @@ fn read_as<F: Format>(answer: &Answer<'_>) -> Reading {
             &mut out,
         ),
     };
-    if let Some(body) = body {
+    if let Some(body) = stream_body {
         out.raw = (out.is_stream && answer.keep_raw).then(|| pieces.concat());
         out.body = Some(Decoded::of(body.into()));
         return out;
     }
-    let bytes = match &pieces[..] {
-        [one] => Cow::Borrowed(&**one),
-        many => Cow::Owned(many.concat()),
-    };
-    if out.events == 0 {
-        whole::<F>(answer, &bytes, &mut out);
-    }
+    let bytes = body::joined(pieces);
     let is_empty = bytes.is_empty();
-    let decoded = (!is_empty).then(|| Decoded::of(bytes));
+    let known = match out.events {
+        0 => whole::<F>(answer, &bytes, &mut out),
+        _ => None,
+    };
+    let decoded = match known {
+        Some(json) => Some(Decoded::Json(json)),
+        None => (!is_empty).then(|| Decoded::of(bytes)),
+    };
     // Some errors are one JSON document that calls itself a stream.
     out.is_stream &= out.events > 0 || !matches!(decoded, Some(Decoded::Json(_)));
     out.raw = decoded
@@ -190,7 +192,11 @@ enum Transport {
 
 impl Transport {
     fn of(answer: &Answer<'_>, pieces: &[Cow<'_, [u8]>]) -> Self {
-        let content_type = answer.content_type.unwrap_or_default().to_ascii_lowercase();
+        let content_type = answer.content_type.unwrap_or_default();
+        if answer.wire != Wire::Gemini && content_type.eq_ignore_ascii_case("application/json") {
+            return Self::Whole;
+        }
+        let content_type = content_type.to_ascii_lowercase();
         let is = |name: &str| content_type.contains(name);
         if is("event-stream") {
             Self::Sse
@@ -278,15 +284,23 @@ fn nowhere(_: &[u8]) -> Option<usize> {
     None
 }
 
-fn whole<F: Format>(answer: &Answer<'_>, body: &[u8], out: &mut Reading) {
+/// Reads a whole answer; gives it where it was seen to be one valid JSON document.
+fn whole<F: Format>(answer: &Answer<'_>, body: &[u8], out: &mut Reading) -> Option<Box<RawValue>> {
     if answer.status >= 400 {
         out.error_code = F::error_code(body);
-        return;
+        return None;
     }
-    F::whole(answer.operation, body, out);
+    let known = match std::str::from_utf8(body) {
+        Ok(text) => F::whole_text(answer.operation, text, out).then(|| json::known_document(text)),
+        Err(_) => {
+            F::whole(answer.operation, body, out);
+            None
+        }
+    };
     if out.usage.is_none() && !answer.tail.is_empty() && answer.content_encoding.is_none() {
         late_usage::<F>(answer, out);
     }
+    known.flatten()
 }
 
 /// Names under which the formats tell what was used.
@@ -332,9 +346,17 @@ impl Decoded {
 
     /// `bytes` as what they are.
     pub(crate) fn of(bytes: Cow<'_, [u8]>) -> Self {
-        if let Some(json) = json::document(&bytes) {
-            return Self::Json(json);
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return Self::Bytes(bytes.into_owned());
+        };
+        match json::document(text) {
+            Some(json) => Self::Json(json),
+            None => Self::text(bytes),
         }
+    }
+
+    /// `bytes` as text, if they are UTF-8.
+    pub(crate) fn text(bytes: Cow<'_, [u8]>) -> Self {
         String::from_utf8(bytes.into_owned())
             .map_or_else(|not_text| Self::Bytes(not_text.into_bytes()), Self::Text)
     }

@@ -30,9 +30,12 @@ pub struct Scan<'b> {
 /// Scans a JSON object; of a body that is none, everything is absent.
 #[must_use]
 pub fn scan(body: &[u8]) -> Scan<'_> {
-    serde_json::from_slice(body)
-        .map(|Object(scan)| scan)
-        .unwrap_or_default()
+    // Text that is known to be UTF-8 is not checked again value by value.
+    let read = match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    };
+    read.map(|Object(scan)| scan).unwrap_or_default()
 }
 
 struct Object<'b>(Scan<'b>);

@@ -4,9 +4,12 @@
 //! found by their index, of all else the last that says something stays. Members nobody knows yet
 //! are therefore kept, too.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::json::{self, Kind};
+use crate::repeat::Open;
 
 /// Most members of one object, and most indexed elements of one array; further ones are dropped.
 const MAX_MEMBERS: usize = 512;
@@ -26,6 +29,17 @@ enum Field {
     Object(Fields),
     /// Objects with an `index`.
     Indexed(Vec<(u64, Fields)>),
+}
+
+/// What may differ in a row of events that are the same otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Row<'j> {
+    /// The values that may differ.
+    pub(super) open: Vec<Open<'j>>,
+    /// Where the one text among them goes: positions from the top.
+    pub(super) place: Option<Vec<usize>>,
+    /// The place that is looked at.
+    path: Vec<usize>,
 }
 
 /// How the pieces of a member are joined.
@@ -187,6 +201,93 @@ impl Fields {
             });
         }
         has_content
+    }
+
+    /// Finds the places in an event, of which `members` were merged just now, that may differ in
+    /// the next one without any other change than in the text at `place`. `None` when to merge the
+    /// same members again would change more than the one text.
+    pub(super) fn open<'j>(
+        &self,
+        members: &[(Cow<'j, str>, &'j RawValue)],
+        row: &mut Row<'j>,
+    ) -> Option<()> {
+        for (name, value) in members {
+            let value = *value;
+            match (rule(name), json::kind(value)) {
+                (Rule::Drop, _) => row.open.push(Open::Unread(value)),
+                (Rule::Grow, Kind::Text) if value.get() == "\"\"" => {}
+                (Rule::Grow, Kind::Text) => {
+                    let at = self.position(name)?;
+                    let (_, Field::Text(_)) = self.0.get(at)? else {
+                        return None;
+                    };
+                    if row.place.is_some() {
+                        return None;
+                    }
+                    row.open.push(Open::Text(value));
+                    row.path.push(at);
+                    row.place = Some(row.path.clone());
+                    row.path.pop();
+                }
+                (Rule::Nested, Kind::Object) => {
+                    let at = self.position(name)?;
+                    let (_, Field::Object(fields)) = self.0.get(at)? else {
+                        return None;
+                    };
+                    row.path.push(at);
+                    fields.open(&json::members(value.get().as_bytes()), row)?;
+                    row.path.pop();
+                }
+                (Rule::Indexed, Kind::Array) => self.open_elements(name, value, row)?,
+                (Rule::Name, Kind::Text) | (Rule::Grow | Rule::Append, Kind::Array) => return None,
+                (
+                    Rule::Keep
+                    | Rule::Grow
+                    | Rule::Name
+                    | Rule::Append
+                    | Rule::Nested
+                    | Rule::Indexed,
+                    _,
+                ) => {}
+            }
+        }
+        Some(())
+    }
+
+    fn open_elements<'j>(&self, name: &str, array: &'j RawValue, row: &mut Row<'j>) -> Option<()> {
+        let at = self.position(name)?;
+        let (_, Field::Indexed(elements)) = self.0.get(at)? else {
+            return None;
+        };
+        row.path.push(at);
+        let mut opened = Some(());
+        json::each_element(array.get().as_bytes(), |element| {
+            let mut members = json::members(element.get().as_bytes());
+            let index = json::member(&members, "index").and_then(json::count);
+            members.retain(|(name, _)| name != "index");
+            let at = elements.iter().position(|(known, _)| Some(*known) == index);
+            opened = opened.and_then(|()| {
+                let at = at?;
+                row.path.push(at);
+                elements.get(at)?.1.open(&members, row)?;
+                row.path.pop();
+                Some(())
+            });
+        });
+        row.path.pop();
+        opened
+    }
+
+    /// The text that the last [`Fields::open`] found at `path`.
+    pub(super) fn text_at(&mut self, path: &[usize]) -> Option<&mut String> {
+        let (first, rest) = path.split_first()?;
+        let (_, field) = self.0.get_mut(*first)?;
+        match (field, rest) {
+            (Field::Text(text), []) => Some(text),
+            (Field::Object(fields), rest) => fields.text_at(rest),
+            (Field::Indexed(elements), [at, rest @ ..]) => elements.get_mut(*at)?.1.text_at(rest),
+            (Field::Raw(_) | Field::Text(_) | Field::List(_) | Field::Indexed(_), _) => None,
+        }
     }
 
     /// Why the choice of index 0 ended.

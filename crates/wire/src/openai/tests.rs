@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use isango_types::{Operation, Usage, Wire};
+use proptest::prelude::*;
 use serde_json::Value;
 
+use super::Openai;
+use crate::format::{Event, Format};
 use crate::read::{Answer, Decoded, Reading, read};
+use crate::repeat::Repeat;
 
 fn recording(name: &str) -> Vec<u8> {
     std::fs::read(format!(
@@ -450,5 +454,148 @@ mod any_bytes {
             body.drain(from.min(to)..from.max(to));
             read_bytes(&body, Operation::Chat, 200, 64);
         }
+    }
+}
+
+/// Members of completions, usual ones and others.
+const MEMBERS: [&str; 20] = [
+    r#""id":"i""#,
+    r#""id":"\u0041""#,
+    r#""model":"m""#,
+    r#""model":"""#,
+    r#""model":null"#,
+    r#""created":1"#,
+    r#""choices":[]"#,
+    r#""choices":null"#,
+    r#""choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"},{}]"#,
+    r#""choices":[{"finish_reason":null}]"#,
+    r#""choices":[{"finish_reason":7},1]"#,
+    r#""usage":null"#,
+    r#""usage":[1]"#,
+    r#""usage":{"prompt_tokens":9.5,"completion_tokens":2,"prompt_tokens_details":null}"#,
+    r#""usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4,"cached_tokens_details":[]}}"#,
+    r#""usage":{"prompt_tokens":1e2,"cost":0.1,"server_tool_use":{"web_search_requests":2}}"#,
+    r#""status":"completed""#,
+    r#""error":{"code":"e"}"#,
+    r#""result":{"model":"r","usage":{"total_tokens":3}}"#,
+    r#""output":[{"type":"web_search_call"}]"#,
+];
+
+/// What a stream of `events` comes to; when `anew`, each of them is taken apart.
+fn taken(events: &[String], anew: bool) -> (Reading, Vec<bool>, Option<String>) {
+    let mut out = Reading::default();
+    let mut state = Openai::new(Operation::Chat);
+    let mut content = Vec::new();
+    for data in events {
+        if anew {
+            state.repeat = Repeat::default();
+        }
+        let event = Event {
+            name: None,
+            data: data.as_bytes(),
+            exception: false,
+        };
+        content.push(state.event(&event, &mut out));
+    }
+    let body = state.finish(&mut out);
+    (
+        out,
+        content,
+        body.map(|body| String::from_utf8(body).unwrap()),
+    )
+}
+
+/// A chunk in any of the shapes that providers give it; most of those of one stream are alike.
+fn chunk_of(shape: u8, index: u8, piece: &str, padding: &str) -> String {
+    let piece = serde_json::to_string(piece).unwrap();
+    let delta = match shape % 16 {
+        0 => format!(r#""role":"assistant","content":{piece}"#),
+        1 => format!(r#""content":null,"reasoning_content":{piece}"#),
+        2 => format!(
+            r#""tool_calls":[{{"index":{index},"id":"c","function":{{"name":"f","arguments":{piece}}}}}]"#
+        ),
+        3 => format!(r#""tool_calls":[{{"index":{index},"function":{{"arguments":{piece}}}}}]"#),
+        4 => format!(r#""content":[{{"type":"text","text":{piece}}}]"#),
+        5 => format!(r#""content":{piece},"refusal":{piece}"#),
+        6 => format!(r#""content":{piece},"annotations":[{piece}]"#),
+        7 => format!(r#""content":"","tool_calls":[{{"function":{{"arguments":{piece}}}}}]"#),
+        8 => format!(r#""content":{piece},"content":{piece}"#),
+        _ => format!(r#""content":{piece}"#),
+    };
+    let (index, shape) = (index % 2, shape / 16);
+    let end = match shape {
+        0 => r#","finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}"#,
+        1 => r#","logprobs":{"content":[{"token":"a"}]}}]"#,
+        2 => r#","content_filter_results":{"hate":{"filtered":false}}}],"model":"n","#,
+        3 => r#"}],"error":{"code":"e"}"#,
+        _ => r#","logprobs":null,"finish_reason":null}],"usage":null"#,
+    };
+    format!(
+        r#"{{"id":"i","model":"m","obfuscation":"{padding}","choices":[{{"index":{index},"delta":{{{delta}}}{end}}}"#
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_completion_is_read_in_one_pass_as_member_by_member(
+        members in prop::collection::vec(prop::sample::select(MEMBERS.to_vec()), 0..7),
+        cut in 0..3_usize,
+    ) {
+        let json = format!(" {{{}}}", members.join(","));
+        let json = &json[..json.len() - cut / 2];
+        let (mut fast, mut slow) = (Reading::default(), Reading::default());
+        let is_json = Openai::whole_text(Operation::Chat, json, &mut fast);
+        Openai::whole(Operation::Chat, json.as_bytes(), &mut slow);
+        prop_assert_eq!(fast, slow);
+        prop_assert_eq!(is_json, serde_json::from_str::<&serde_json::value::RawValue>(json).is_ok());
+    }
+
+    #[test]
+    fn chunks_that_repeat_the_one_before_are_read_as_if_taken_apart(
+        rows in prop::collection::vec(
+            (any::<u8>(), 0..3_u8, prop::collection::vec(("[a-cé\"\\\\\n]{0,3}", "[x-z]{0,2}"), 1..5)),
+            1..8,
+        ),
+    ) {
+        let events: Vec<String> = rows
+            .iter()
+            .flat_map(|(shape, index, pieces)| {
+                pieces.iter().map(|(piece, padding)| chunk_of(*shape, *index, piece, padding))
+            })
+            .collect();
+        prop_assert_eq!(taken(&events, false), taken(&events, true));
+    }
+}
+
+#[test]
+fn a_row_of_chunks_is_told_by_the_first_that_brings_content() {
+    let row = |shape| -> Vec<String> {
+        ["a", "b"]
+            .iter()
+            .map(|piece| chunk_of(shape, 0, piece, piece))
+            .collect()
+    };
+    let check = |shape, is_row: bool| {
+        let mut state = Openai::new(Operation::Chat);
+        let [first, second] = &row(shape)[..] else {
+            panic!("two events")
+        };
+        let event = |data: &'static str| Event {
+            name: None,
+            data: data.as_bytes(),
+            exception: false,
+        };
+        let (first, second) = (first.clone().leak(), second.clone().leak());
+        state.event(&event(first), &mut Reading::default());
+        let text = state.repeat.text(&event(second)).map(|(text, _)| text);
+        assert_eq!(text.as_deref(), is_row.then_some("b"), "{second}");
+    };
+    for shape in [0xf0, 0xf1, 0xf3, 0xff, 0x0f] {
+        check(shape, true);
+    }
+    for shape in [0xf2, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0x1f, 0x2f] {
+        check(shape, false);
     }
 }

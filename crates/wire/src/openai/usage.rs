@@ -1,14 +1,16 @@
 //! What OpenAI-shaped answers used, brought into disjoint buckets.
 
 use isango_types::{Operation, Usage};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 
-use crate::json::{self, Kind};
+use crate::json::{self, Fill, Kind, Take};
 
 /// The counts as providers spell them. `prompt_tokens` and `completion_tokens` of chat are
 /// `input_tokens` and `output_tokens` of Responses, images and audio.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     input: Option<u64>,
     output: Option<u64>,
     total: Option<u64>,
@@ -38,49 +40,93 @@ pub(super) fn read(operation: Operation, usage: &RawValue) -> Option<Usage> {
     if json::kind(usage) != Kind::Object {
         return None;
     }
-    let mut counts = Counts::default();
-    json::each_member(usage.get().as_bytes(), |name, value| {
-        counts.take(&name, value)
-    });
-    let is_told = counts.input.is_some() || counts.output.is_some() || counts.total.is_some();
-    (is_told || counts.audio_ms > 0).then(|| counts.into_usage(operation))
+    let counts: Counts = serde_json::from_str(usage.get()).ok()?;
+    counts.usage(operation)
 }
 
-impl Counts {
-    fn take(&mut self, name: &str, value: &RawValue) {
-        let count = || json::count(value);
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let mut counts = Self::default();
+        Fill(&mut counts).deserialize(reader)?;
+        Ok(counts)
+    }
+}
+
+impl Take for Counts {
+    fn take<'j, A: MapAccess<'j>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
-            "prompt_tokens" | "input_tokens" => self.input = count().or(self.input),
-            "completion_tokens" | "output_tokens" => self.output = count().or(self.output),
-            "total_tokens" => self.total = count(),
+            "prompt_tokens" | "input_tokens" => self.input = count(map)?.or(self.input),
+            "completion_tokens" | "output_tokens" => self.output = count(map)?.or(self.output),
+            "total_tokens" => self.total = count(map)?,
             "prompt_tokens_details" | "input_tokens_details" | "input_token_details" => {
-                self.input_kinds.take_all(value);
+                self.input_kinds.is_told |= map.next_value_seed(Fill(&mut self.input_kinds))?;
             }
             "completion_tokens_details" | "output_tokens_details" | "output_token_details" => {
-                self.output_kinds.take_all(value);
+                self.output_kinds.is_told |= map.next_value_seed(Fill(&mut self.output_kinds))?;
             }
             // DeepSeek; Moonshot and others.
             "prompt_cache_hit_tokens" | "cached_tokens" => {
-                self.input_kinds.cached = self.input_kinds.cached.max(count().unwrap_or(0));
+                self.input_kinds.cached = self.input_kinds.cached.max(count(map)?.unwrap_or(0));
             }
             "reasoning_tokens" => {
-                self.output_kinds.reasoning = self.output_kinds.reasoning.max(count().unwrap_or(0));
+                let reasoning = count(map)?.unwrap_or(0);
+                self.output_kinds.reasoning = self.output_kinds.reasoning.max(reasoning);
             }
             // Perplexity; xAI and OpenRouter.
-            "num_search_queries" => self.searches = count().unwrap_or(0),
+            "num_search_queries" => self.searches = count(map)?.unwrap_or(0),
             "server_side_tool_usage_details" | "server_tool_use" => {
-                json::each_member(value.get().as_bytes(), |name, value| {
-                    if matches!(&*name, "web_search_calls" | "web_search_requests") {
-                        self.searches = json::count(value).unwrap_or(0);
-                    }
-                });
+                map.next_value_seed(Fill(&mut Searches(&mut self.searches)))?;
             }
             // Transcripts that are billed by duration; Mistral's audio.
             "seconds" | "prompt_audio_seconds" => {
-                self.audio_ms = json::thousandths(value).unwrap_or(0);
+                self.audio_ms = json::thousandths(map.next_value()?).unwrap_or(0);
             }
-            _ => {}
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
         }
+        Ok(())
+    }
+}
+
+/// The next value as a count.
+fn count<'j, A: MapAccess<'j>>(map: &mut A) -> Result<Option<u64>, A::Error> {
+    map.next_value().map(json::count)
+}
+
+/// The web searches among the calls of tools.
+struct Searches<'s>(&'s mut u64);
+
+impl Take for Searches<'_> {
+    fn take<'j, A: MapAccess<'j>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if matches!(name, "web_search_calls" | "web_search_requests") {
+            *self.0 = count(map)?.unwrap_or(0);
+        } else {
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+/// The tokens of audio among those of the cache.
+struct CachedAudio<'c>(&'c mut u64);
+
+impl Take for CachedAudio<'_> {
+    fn take<'j, A: MapAccess<'j>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name == "audio_tokens" {
+            *self.0 = count(map)?.unwrap_or(0);
+        } else {
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+impl Counts {
+    /// What was counted; `None` when nothing was.
+    pub(super) fn usage(self, operation: Operation) -> Option<Usage> {
+        let is_told = self.input.is_some() || self.output.is_some() || self.total.is_some();
+        (is_told || self.audio_ms > 0).then(|| self.into_usage(operation))
     }
 
     fn into_usage(self, operation: Operation) -> Usage {
@@ -125,26 +171,24 @@ impl Counts {
     }
 }
 
-impl Kinds {
-    fn take_all(&mut self, details: &RawValue) {
-        self.is_told |= json::each_member(details.get().as_bytes(), |name, value| {
-            let count = || json::count(value).unwrap_or(0);
-            match &*name {
-                "cached_tokens" => self.cached = self.cached.max(count()),
-                "cached_tokens_details" => {
-                    json::each_member(value.get().as_bytes(), |name, value| {
-                        if name == "audio_tokens" {
-                            self.cached_audio = json::count(value).unwrap_or(0);
-                        }
-                    });
-                }
-                "cache_write_tokens" | "cache_creation_tokens" => self.cache_write = count(),
-                "audio_tokens" => self.audio = count(),
-                "image_tokens" => self.image = count(),
-                "reasoning_tokens" => self.reasoning = self.reasoning.max(count()),
-                _ => {}
+impl Take for Kinds {
+    fn take<'j, A: MapAccess<'j>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "cached_tokens" => self.cached = self.cached.max(count(map)?.unwrap_or(0)),
+            "cached_tokens_details" => {
+                map.next_value_seed(Fill(&mut CachedAudio(&mut self.cached_audio)))?;
             }
-        });
+            "cache_write_tokens" | "cache_creation_tokens" => {
+                self.cache_write = count(map)?.unwrap_or(0);
+            }
+            "audio_tokens" => self.audio = count(map)?.unwrap_or(0),
+            "image_tokens" => self.image = count(map)?.unwrap_or(0),
+            "reasoning_tokens" => self.reasoning = self.reasoning.max(count(map)?.unwrap_or(0)),
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
     }
 }
 
