@@ -53,7 +53,10 @@ pub(crate) fn is_hang_up(error: &Error) -> bool {
 
 impl Upload {
     pub(crate) fn new(body: Incoming, version: Version) -> Self {
-        Self { body, http2: version == Version::HTTP_2 }
+        Self {
+            body,
+            http2: version == Version::HTTP_2,
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -76,7 +79,10 @@ impl Upload {
 fn is_malformed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     cause.is_some_and(|cause: &io::Error| {
-        matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        matches!(
+            cause.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        )
     })
 }
 
@@ -90,7 +96,12 @@ pub(crate) struct Passing {
     capture: SharedCapture,
     started: Instant,
     stalled: Option<Pin<Box<Sleep>>>,
+    failure: BodyFailure,
 }
+
+/// Why a body that passes did not come to its end, for who sends it: HTTP/2 only says that it reset
+/// the stream.
+pub(crate) type BodyFailure = Arc<Mutex<Option<Error>>>;
 
 /// Reads the body of a request.
 ///
@@ -140,6 +151,7 @@ pub(crate) async fn read(
         capture,
         started,
         stalled: None,
+        failure: BodyFailure::default(),
     }))
 }
 
@@ -213,6 +225,14 @@ impl Outgoing {
     pub(crate) fn whole(body: &Bytes) -> Self {
         Self::Whole(Some(body.clone()).filter(|body| !body.is_empty()))
     }
+
+    /// Where the body will tell why it failed.
+    pub(crate) fn failure(&self) -> Option<BodyFailure> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Passing(passing) => Some(Arc::clone(&passing.failure)),
+        }
+    }
 }
 
 impl Body for Outgoing {
@@ -260,28 +280,32 @@ impl Passing {
         if let Some(read) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
-        let frame = match self.rest.poll_frame(cx) {
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Pending => {
-                let timer = self
-                    .stalled
-                    .get_or_insert_with(|| Box::pin(sleep(BODY_STEP)));
-                return timer
-                    .as_mut()
-                    .poll(cx)
-                    .map(|()| Some(Err(Error::BodyTimeout.into())));
-            }
+        self.poll_rest(cx).map_err(|error| {
+            *self.failure.lock() = Some(error);
+            "the body broke off".into()
+        })
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Poll::Ready(frame) = self.rest.poll_frame(cx) else {
+            let timer = self
+                .stalled
+                .get_or_insert_with(|| Box::pin(sleep(BODY_STEP)));
+            return timer
+                .as_mut()
+                .poll(cx)
+                .map(|()| Some(Err(Error::BodyTimeout)));
         };
         self.stalled = None;
-        if let Some(data) = frame.data_ref() {
+        let frame = frame.transpose()?;
+        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             let Some(room) = self.room.checked_sub(data.len() as u64) else {
-                return Poll::Ready(Some(Err(Error::BodyTooLarge { limit: self.limit }.into())));
+                let limit = self.limit;
+                return Poll::Ready(Some(Err(Error::BodyTooLarge { limit })));
             };
             self.room = room;
             self.capture.lock().push(data, micros(self.started));
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(frame.map(Ok))
     }
 }

@@ -141,6 +141,14 @@ impl Error {
         }
     }
 
+    /// Whether bytes of the request may be left that no further request begins behind.
+    pub(crate) const fn leaves_body(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge { .. } | Self::BodyBroken(_) | Self::BodyTimeout
+        )
+    }
+
     /// What the record says of it.
     #[must_use]
     pub fn to_record(&self) -> RecordError {

@@ -69,6 +69,15 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Bytes of bodies that are kept for the record.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let request = self
+            .request
+            .as_ref()
+            .map_or(0, |capture| capture.lock().kept_bytes());
+        request + self.response.kept_bytes()
+    }
+
     /// Whether the exchange leaves a record that can be read.
     pub(crate) fn is_collected(&self) -> bool {
         let of_gateway = self

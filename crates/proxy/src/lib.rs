@@ -26,6 +26,7 @@ mod settle;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use isango_store::logs::LogWriter;
 use isango_types::{Clock, SnapshotCell};
@@ -90,8 +91,19 @@ impl Proxy {
             .set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
     }
 
+    /// Waits until no exchange is under way, once the last connection has ended: those that were
+    /// cut end a moment later. At most a second.
+    pub async fn drained(&self) {
+        for _ in 0..1_000 {
+            if self.metrics.in_flight.get() <= 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Writes every record that is left and returns when they are stored. Blocks; called once,
-    /// after the last connection has ended.
+    /// after [`Proxy::drained`].
     pub fn close(&self) {
         self.sink.close();
         let thread = self.thread.lock().take();

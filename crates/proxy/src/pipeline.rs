@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -105,27 +105,9 @@ async fn serve(
     if let Some(original) = original
         && response.status() == StatusCode::BAD_REQUEST
     {
-        let (looked_at, refused) = refuses_usage_option(response).await?;
-        response = looked_at;
-        if refused {
-            proxy.refusals.remember(&route);
-            exchange.remark("the provider refused `stream_options`; sent again without it");
-            edited = false;
-            let mut headers = head.headers.clone();
-            headers.remove(CONTENT_LENGTH);
-            let again = Head {
-                headers: &headers,
-                ..sending
-            };
-            response = ask(
-                proxy,
-                exchange,
-                &route,
-                &again,
-                &mut CallBody::Whole(original),
-            )
-            .await?;
-        }
+        // Rare, and so kept out of the future of every request.
+        let again = ask_as_it_came(proxy, exchange, (&route, &sending), response, original);
+        (response, edited) = (Box::pin(again).await?, false);
     }
     let received = exchange.elapsed_us();
     exchange.answered(response.status(), response.headers());
@@ -171,14 +153,19 @@ fn configured_headers(route: &Route, headers: &mut HeaderMap) {
 }
 
 /// Whether something in the body matters before it is sent: the model, and whether it streams.
+///
+/// JSON is also looked for where the client says nothing, or what `curl -d` says of its own accord.
 fn wants_inspection(route: &Route, head: &Parts) -> bool {
+    const JSON: [&[u8]; 2] = [b"application/json", b"application/x-www-form-urlencoded"];
     let has_body = head.method == Method::POST || head.method == Method::PUT;
-    let is_json = head.headers.get(CONTENT_TYPE).is_none_or(|kind| {
+    let may_be_json = head.headers.get(CONTENT_TYPE).is_none_or(|kind| {
         let kind = kind.as_bytes();
-        kind.get(..16)
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"))
+        JSON.iter().any(|json| {
+            kind.get(..json.len())
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(json))
+        })
     });
-    has_body && is_json && route.wire != Wire::Opaque
+    has_body && may_be_json && route.wire != Wire::Opaque
 }
 
 /// Learns what the request asks for, and adds `include_usage` to a stream that would not tell its
@@ -196,6 +183,9 @@ fn understand(
             facts.model.as_deref(),
             facts.stream == Some(true),
         );
+        if wants_inspection(route, head) {
+            exchange.remark("the body is too large to be looked at: its model is not known");
+        }
         return None;
     };
     let scan = if whole.is_empty() {
@@ -267,6 +257,37 @@ async fn ask(
     answer
 }
 
+/// Sends an edited request again as it came, if `refused` is a refusal of the edit; else gives
+/// `refused` back.
+async fn ask_as_it_came(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    (route, head): (&Route, &Head<'_>),
+    refused: Response<Source>,
+    original: Bytes,
+) -> Result<Response<Source>, Error> {
+    let (refused, is_refusal) = refuses_usage_option(refused).await?;
+    if !is_refusal {
+        return Ok(refused);
+    }
+    proxy.refusals.remember(route);
+    exchange.remark("the provider refused `stream_options`; sent again without it");
+    let mut headers = head.headers.clone();
+    headers.remove(CONTENT_LENGTH);
+    let head = Head {
+        headers: &headers,
+        ..*head
+    };
+    ask(
+        proxy,
+        exchange,
+        route,
+        &head,
+        &mut CallBody::Whole(original),
+    )
+    .await
+}
+
 /// Whether a 400 is about the `stream_options` that the gateway added. Short error answers are
 /// read for that; the answer comes back as it was.
 async fn refuses_usage_option(
@@ -309,7 +330,10 @@ fn is_plain_stream(response: &Response<Source>) -> bool {
 }
 
 fn refuse(exchange: &mut Exchange, error: &Error) -> Reply {
-    let (status, headers, body) = error.to_answer();
+    let (status, mut headers, body) = error.to_answer();
+    if error.leaves_body() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(cause) = std::error::Error::source(error) {
         tracing::debug!(%error, %cause, "a request failed");
     }

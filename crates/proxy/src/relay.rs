@@ -89,7 +89,11 @@ impl Body for Relay {
             Poll::Ready(Some(Ok(frame))) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
                 this.exchange.end(Outcome::UpstreamCut);
-                if this.exchange.draft().is_some_and(|draft| draft.version < Version::HTTP_11) {
+                if this
+                    .exchange
+                    .draft()
+                    .is_some_and(|draft| draft.version < Version::HTTP_11)
+                {
                     this.activity.cut();
                 }
                 this.last = Some(Err(error));
@@ -157,10 +161,7 @@ impl Drop for Relay {
 }
 
 impl Source {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Http1(body, connection) => connection
                 .poll_with(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
@@ -170,7 +171,8 @@ impl Source {
                 Poll::Ready(None) if !body.is_end_stream() => {
                     Poll::Ready(Some(Err("the provider reset the stream".into())))
                 }
-                frame => frame.map_err(Into::into),
+                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+                Poll::Pending => Poll::Pending,
             },
             Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
         }

@@ -65,6 +65,11 @@ impl State {
         u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
     }
 
+    /// Whether a head is under way.
+    fn awaits_head(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether the connection has outstayed one of its bounds.
     fn is_overdue(&self, settings: &Settings) -> bool {
         if self.busy.load(Ordering::Relaxed) > 0 {
@@ -339,6 +344,9 @@ where
             ended = serving.as_mut() => return ended,
             _ = shutdown.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
+                if state.awaits_head() {
+                    return Ok(());
+                }
                 graceful_shutdown(serving.as_mut());
             }
             () = tick.as_mut() => {

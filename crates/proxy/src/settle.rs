@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Version};
 use isango_types::price::{CostStatus, CustomCost};
 use isango_types::record::{
-    Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError,
+    Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
 };
 use isango_types::{Cost, Usage, Wire};
 use isango_wire::body::read_body;
@@ -24,9 +24,9 @@ use crate::secrets::without_secret_keys;
 
 const MAX_NOTES: usize = 16;
 const MULTIPART: &str = "multipart/form-data";
+
 /// Makes the record. Bodies are left out where the gateway or the request says so.
-pub(crate) fn settle(mut draft: Draft) -> Record {
-    let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
+pub(crate) fn settle(draft: &mut Draft) -> Record {
     let asked = Sent::of(
         draft
             .request
@@ -35,40 +35,32 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
             .as_deref_mut(),
     );
     if draft.model.is_none() {
-        draft.model = model_of_form(&draft, &asked);
+        draft.model = model_of_form(draft, &asked);
     }
-    let reading = read_answer(&mut draft);
+    let reading = read_answer(draft);
+    assemble(draft, asked, reading)
+}
+
+/// The record of a draft whose bodies cannot be read: everything else.
+pub(crate) fn settle_without_bodies(draft: &mut Draft) -> Record {
+    draft
+        .options
+        .notes
+        .push("the bodies could not be read: an error of the gateway".into());
+    assemble(draft, Sent::default(), Reading::default())
+}
+
+fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
+    let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
     notes.extend(reading.notes.iter().map(|note| note.as_str().into()));
-    let usage = usage(&draft, &asked, &reading);
-    let cost = cost(&draft, &reading, usage.as_ref(), &mut notes);
-    let metadata = labels(&draft, &mut notes);
-    let error = error(&draft, &reading);
-    let of_gateway = draft
-        .route
-        .as_ref()
-        .is_none_or(|route| route.gateway.collect_log_payload);
-    let payload = draft.options.collect_log_payload.unwrap_or(of_gateway);
-    let model = served_model(&draft, &reading);
-    let request = request(&draft, asked, payload, &mut notes);
-    let stream = reading.is_stream;
-    let ttft_us = stream
-        .then_some(reading.first_token_chunk)
-        .flatten()
-        .and_then(|at| draft.response.times_us().get(at).copied())
-        .map(u64::from);
-    let finish_reason = reading.finish_reason.clone();
-    let provider_id = reading
-        .id
-        .clone()
-        .or_else(|| draft.provider_id.as_ref().and_then(text).map(Into::into));
-    let response = response(&draft, reading, payload);
-    let place = resolve::place(&draft.path);
-    let route = draft.route.as_ref();
+    let usage = usage(draft, &asked, &reading);
+    let cost = cost(draft, &reading, usage.as_ref(), &mut notes);
+    let metadata = labels(draft, &mut notes);
+    let payload = keeps_payload(draft);
+    let request = request(draft, asked, payload, &mut notes);
     notes.truncate(MAX_NOTES);
-    let mut timing = draft.timing;
-    timing.ttft_us = ttft_us;
-    let secrets = std::mem::take(&mut draft.secrets);
-    let secrets = secrets.and_known(&draft.path, route.map(|route| &**route));
+    let route = draft.route.as_ref();
+    let place = resolve::place(&draft.path);
     let mut record = Record {
         id: draft.id,
         event_id: match draft.options.event_id.as_ref().and_then(text) {
@@ -78,46 +70,73 @@ pub(crate) fn settle(mut draft: Draft) -> Record {
         created_at: draft.created_at,
         account: place.account.into(),
         gateway: route.map_or_else(|| place.gateway.into(), |route| route.gateway.id.clone()),
-        provider: match route {
-            Some(route) => Some(route.provider.slug.clone()),
-            None => Some(place.provider)
-                .filter(|slug| is_slug(slug))
-                .map(Into::into),
-        },
-        target: route
-            .and_then(|route| route.target.as_ref())
-            .map(|target| target.name.clone()),
+        provider: provider(draft, &place),
+        target: route.and_then(|route| Some(route.target.as_ref()?.name.clone())),
         resource: route.and_then(|route| route.resource.clone()),
         deployment: route.and_then(|route| route.deployment.clone()),
         operation: draft.operation,
         model_requested: draft.model.clone(),
-        model,
+        model: served_model(draft, &reading),
         method: draft.method.as_str().into(),
-        path: without_secret_keys(if place.rest.is_empty() {
-            draft.path.split('?').next().unwrap_or("")
-        } else {
-            place.rest
+        path: without_secret_keys(match place.rest {
+            "" => draft.path.split('?').next().unwrap_or(""),
+            rest => rest,
         }),
         http_version: version(draft.version).into(),
         status: draft.status.map(|status| status.as_u16()),
         outcome: draft.outcome.unwrap_or(Outcome::ClientLeft),
-        error,
+        error: error(draft, &reading),
         attempts: std::mem::take(&mut draft.attempts),
-        timing,
-        stream,
+        timing: timing(draft, &reading),
+        stream: reading.is_stream,
         usage,
         cost,
-        finish_reason,
-        provider_id,
+        finish_reason: reading.finish_reason.clone(),
+        provider_id: provider_id(draft, &reading),
         metadata,
         token: draft.caller.token.as_ref().map(|token| token.name.clone()),
         user_agent: draft.user_agent.as_ref().and_then(text).map(Into::into),
         notes,
         request,
-        response,
+        response: response(draft, reading, payload),
     };
-    secrets.leave(&mut record);
+    let secrets = std::mem::take(&mut draft.secrets);
+    secrets
+        .and_known(&draft.path, draft.route.as_deref())
+        .leave(&mut record);
     record
+}
+
+/// Whether the record holds bodies.
+fn keeps_payload(draft: &Draft) -> bool {
+    let of_gateway = draft
+        .route
+        .as_ref()
+        .is_none_or(|route| route.gateway.collect_log_payload);
+    draft.options.collect_log_payload.unwrap_or(of_gateway)
+}
+
+fn provider(draft: &Draft, place: &resolve::Place<'_>) -> Option<Box<str>> {
+    match &draft.route {
+        Some(route) => Some(route.provider.slug.clone()),
+        None => Some(place.provider)
+            .filter(|slug| is_slug(slug))
+            .map(Into::into),
+    }
+}
+
+fn provider_id(draft: &Draft, reading: &Reading) -> Option<Box<str>> {
+    let of_headers = || draft.provider_id.as_ref().and_then(text).map(Into::into);
+    reading.id.clone().or_else(of_headers)
+}
+
+fn timing(draft: &Draft, reading: &Reading) -> Timing {
+    let first_token = reading.first_token_chunk.filter(|_| reading.is_stream);
+    let passed = first_token.and_then(|at| draft.response.times_us().get(at).copied());
+    Timing {
+        ttft_us: passed.map(u64::from),
+        ..draft.timing
+    }
 }
 
 fn is_slug(text: &str) -> bool {

@@ -2,6 +2,7 @@
 //! counts them and hands them to the store in batches.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
 use crate::metrics::Metrics;
-use crate::settle::settle;
+use crate::settle::{settle, settle_without_bodies};
 
 /// Bounds and rhythm of the queue between requests and the store.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ impl Default for Settings {
 
 /// How many records one write holds at most.
 const MAX_BATCH: usize = 2_048;
+/// How many bytes of bodies one write holds at most, but for its last record.
+const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How long a failed store is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -104,8 +107,8 @@ impl Sink {
 
     /// Takes an exchange that has ended. Never waits.
     pub(crate) fn push(&self, draft: Box<Draft>) {
-        self.metrics.in_flight.dec();
         let mut queue = self.queue.lock();
+        self.metrics.in_flight.dec();
         if queue.drafts.len() >= self.settings.max_queue {
             queue.dropped += 1;
             self.metrics.records_dropped.inc();
@@ -148,16 +151,19 @@ impl Sink {
     #[expect(clippy::vec_box, reason = "the queue's own shape")]
     fn write(&self, store: &dyn LogWriter, drafts: Vec<Box<Draft>>, dropped: u64) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
-        for draft in drafts {
+        let mut bytes = 0;
+        for mut draft in drafts {
             let (collected, known) = (draft.is_collected(), draft.route.is_some());
-            let record = settle(*draft);
+            bytes += draft.kept_bytes();
+            let record = record_of(&mut draft);
             self.metrics.observe(&record, known);
             if collected {
                 batch.push(record);
             }
-            if batch.len() == MAX_BATCH {
+            if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES {
                 self.store(store, &batch);
                 batch.clear();
+                bytes = 0;
             }
         }
         if !batch.is_empty() {
@@ -219,4 +225,14 @@ impl Sink {
             tracing::error!(%error, "the gap could not be marked in the journal");
         }
     }
+}
+
+/// The record of a draft. A body that the readers fail on costs itself, not the record and not the
+/// thread that all records need.
+fn record_of(draft: &mut Draft) -> Record {
+    let settled = catch_unwind(AssertUnwindSafe(|| settle(draft)));
+    settled.unwrap_or_else(|_panic| {
+        tracing::error!(id = %draft.id, "the bodies of an exchange could not be read");
+        settle_without_bodies(draft)
+    })
 }

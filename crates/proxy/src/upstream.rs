@@ -24,7 +24,7 @@ use self::connect::{Connected, Connector};
 pub(crate) use self::pool::{Http1, Http2Share};
 use self::pool::{Origin, Pool, Pooled, with_connection};
 use crate::call::{CallBody, Outgoing};
-use crate::error::{BoxError, Error};
+use crate::error::Error;
 
 /// Sends that are made again because a connection was stale, before a fresh one is forced.
 const STALE_TRIES: usize = 3;
@@ -187,6 +187,7 @@ impl Upstream {
             trusted: head.trusted,
         };
         let mut outgoing = outgoing(body)?;
+        let body_failure = outgoing.failure();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -208,6 +209,9 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
+            if let Some(error) = body_failure.as_ref().and_then(|body| body.lock().take()) {
+                return Err(error);
+            }
             outgoing = match (failure.unsent, failure.unread) {
                 (Some(unsent), _) if tries <= STALE_TRIES => unsent,
                 (None, true) if tries <= STALE_TRIES => match body {
@@ -333,26 +337,29 @@ async fn over_http2(
         Err(mut refused) => {
             let unsent = refused.take_message().map(Request::into_body);
             let error = refused.into_error();
+            let unread = was_turned_away(&error);
             Err(Failure {
                 error: classify(error),
                 unsent,
-                unread: false,
+                unread,
             })
         }
     }
 }
 
-/// What a failed exchange means. An error of the request's own body comes out as it went in.
+/// Whether the provider says that it has not taken the stream: it refused it, or went away with
+/// earlier streams than this (RFC 9113 sections 6.8 and 8.7; streams that it may have taken fail
+/// otherwise).
+fn was_turned_away(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &h2::Error| {
+        let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
+}
+
+/// What a failed exchange means.
 fn classify(error: hyper::Error) -> Error {
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        match cause.downcast_ref::<Error>() {
-            Some(Error::BodyTooLarge { limit }) => return Error::BodyTooLarge { limit: *limit },
-            Some(Error::BodyTimeout) => return Error::BodyTimeout,
-            Some(_) => return Error::BodyBroken(BoxError::from(error)),
-            None => source = cause.source(),
-        }
-    }
     if error.is_parse() || error.is_parse_too_large() {
         Error::BadAnswer(error.into())
     } else {
