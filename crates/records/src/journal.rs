@@ -99,7 +99,7 @@ impl Journal {
         let Some(newest) = batch.iter().map(|record| record.created_at).max() else {
             return Ok(());
         };
-        self.commit(newest, level(batch.len()), |journal, pending| {
+        self.commit(newest, |journal, pending| {
             for record in batch {
                 journal.packer.push(record)?;
                 if journal.packer.out.len() >= WRITE_BYTES {
@@ -111,18 +111,17 @@ impl Journal {
     }
 
     pub(crate) fn append_gap(&mut self, gap: &Gap) -> Result<(), Error> {
-        self.commit(gap.at, 1, |journal, _| journal.packer.push_gap(gap))
+        self.commit(gap.at, |journal, _| journal.packer.push_gap(gap))
     }
 
     /// Commits what `pack` packs, or nothing.
     fn commit(
         &mut self,
         now: Timestamp,
-        level: i32,
         pack: impl FnOnce(&mut Self, &mut Pending) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (end, synced) = self.prepare(now)?;
-        self.packer.begin(self.chain, synced, level)?;
+        self.packer.begin(self.chain, synced);
         let mut pending = Pending {
             end,
             entries: Vec::new(),
@@ -338,13 +337,4 @@ impl Journal {
 
 fn is_too_old(summary: &Summary, now: Timestamp, max_age: Duration) -> bool {
     summary.range.created[1] < now.minus(max_age).as_micros()
-}
-
-/// zstd's level for a batch: a long one tells of a backlog.
-const fn level(records: usize) -> i32 {
-    match records {
-        0..64 => 3,
-        64..512 => 2,
-        _ => 1,
-    }
 }

@@ -13,14 +13,21 @@ use super::{Attempt, Body, Message, MetadataValue, Record, RecordError, Timing};
 use crate::price::Cost;
 use crate::usage::Usage;
 
-/// The bytes of a key with its quotes and colon.
+/// A key with its quotes and colon.
 macro_rules! key {
     ($name:literal) => {
-        concat!('"', $name, "\":").as_bytes()
+        concat!('"', $name, "\":")
     };
 }
 
-// Each member is written with a comma behind it, which the end of the object takes back.
+/// The same with the quote that its text begins with.
+macro_rules! text_key {
+    ($name:literal) => {
+        concat!('"', $name, "\":\"")
+    };
+}
+
+// Whatever is written has a comma behind it, which the end of an object or a list takes back.
 
 impl Record {
     /// Appends this record's JSON to `out`: what [`Serialize`](serde::Serialize) writes, but
@@ -33,52 +40,53 @@ impl Record {
         self.write_place(out)?;
         self.write_call(out)?;
         self.write_result(out)?;
-        out.extend_from_slice(key!("request"));
+        out.extend_from_slice(b"\"request\":");
         self.request.write(out)?;
-        out.extend_from_slice(key!("response"));
+        out.extend_from_slice(b"\"response\":");
         self.response.write(out)?;
         close(out, b'}');
+        out.pop();
         Ok(())
     }
 
     fn write_place(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         let mut buffer = [0; 36];
         let id = self.id.encode(&mut buffer);
-        word(out, key!("id"), id);
+        word(out, text_key!("id"), id);
         if *self.event_id != *id {
-            text(out, key!("event_id"), &self.event_id)?;
+            text(out, text_key!("event_id"), &self.event_id)?;
         }
         word(
             out,
-            key!("created_at"),
+            text_key!("created_at"),
             self.created_at.encode(&mut [0; 27]),
         );
-        text(out, key!("account"), &self.account)?;
-        text(out, key!("gateway"), &self.gateway)?;
-        text_if(out, key!("provider"), self.provider.as_deref())?;
-        text_if(out, key!("target"), self.target.as_deref())?;
-        text_if(out, key!("resource"), self.resource.as_deref())?;
-        text_if(out, key!("deployment"), self.deployment.as_deref())
+        text(out, text_key!("account"), &self.account)?;
+        text(out, text_key!("gateway"), &self.gateway)?;
+        text_if(out, text_key!("provider"), self.provider.as_deref())?;
+        text_if(out, text_key!("target"), self.target.as_deref())?;
+        text_if(out, text_key!("resource"), self.resource.as_deref())?;
+        text_if(out, text_key!("deployment"), self.deployment.as_deref())
     }
 
     fn write_call(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        word(out, key!("operation"), self.operation.as_str());
+        word(out, text_key!("operation"), self.operation.as_str());
         let requested = self.model_requested.as_deref();
-        text_if(out, key!("model_requested"), requested)?;
-        text_if(out, key!("model"), self.model.as_deref())?;
-        text(out, key!("method"), &self.method)?;
-        text(out, key!("path"), &self.path)?;
-        text(out, key!("http_version"), &self.http_version)?;
+        text_if(out, text_key!("model_requested"), requested)?;
+        text_if(out, text_key!("model"), self.model.as_deref())?;
+        text(out, text_key!("method"), &self.method)?;
+        text(out, text_key!("path"), &self.path)?;
+        text(out, text_key!("http_version"), &self.http_version)?;
         number_if(out, key!("status"), self.status)?;
-        word(out, key!("outcome"), self.outcome.as_str());
+        word(out, text_key!("outcome"), self.outcome.as_str());
         if let Some(error) = &self.error {
-            out.extend_from_slice(key!("error"));
+            out.extend_from_slice(b"\"error\":");
             error.write(out)?;
         }
         list(out, key!("attempts"), &self.attempts, |out, attempt| {
             attempt.write(out)
         })?;
-        out.extend_from_slice(key!("timing"));
+        out.extend_from_slice(b"\"timing\":");
         self.timing.write(out)?;
         flag(out, key!("stream"), self.stream);
         Ok(())
@@ -86,18 +94,23 @@ impl Record {
 
     fn write_result(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(usage) = &self.usage {
-            out.extend_from_slice(key!("usage"));
+            out.extend_from_slice(b"\"usage\":");
             usage.write(out)?;
         }
-        out.extend_from_slice(key!("cost"));
+        out.extend_from_slice(b"\"cost\":");
         self.cost.write(out)?;
-        text_if(out, key!("finish_reason"), self.finish_reason.as_deref())?;
-        text_if(out, key!("provider_id"), self.provider_id.as_deref())?;
+        text_if(
+            out,
+            text_key!("finish_reason"),
+            self.finish_reason.as_deref(),
+        )?;
+        text_if(out, text_key!("provider_id"), self.provider_id.as_deref())?;
         write_metadata(out, &self.metadata)?;
-        text_if(out, key!("token"), self.token.as_deref())?;
-        text_if(out, key!("user_agent"), self.user_agent.as_deref())?;
+        text_if(out, text_key!("token"), self.token.as_deref())?;
+        text_if(out, text_key!("user_agent"), self.user_agent.as_deref())?;
         list(out, key!("notes"), &self.notes, |out, note| {
-            string(out, note)
+            out.push(b'"');
+            string(out, note, b',')
         })
     }
 }
@@ -105,22 +118,20 @@ impl Record {
 impl RecordError {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(b'{');
-        text(out, key!("code"), &self.code)?;
-        word(out, key!("blame"), self.blame.as_str());
-        text(out, key!("message"), &self.message)?;
+        text(out, text_key!("code"), &self.code)?;
+        word(out, text_key!("blame"), self.blame.as_str());
+        text(out, text_key!("message"), &self.message)?;
         close(out, b'}');
-        out.push(b',');
         Ok(())
     }
 }
 
 impl Attempt {
-    /// Without a comma, as an item of a list.
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(b'{');
-        text(out, key!("target"), &self.target)?;
+        text(out, text_key!("target"), &self.target)?;
         number_if(out, key!("status"), self.status)?;
-        text_if(out, key!("error"), self.error.as_deref())?;
+        text_if(out, text_key!("error"), self.error.as_deref())?;
         number(out, key!("started_us"), self.started_us)?;
         number(out, key!("connect_us"), self.connect_us)?;
         number_if(out, key!("ttfb_us"), self.ttfb_us)?;
@@ -140,7 +151,6 @@ impl Timing {
         number(out, key!("total_us"), self.total_us)?;
         number(out, key!("overhead_us"), self.overhead_us)?;
         close(out, b'}');
-        out.push(b',');
         Ok(())
     }
 }
@@ -169,7 +179,6 @@ impl Usage {
         }
         flag(out, key!("estimated"), self.estimated);
         close(out, b'}');
-        out.push(b',');
         Ok(())
     }
 }
@@ -177,14 +186,13 @@ impl Usage {
 impl Cost {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(b'{');
-        word(out, key!("status"), self.status.as_str());
+        word(out, text_key!("status"), self.status.as_str());
         match self.nanousd {
             Some(nanousd) => number(out, key!("nanousd"), nanousd)?,
             None => out.extend_from_slice(b"\"nanousd\":null,"),
         }
-        text_if(out, key!("price"), self.price.as_deref())?;
+        text_if(out, text_key!("price"), self.price.as_deref())?;
         close(out, b'}');
-        out.push(b',');
         Ok(())
     }
 }
@@ -192,29 +200,30 @@ impl Cost {
 impl Message {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(b'{');
-        text_if(out, key!("content_type"), self.content_type.as_deref())?;
+        text_if(out, text_key!("content_type"), self.content_type.as_deref())?;
         let encoding = self.content_encoding.as_deref();
-        text_if(out, key!("content_encoding"), encoding)?;
+        text_if(out, text_key!("content_encoding"), encoding)?;
         number(out, key!("bytes"), self.bytes)?;
         if let Some(body) = &self.body {
-            out.extend_from_slice(key!("body"));
+            out.extend_from_slice(b"\"body\":");
             body.write(out)?;
         }
         if let Some(omitted) = self.omitted {
-            word(out, key!("omitted"), omitted.as_str());
+            word(out, text_key!("omitted"), omitted.as_str());
         }
         if let Some(raw) = &self.raw {
-            out.extend_from_slice(key!("raw"));
+            out.extend_from_slice(b"\"raw\":");
             raw.write(out)?;
         }
-        let times = &self.chunk_times_us;
-        list(out, key!("chunk_times_us"), times, |out, time| {
-            serde_json::to_writer(out, time)
-        })?;
+        list(
+            out,
+            key!("chunk_times_us"),
+            &self.chunk_times_us,
+            |out, us| digits(out, u64::from(*us)),
+        )?;
         let events = (self.events > 0).then_some(self.events);
         number_if(out, key!("events"), events)?;
         close(out, b'}');
-        out.push(b',');
         Ok(())
     }
 }
@@ -224,19 +233,14 @@ impl Body {
         out.push(b'{');
         match self {
             Self::Json(raw) => {
-                out.extend_from_slice(key!("json"));
+                out.extend_from_slice(b"\"json\":");
                 out.extend_from_slice(raw.get().as_bytes());
+                out.push(b',');
             }
-            Self::Text(text) => {
-                out.extend_from_slice(key!("text"));
-                string(out, text)?;
-            }
-            Self::Base64(base64) => {
-                out.extend_from_slice(key!("base64"));
-                string(out, base64)?;
-            }
+            Self::Text(whole) => text(out, text_key!("text"), whole)?,
+            Self::Base64(base64) => text(out, text_key!("base64"), base64)?,
         }
-        out.extend_from_slice(b"},");
+        close(out, b'}');
         Ok(())
     }
 }
@@ -248,77 +252,81 @@ fn write_metadata(
     if metadata.is_empty() {
         return Ok(());
     }
-    out.extend_from_slice(key!("metadata"));
-    out.push(b'{');
+    out.extend_from_slice(b"\"metadata\":{");
     for (name, value) in metadata {
-        string(out, name)?;
-        out.push(b':');
+        out.push(b'"');
+        string(out, name, b':')?;
         match value {
-            MetadataValue::Text(text) => string(out, text)?,
+            MetadataValue::Text(text) => {
+                out.push(b'"');
+                string(out, text, b',')?;
+            }
             MetadataValue::Null | MetadataValue::Bool(_) | MetadataValue::Number(_) => {
                 serde_json::to_writer(&mut *out, value)?;
+                out.push(b',');
             }
         }
-        out.push(b',');
     }
     close(out, b'}');
-    out.push(b',');
     Ok(())
 }
 
-/// Ends an object or a list: `end` takes the place of the last member's comma.
-#[inline]
+/// Ends an object or a list: `end` takes the place of the last comma, if there is one.
+#[inline(always)]
 fn close(out: &mut Vec<u8>, end: u8) {
-    match out.last_mut() {
-        Some(last) if *last == b',' => *last = end,
-        _ => out.push(end),
+    if out.last() == Some(&b',') {
+        out.pop();
     }
+    out.extend_from_slice(&[end, b',']);
 }
 
-/// A member that is known to need no escapes.
-#[inline]
-fn word(out: &mut Vec<u8>, key: &[u8], word: &str) {
-    out.extend_from_slice(key);
-    out.push(b'"');
+// Inlined, so that copying a key is a store or two and not a call.
+
+/// A text that is known to need no escapes.
+#[inline(always)]
+fn word(out: &mut Vec<u8>, key: &'static str, word: &str) {
+    out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(word.as_bytes());
     out.extend_from_slice(b"\",");
 }
 
-#[inline]
-fn text(out: &mut Vec<u8>, key: &[u8], text: &str) -> Result<(), Error> {
-    if is_plain(text.as_bytes()) {
-        word(out, key, text);
-        return Ok(());
+#[inline(always)]
+fn text(out: &mut Vec<u8>, key: &'static str, text: &str) -> Result<(), Error> {
+    out.extend_from_slice(key.as_bytes());
+    string(out, text, b',')
+}
+
+#[inline(always)]
+fn text_if(out: &mut Vec<u8>, key: &'static str, value: Option<&str>) -> Result<(), Error> {
+    match value {
+        Some(value) => text(out, key, value),
+        None => Ok(()),
     }
-    out.extend_from_slice(key);
-    serde_json::to_writer(&mut *out, text)?;
-    out.push(b',');
-    Ok(())
 }
 
-#[inline]
-fn text_if(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) -> Result<(), Error> {
-    value.map_or(Ok(()), |value| text(out, key, value))
+#[inline(always)]
+fn number(out: &mut Vec<u8>, key: &'static str, number: u64) -> Result<(), Error> {
+    out.extend_from_slice(key.as_bytes());
+    digits(out, number)
 }
 
-#[inline]
-fn number(out: &mut Vec<u8>, key: &[u8], number: u64) -> Result<(), Error> {
-    out.extend_from_slice(key);
-    serde_json::to_writer(&mut *out, &number)?;
-    out.push(b',');
-    Ok(())
-}
-
-#[inline]
-fn number_if(out: &mut Vec<u8>, key: &[u8], value: Option<impl Into<u64>>) -> Result<(), Error> {
-    value.map_or(Ok(()), |value| number(out, key, value.into()))
+#[inline(always)]
+fn number_if(
+    out: &mut Vec<u8>,
+    key: &'static str,
+    value: Option<impl Into<u64>>,
+) -> Result<(), Error> {
+    match value {
+        Some(value) => number(out, key, value.into()),
+        None => Ok(()),
+    }
 }
 
 /// A member that is left out when it is false.
-#[inline]
-fn flag(out: &mut Vec<u8>, key: &[u8], is_set: bool) {
+#[inline(always)]
+fn flag(out: &mut Vec<u8>, key: &'static str, is_set: bool) {
     if is_set {
-        out.extend_from_slice(key);
+        out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(b"true,");
     }
 }
@@ -326,53 +334,61 @@ fn flag(out: &mut Vec<u8>, key: &[u8], is_set: bool) {
 /// A member that is left out when it has no items.
 fn list<T>(
     out: &mut Vec<u8>,
-    key: &[u8],
+    key: &'static str,
     items: &[T],
     write: impl Fn(&mut Vec<u8>, &T) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if items.is_empty() {
         return Ok(());
     }
-    out.extend_from_slice(key);
+    out.extend_from_slice(key.as_bytes());
     out.push(b'[');
     for item in items {
         write(out, item)?;
-        out.push(b',');
     }
     close(out, b']');
+    Ok(())
+}
+
+fn digits(out: &mut Vec<u8>, number: u64) -> Result<(), Error> {
+    if let Ok(digit) = u8::try_from(number)
+        && digit < 10
+    {
+        out.extend_from_slice(&[b'0' + digit, b',']);
+        return Ok(());
+    }
+    serde_json::to_writer(&mut *out, &number)?;
     out.push(b',');
     Ok(())
 }
 
-/// A string in quotes, without a comma.
-fn string(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+/// A string whose first quote is there, its last quote, and `behind`.
+fn string(out: &mut Vec<u8>, text: &str, behind: u8) -> Result<(), Error> {
     if is_plain(text.as_bytes()) {
-        out.push(b'"');
         out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+        out.extend_from_slice(&[b'"', behind]);
         return Ok(());
     }
-    serde_json::to_writer(out, text)
+    out.pop();
+    serde_json::to_writer(&mut *out, text)?;
+    out.push(behind);
+    Ok(())
 }
 
 /// Whether nothing in a string must be escaped in JSON: no quote, backslash or control character
 /// below U+0020 (RFC 8259 section 7).
 fn is_plain(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let are_plain = |words: &[[u8; 8]]| words.iter().all(|word| is_plain_word(*word));
-    if rest.is_empty() {
-        return are_plain(words);
+    // The last word of a text may hold bytes that were looked at before.
+    if let Some(last) = text.last_chunk::<8>() {
+        let (words, _) = text.as_chunks::<8>();
+        return words.iter().all(|word| is_plain_word(*word)) && is_plain_word(*last);
     }
-    // What is left is looked at with some of the bytes before it, or filled up.
-    let last = text.last_chunk::<8>().copied().unwrap_or_else(|| {
-        let mut filled = [b' '; 8];
-        filled
-            .iter_mut()
-            .zip(rest)
-            .for_each(|(to, from)| *to = *from);
-        filled
-    });
-    are_plain(words) && is_plain_word(last)
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some([a, b, c, d]), Some([e, f, g, h])) => is_plain_word([*a, *b, *c, *d, *e, *f, *g, *h]),
+        _ => text
+            .iter()
+            .all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\'),
+    }
 }
 
 /// The same for eight bytes at once. The borrow of a byte may make the next one look as if it had
