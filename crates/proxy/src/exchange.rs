@@ -52,7 +52,8 @@ pub(crate) struct Draft {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) operation: Operation,
     pub(crate) model: Option<Box<str>>,
-    pub(crate) wants_stream: bool,
+    /// The request's body was seen to be a JSON object.
+    pub(crate) is_json: bool,
     /// `None` until it is known where the request goes.
     pub(crate) request: Option<SharedCapture>,
     pub(crate) status: Option<StatusCode>,
@@ -117,7 +118,7 @@ impl Exchange {
             route: None,
             operation: Operation::Other,
             model: None,
-            wants_stream: false,
+            is_json: false,
             request: None,
             status: None,
             response_type: None,
@@ -186,12 +187,12 @@ impl Exchange {
         self.note(|draft| draft.caller = caller);
     }
 
-    /// What kind of call it is.
-    pub(crate) fn understood(&mut self, operation: Operation, model: Option<&str>, stream: bool) {
+    /// What kind of call it is; `is_json`: its body was seen to be a whole JSON object.
+    pub(crate) fn understood(&mut self, operation: Operation, model: Option<&str>, is_json: bool) {
         self.note(|draft| {
             draft.operation = operation;
             draft.model = model.map(Into::into);
-            draft.wants_stream = stream;
+            draft.is_json = is_json;
         });
     }
 

@@ -178,11 +178,7 @@ fn understand(
     (head, body): (&mut Parts, &mut CallBody),
 ) -> Option<Bytes> {
     let CallBody::Whole(whole) = body else {
-        exchange.understood(
-            facts.operation,
-            facts.model.as_deref(),
-            facts.stream == Some(true),
-        );
+        exchange.understood(facts.operation, facts.model.as_deref(), false);
         if wants_inspection(route, head) {
             exchange.remark("the body is too large to be looked at: its model is not known");
         }
@@ -195,7 +191,7 @@ fn understand(
     };
     let model = facts.model.as_deref().or(scan.model.as_deref());
     let stream = facts.stream.or(scan.stream).unwrap_or(false);
-    exchange.understood(facts.operation, model, stream);
+    exchange.understood(facts.operation, model, scan.is_object);
     let edits = stream
         && route.wire == Wire::Openai
         && matches!(facts.operation, Operation::Chat | Operation::TextCompletion)

@@ -12,7 +12,7 @@ use isango_types::record::{
     Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
 };
 use isango_types::{Cost, Usage, Wire};
-use isango_wire::body::read_body;
+use isango_wire::body::{Kept, read_body};
 use isango_wire::read::{Answer, Decoded, Reading};
 use isango_wire::{form, read, tokens};
 
@@ -193,7 +193,7 @@ fn read_answer(draft: &mut Draft) -> Reading {
     let own = draft.attempts.is_empty() || draft.error.is_some();
     let Some(route) = draft.route.as_ref().filter(|_| !own) else {
         // An answer of our own says nothing about tokens.
-        let body = (!chunks.is_empty()).then(|| read_body(&chunks, None, true).0);
+        let body = (!chunks.is_empty()).then(|| read_body(&chunks, None, Kept::Whole).0);
         return Reading {
             body,
             ..Reading::default()
@@ -392,7 +392,12 @@ fn request(draft: &Draft, asked: Sent, payload: bool, notes: &mut Vec<Box<str>>)
             None
         }
         (_, true) => {
-            let (body, trouble) = read_body(&chunks, encoding, omitted.is_none());
+            let kept = match omitted {
+                Some(_) => Kept::Part,
+                None if draft.is_json && encoding.is_none() => Kept::Json,
+                None => Kept::Whole,
+            };
+            let (body, trouble) = read_body(&chunks, encoding, kept);
             notes.extend(trouble.map(|trouble| format!("request {trouble}").into()));
             Some(to_body(body))
         }

@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use bytes::Bytes;
 use isango_types::{Operation, Wire};
-use isango_wire::body::read_body;
+use isango_wire::body::{Kept, read_body};
 use isango_wire::read::{Answer, read};
 use isango_wire::scan::scan;
 
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     for _ in 0..times.parse()? {
         match &**what {
-            "body" => drop(black_box(read_body(&chunks, None, true))),
+            "body" => drop(black_box(read_body(&chunks, None, Kept::Json))),
             "scan" => drop(black_box(scan(&file_bytes))),
             _ => drop(black_box(read(&answer))),
         }

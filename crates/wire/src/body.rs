@@ -7,15 +7,24 @@ use bytes::Bytes;
 use crate::decode::Decoder;
 use crate::read::Decoded;
 
-/// Decodes the `chunks` of a body that was sent under `content_encoding` and tells what it is.
-///
-/// `whole`: nothing of the body is missing, so that JSON can be told from text. The second value
-/// says why decoding ended early, if it did.
+/// What is known of the kept bytes of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it, and a [`Scan`](crate::scan::Scan) found it to be a JSON object.
+    Json,
+    /// All of it.
+    Whole,
+    /// Not all of it, so that JSON cannot be told from text.
+    Part,
+}
+
+/// Decodes the `chunks` of a body that was sent under `content_encoding` and tells what it is. The
+/// second value says why decoding ended early, if it did.
 #[must_use]
 pub fn read_body(
     chunks: &[Bytes],
     content_encoding: Option<&str>,
-    whole: bool,
+    kept: Kept,
 ) -> (Decoded, Option<String>) {
     let (pieces, trouble): (Vec<_>, _) = match Decoder::new(content_encoding) {
         Ok(mut decoder) => {
@@ -28,9 +37,10 @@ pub fn read_body(
         }
     };
     let bytes = joined(pieces);
-    let body = match whole {
-        true => Decoded::of(bytes),
-        false => Decoded::text(bytes),
+    let body = match kept {
+        Kept::Json => Decoded::known(bytes),
+        Kept::Whole => Decoded::of(bytes),
+        Kept::Part => Decoded::text(bytes),
     };
     (body, trouble)
 }
@@ -47,33 +57,37 @@ pub(crate) fn joined(mut pieces: Vec<Cow<'_, [u8]>>) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
 
-    fn check(chunks: &[&'static [u8]], whole: bool, expected: &Decoded) {
+    fn check(chunks: &[&'static [u8]], kept: Kept, expected: &Decoded) {
         let chunks: Vec<Bytes> = chunks
             .iter()
             .map(|chunk| Bytes::from_static(chunk))
             .collect();
-        assert_eq!(&read_body(&chunks, None, whole).0, expected);
+        assert_eq!(&read_body(&chunks, None, kept).0, expected);
     }
 
     #[test]
     fn json_text_and_bytes_are_told_apart() {
         check(
             &[b"{\"a\":", b"1}"],
-            true,
+            Kept::Whole,
             &Decoded::of(b"{\"a\":1}"[..].into()),
         );
         check(
             &[b"{\"a\":", b"1}"],
-            false,
+            Kept::Part,
             &Decoded::Text("{\"a\":1}".into()),
         );
-        check(&[b"{\"a\":"], true, &Decoded::Text("{\"a\":".into()));
-        check(&[b"\xff\xfe"], true, &Decoded::Bytes(vec![0xff, 0xfe]));
+        check(&[b"{\"a\":"], Kept::Whole, &Decoded::Text("{\"a\":".into()));
+        check(
+            &[b"\xff\xfe"],
+            Kept::Whole,
+            &Decoded::Bytes(vec![0xff, 0xfe]),
+        );
     }
 
     #[test]
     fn an_unknown_encoding_is_kept_as_it_came_and_named() {
-        let (body, trouble) = read_body(&[Bytes::from_static(b"\xff")], Some("rot13"), true);
+        let (body, trouble) = read_body(&[Bytes::from_static(b"\xff")], Some("rot13"), Kept::Whole);
         assert_eq!(body, Decoded::Bytes(vec![0xff]));
         assert_eq!(trouble.unwrap(), "content-encoding \"rot13\" is unknown");
     }

@@ -344,6 +344,17 @@ impl Decoded {
         }
     }
 
+    /// `bytes` that are known to be one JSON document.
+    pub(crate) fn known(bytes: Cow<'_, [u8]>) -> Self {
+        match std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(json::known_document)
+        {
+            Some(json) => Self::Json(json),
+            None => Self::of(bytes),
+        }
+    }
+
     /// `bytes` as what they are.
     pub(crate) fn of(bytes: Cow<'_, [u8]>) -> Self {
         let Ok(text) = std::str::from_utf8(&bytes) else {
