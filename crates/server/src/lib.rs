@@ -147,6 +147,7 @@ impl Server {
         if !self.tasks.stop(self.grace).await {
             tracing::warn!(grace = ?self.grace, "answers were cut: they outlasted the grace");
         }
+        self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
         tokio::task::spawn_blocking(move || proxy.close()).await?;
         self.admin_tasks.stop(Duration::from_secs(1)).await;

@@ -100,20 +100,33 @@ async fn accept(
 async fn connection(front: &Front, stream: TcpStream, stopping: watch::Receiver<bool>) {
     let bound = front.header_timeout.unwrap_or(Duration::MAX);
     let proxy = Arc::clone(&front.proxy);
+    let mut order = stopping.clone();
+    // A client that has said nothing yet is not waited for.
+    let stopped = order.wait_for(|stop| *stop);
     let Some(tls) = &front.tls else {
-        // A client that says nothing in time is cut.
-        if let Ok(Ok(protocol)) = timeout(bound, protocol(&stream)).await {
-            serve::connection(proxy, stream, protocol, stopping).await;
+        let first = tokio::select! {
+            biased;
+            first = timeout(bound, protocol(&stream)) => first,
+            _ = stopped => return,
+        };
+        // Neither is one that says nothing in time.
+        if let Ok(Ok(protocol)) = first {
+            Box::pin(serve::connection(proxy, stream, protocol, stopping)).await;
         }
         return;
     };
-    match timeout(bound, tls.accept(stream)).await {
+    let handshake = tokio::select! {
+        biased;
+        handshake = timeout(bound, tls.accept(stream)) => handshake,
+        _ = stopped => return,
+    };
+    match handshake {
         Ok(Ok(stream)) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            serve::connection(proxy, stream, protocol, stopping).await;
+            Box::pin(serve::connection(proxy, stream, protocol, stopping)).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),

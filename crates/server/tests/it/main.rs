@@ -9,15 +9,23 @@
 
 mod cli;
 mod config;
+mod connections;
 mod crash;
 mod credentials;
+mod delivery;
 mod errors;
 mod harness;
+mod http2;
+mod identity;
 mod include_usage;
+mod legs;
+mod limits;
 mod paths;
 mod records;
 mod reload;
 mod secrets;
+mod shutdown;
 mod swap;
+mod tls;
 mod tokens;
 mod usage;
