@@ -26,8 +26,14 @@ pub enum Step {
     ReadSome(u64),
     /// Ends the body with trailers.
     Trailers(Vec<(String, String)>),
-    /// Closes the connection, orderly (FIN), whatever was announced.
+    /// Closes the connection, orderly (FIN), whatever was announced; reads what the peer still
+    /// sends.
     Close,
+    /// Closes the connection, orderly (over TLS with its alert), and is gone at once: what the peer
+    /// sends from then on is answered with RST.
+    Leave,
+    /// Closes the socket at once, over TLS without its alert.
+    Drop,
     /// Breaks the connection (RST); in HTTP/2 the stream (`RST_STREAM`).
     Reset,
     /// Sends nothing more, until the peer closes.
@@ -287,7 +293,7 @@ impl Answer {
                 steps.extend(self.steps.iter().map(|step| self.frame(step)));
             }
         }
-        let cut = [Step::Close, Step::Reset, Step::Stall];
+        let cut = [Step::Close, Step::Leave, Step::Drop, Step::Reset, Step::Stall];
         let ends = self.steps.last().is_some_and(|last| {
             cut.contains(last) || matches!(last, Step::Trailers(_) | Step::Wait)
         });

@@ -19,7 +19,6 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::answer::{Answer, Step};
@@ -73,6 +72,8 @@ async fn respond(
 ) -> Response<Piped> {
     let (parts, mut body) = request.into_parts();
     let index = shared.began(connection, request_head(&parts));
+    // A client that gives up before the head makes hyper drop this future.
+    let mut asking = Asking { shared: Arc::clone(&shared), index, answered: false };
     let early = shared.answer_at_once(index).filter(|answer| answer.early);
     let answer = match early {
         Some(answer) => answer,
@@ -94,6 +95,7 @@ async fn respond(
             break;
         }
     }
+    asking.answered = true;
     let response = response_head(&answer, receiver);
     let mut steps = JoinSet::new();
     steps.spawn(async move {
@@ -107,6 +109,21 @@ async fn respond(
     });
     steps.detach_all();
     response
+}
+
+/// A request without an answer so far; one that is dropped was given up.
+struct Asking {
+    shared: Arc<Shared>,
+    index: usize,
+    answered: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.given_up(self.index);
+        }
+    }
 }
 
 fn response_head(
@@ -131,7 +148,7 @@ fn response_head(
 async fn read_body(body: &mut Incoming, log: &mut BodyLog<'_>) {
     let mut trailers = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return };
+        let Ok(frame) = frame else { return log.broken() };
         match frame.into_data() {
             Ok(data) => log.data(&data),
             Err(frame) => trailers = frame.trailers_ref().map(fields).unwrap_or_default(),
@@ -172,7 +189,7 @@ impl Playing {
                 self.send(Err(io::ErrorKind::ConnectionReset.into())).await;
                 None
             }
-            Step::Close => {
+            Step::Close | Step::Leave | Step::Drop => {
                 self.flush().await;
                 self.cut.notify_one();
                 // Going now would end the stream orderly before the connection is cut.
@@ -191,7 +208,7 @@ impl Playing {
             .and_then(Frame::data_ref)
             .map_or(0, Bytes::len);
         if self.sender.send(frame).await.is_err() {
-            self.note_given_up();
+            self.shared.given_up(self.index);
             return None;
         }
         self.shared.sent(self.connection, bytes);
@@ -208,19 +225,11 @@ impl Playing {
     async fn unless_given_up(&self, event: impl Future<Output = ()>) -> Option<()> {
         tokio::select! {
             () = self.sender.closed() => {
-                self.note_given_up();
+                self.shared.given_up(self.index);
                 None
             }
             () = event => Some(()),
         }
-    }
-
-    fn note_given_up(&self) {
-        self.shared.log.send_modify(|log| {
-            log.requests[self.index]
-                .given_up
-                .get_or_insert_with(Instant::now);
-        });
     }
 }
 
@@ -330,11 +339,16 @@ impl H2Client {
 
     /// Sends a request and waits for the head of its answer.
     pub async fn start(&mut self, ask: &Ask) -> H2Answer {
+        self.try_start(ask).await.expect("the server answers")
+    }
+
+    /// The same; `None` where the stream was reset instead.
+    pub async fn try_start(&mut self, ask: &Ask) -> Option<H2Answer> {
         let (frames, receiver) = mpsc::channel(1);
         let request = self.request(ask, receiver);
         let feeding = feed(ask.body.clone(), frames).map(spawn);
         let sent = within("the head of an answer", self.sender.send_request(request)).await;
-        let (parts, body) = sent.expect("the server answers").into_parts();
+        let (parts, body) = sent.ok()?.into_parts();
         assert_eq!(parts.version, Version::HTTP_2);
         let status = parts.status.as_u16();
         let head = Head {
@@ -343,13 +357,13 @@ impl H2Client {
             headers: fields(&parts.headers),
             ..Head::default()
         };
-        H2Answer {
+        Some(H2Answer {
             head,
             body,
             trailers: Vec::new(),
             broken: false,
             _feeding: feeding,
-        }
+        })
     }
 
     /// Sends a request and reads the whole answer.

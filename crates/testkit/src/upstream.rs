@@ -348,6 +348,13 @@ impl Shared {
         index
     }
 
+    /// Notes that the client gave up the answer to a request.
+    pub(crate) fn given_up(&self, request: usize) {
+        self.log.send_modify(|log| {
+            log.requests[request].given_up.get_or_insert_with(Instant::now);
+        });
+    }
+
     /// Notes bytes that a connection's socket took.
     pub(crate) fn sent(&self, connection: usize, bytes: usize) {
         self.log
@@ -409,6 +416,11 @@ impl<'u> BodyLog<'u> {
                 .min(data.len());
             received.body.extend_from_slice(&data[..room]);
         });
+    }
+
+    /// Notes that the body broke off.
+    pub(crate) fn broken(&self) {
+        self.shared.given_up(self.request);
     }
 
     /// Notes the end of the body.
@@ -531,6 +543,12 @@ impl<'u> Playing<'u> {
             Step::ReadSome(bytes) => self.read_body(asked, bytes).await,
             Step::Trailers(_) => Ok(()),
             Step::Close => self.close().await,
+            Step::Leave => {
+                use tokio::io::AsyncWriteExt as _;
+                self.socket.stream.shutdown().await?;
+                Err(Ended(ClosedBy::Script))
+            }
+            Step::Drop => Err(Ended(ClosedBy::Script)),
             Step::Reset => {
                 self.socket
                     .stream
