@@ -15,6 +15,7 @@ mod row;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,32 @@ const CONFIGURED: &str = "configured";
 #[derive(Clone, Debug, Default)]
 pub struct PriceTable {
     list: Arc<List>,
-    configured: HashMap<Box<str>, Book>,
+    configured: Names<Book>,
+}
+
+/// What is looked up by a name that the operator or the list gave, so that nobody can choose names
+/// that collide, and FNV-1a will do.
+type Names<T> = HashMap<Box<str>, T, BuildHasherDefault<Fnv>>;
+
+/// Fowler, Noll and Vo's hash, its variant 1a of 64 bits.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A price list by provider.
@@ -113,7 +139,7 @@ struct List {
     version: Box<str>,
     /// Where its facts were collected.
     source: Box<str>,
-    providers: HashMap<Box<str>, Provider>,
+    providers: Names<Provider>,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +155,7 @@ struct Provider {
 struct Book {
     models: Vec<Model>,
     /// Index in `models` by id and other exact names, lower case.
-    exact: HashMap<Box<str>, usize>,
+    exact: Names<usize>,
     /// Patterns for other names, tried in their order.
     patterns: Vec<(Pattern, usize)>,
 }
@@ -137,6 +163,8 @@ struct Book {
 #[derive(Clone, Debug)]
 struct Model {
     id: Box<str>,
+    /// What [`Cost::price`] calls it: `<version>/<provider>/<id>`.
+    label: Box<str>,
     /// In the order of the list; of those in force the last one holds.
     periods: Vec<Period>,
 }
@@ -198,7 +226,7 @@ impl PriceTable {
         });
         Self {
             list: Arc::clone(&LIST),
-            configured: HashMap::new(),
+            configured: Names::default(),
         }
     }
 
@@ -209,7 +237,7 @@ impl PriceTable {
     pub fn parse(json: &str) -> Result<Self, PriceError> {
         Ok(Self {
             list: Arc::new(List::parse(json)?),
-            configured: HashMap::new(),
+            configured: Names::default(),
         })
     }
 
@@ -220,10 +248,11 @@ impl PriceTable {
     /// # Errors
     /// A row contradicts itself or another.
     pub fn with_overrides(&self, rows: Vec<PriceRow>) -> Result<Self, PriceError> {
-        let mut configured: HashMap<Box<str>, Book> = HashMap::new();
-        for row in rows {
-            let provider = row.provider.to_ascii_lowercase().into_boxed_str();
-            configured.entry(provider).or_default().insert(row)?;
+        let mut configured: Names<Book> = Names::default();
+        for mut row in rows {
+            row.provider.make_ascii_lowercase();
+            let book = configured.entry(row.provider.clone()).or_default();
+            book.insert(row, CONFIGURED)?;
         }
         Ok(Self {
             list: Arc::clone(&self.list),
@@ -299,7 +328,7 @@ impl PriceTable {
                     CostStatus::Priced
                 },
                 nanousd: Some(nanousd),
-                price: Some(price.to_string().into_boxed_str()),
+                price: Some(price.model.label.clone()),
             },
         }
     }
@@ -328,26 +357,18 @@ impl PriceTable {
     }
 
     fn find_at(&self, slug: &str, name: &str, at: Timestamp) -> Option<Price<'_>> {
-        let configured = self
-            .configured
-            .get_key_value(slug)
-            .and_then(|(provider, book)| {
-                let (model, period) = book.find(name, at)?;
-                Some(Price {
-                    version: CONFIGURED,
-                    provider,
-                    model,
-                    period,
-                    source: CONFIGURED,
-                })
-            });
-        configured.or_else(|| {
-            let (provider, listed) = self.list.providers.get_key_value(slug)?;
-            let (model, period) = listed.book.find(name, at)?;
-            let version = &self.list.version;
+        let configured = self.configured.get(slug).and_then(|book| {
+            let (model, period) = book.find(name, at)?;
             Some(Price {
-                version,
-                provider,
+                model,
+                period,
+                source: CONFIGURED,
+            })
+        });
+        configured.or_else(|| {
+            let listed = self.list.providers.get(slug)?;
+            let (model, period) = listed.book.find(name, at)?;
+            Some(Price {
                 model,
                 period,
                 source: &listed.source,
@@ -359,7 +380,7 @@ impl PriceTable {
 impl List {
     fn parse(json: &str) -> Result<Self, PriceError> {
         let file: ListFile = serde_json::from_str(json)?;
-        let mut providers: HashMap<Box<str>, Provider> = file
+        let mut providers: Names<Provider> = file
             .providers
             .into_iter()
             .map(|(slug, provider)| {
@@ -377,7 +398,7 @@ impl List {
         for mut row in file.rows {
             row.period.from.get_or_insert(file.effective_from.0);
             match providers.get_mut(&row.provider) {
-                Some(provider) => provider.book.insert(row)?,
+                Some(provider) => provider.book.insert(row, &file.version)?,
                 None => return Err(row.refused("is of a provider that the list does not name")),
             }
         }
@@ -400,7 +421,7 @@ impl PriceRow {
 }
 
 impl Book {
-    fn insert(&mut self, row: PriceRow) -> Result<(), PriceError> {
+    fn insert(&mut self, row: PriceRow, version: &str) -> Result<(), PriceError> {
         if row.provider.is_empty() || row.model.is_empty() {
             return Err(row.refused("has an empty name"));
         }
@@ -435,6 +456,7 @@ impl Book {
             .extend(prefixes.chain(parts).map(|pattern| (pattern, index)));
         if index == next {
             self.models.push(Model {
+                label: format!("{version}/{}/{}", row.provider, row.model).into(),
                 id: row.model,
                 periods: Vec::new(),
             });
@@ -444,6 +466,9 @@ impl Book {
     }
 
     fn find(&self, name: &str, at: Timestamp) -> Option<(&Model, &Period)> {
+        if self.models.is_empty() {
+            return None;
+        }
         let exact = |spelling: &str| self.exact.get(spelling).copied();
         let matching = |spelling: &str| {
             let (_, index) = self
@@ -481,8 +506,6 @@ impl Pattern {
 /// [`Cost::price`].
 #[derive(Clone, Copy, Debug)]
 pub struct Price<'t> {
-    version: &'t str,
-    provider: &'t str,
     model: &'t Model,
     period: &'t Period,
     source: &'t str,
@@ -511,7 +534,7 @@ impl<'t> Price<'t> {
 
 impl std::fmt::Display for Price<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.version, self.provider, self.model.id)
+        f.write_str(&self.model.label)
     }
 }
 

@@ -136,24 +136,29 @@ impl Charge {
     /// How much of it `usage` holds: tokens, pieces, characters or milliseconds; one request.
     #[must_use]
     pub const fn quantity(self, usage: &Usage) -> u64 {
-        match self {
-            Self::Input => usage.input,
-            Self::CacheRead => usage.cache_read,
-            Self::CacheWrite => usage.cache_write,
-            Self::CacheWrite1h => usage.cache_write_1h,
-            Self::AudioInput => usage.audio_input,
-            Self::AudioCacheRead => usage.audio_cache_read,
-            Self::ImageInput => usage.image_input,
-            Self::Output => usage.output,
-            Self::Reasoning => usage.reasoning,
-            Self::AudioOutput => usage.audio_output,
-            Self::ImageOutput => usage.image_output,
-            Self::Image => usage.images,
-            Self::Search => usage.searches,
-            Self::Audio => usage.audio_ms,
-            Self::Character => usage.characters,
-            Self::Request => 1,
-        }
+        Self::quantities(usage)[self as usize]
+    }
+
+    /// The quantities of [`Charge::ALL`].
+    pub(super) const fn quantities(usage: &Usage) -> [u64; Self::ALL.len()] {
+        [
+            usage.input,
+            usage.cache_read,
+            usage.cache_write,
+            usage.cache_write_1h,
+            usage.audio_input,
+            usage.audio_cache_read,
+            usage.image_input,
+            usage.output,
+            usage.reasoning,
+            usage.audio_output,
+            usage.image_output,
+            usage.images,
+            usage.searches,
+            usage.audio_ms,
+            usage.characters,
+            1,
+        ]
     }
 
     /// The charge of a key of a price row, and how often its amount goes into the rate.

@@ -14,7 +14,10 @@ const GEOGRAPHIES: [&str; 7] = ["us", "us-gov", "eu", "apac", "jp", "au", "in"];
 ///
 /// OpenAI names them `ft:gpt-4o-mini-2024-07-18:org::id`, Azure `gpt-4o-mini-2024-07-18.ft-id`.
 pub(super) fn is_fine_tuned(name: &str) -> bool {
-    name.starts_with("ft:") || name.contains(".ft-") || name.contains(":ft-")
+    let bytes = name.as_bytes();
+    let is_mark = |before: &[u8]| before.ends_with(b".ft") || before.ends_with(b":ft");
+    let mut places = bytes.iter().enumerate();
+    bytes.starts_with(b"ft:") || places.any(|(at, byte)| *byte == b'-' && is_mark(&bytes[..at]))
 }
 
 /// Shows the spellings of `name` to `look`, until it finds something: as it stands, without
@@ -30,27 +33,35 @@ pub(super) fn spellings<'n, T>(
     if is_fine_tuned(name) {
         return each_once(name, fine_tuned_base, &mut look);
     }
-    let tails = std::iter::successors(Some(name), |tail| Some(tail.split_once('/')?.1));
-    tails.take(MAX_SEGMENTS).find_map(|tail| {
-        each_once(tail, without_version, &mut look)
-            .or_else(|| each_once(without_geography(tail)?, without_version, &mut look))
-    })
+    let mut tail = name;
+    for _ in 0..MAX_SEGMENTS {
+        let found = each_once(tail, without_version, &mut look)
+            .or_else(|| each_once(without_geography(tail)?, without_version, &mut look));
+        if found.is_some() {
+            return found;
+        }
+        tail = tail.split_once('/')?.1;
+    }
+    None
 }
 
 /// Shows `name`, what `shorten` leaves of it, and that without its date, each but once.
 fn each_once<'n, T>(
     name: &'n str,
     shorten: impl Fn(&'n str) -> &'n str,
-    look: impl FnMut(&'n str) -> Option<T>,
+    mut look: impl FnMut(&'n str) -> Option<T>,
 ) -> Option<T> {
+    if let Some(found) = look(name) {
+        return Some(found);
+    }
     let short = shorten(name);
+    if short.len() < name.len()
+        && let Some(found) = look(short)
+    {
+        return Some(found);
+    }
     let undated = without_date(short);
-    let names = [
-        Some(name),
-        (short != name).then_some(short),
-        (undated != short).then_some(undated),
-    ];
-    names.into_iter().flatten().find_map(look)
+    (undated.len() < short.len()).then(|| look(undated))?
 }
 
 /// `ft:gpt-4o-mini-2024-07-18` of `ft:gpt-4o-mini-2024-07-18:org::id`.
@@ -63,20 +74,20 @@ fn fine_tuned_base(name: &str) -> &str {
 
 /// Without Bedrock's version: `-v1:0`, `:0`, `-v2`.
 fn without_version(name: &str) -> &str {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let name = match name.rsplit_once(':') {
-        Some((rest, revision)) if is_number(revision) => rest,
-        _ => name,
+    let without_number = |name: &'_ str, mark: &str| -> Option<usize> {
+        let rest = name.trim_end_matches(|last: char| last.is_ascii_digit());
+        let is_number = rest.len() < name.len();
+        rest.strip_suffix(mark).filter(|_| is_number).map(str::len)
     };
-    match name.rsplit_once("-v") {
-        Some((rest, version)) if is_number(version) => rest,
-        _ => name,
-    }
+    let name = without_number(name, ":").map_or(name, |end| &name[..end]);
+    without_number(name, "-v").map_or(name, |end| &name[..end])
 }
 
 fn without_geography(name: &str) -> Option<&str> {
-    let (geography, rest) = name.split_once('.')?;
-    GEOGRAPHIES.contains(&geography).then_some(rest)
+    let geography = GEOGRAPHIES.iter().find(|geography| {
+        name.as_bytes().get(geography.len()) == Some(&b'.') && name.starts_with(**geography)
+    })?;
+    name.get(geography.len() + 1..)
 }
 
 /// Without the day of a snapshot (`-2024-08-06`, `-20250929`, `@20250514`) or the number of a

@@ -85,8 +85,8 @@ impl Period {
     /// something that this price has no rate for.
     pub(super) fn nanousd(&self, usage: &Usage) -> Option<u64> {
         let mut parts = 0_u128;
-        for charge in Charge::ALL {
-            let quantity = charge.quantity(usage);
+        let quantities = Charge::quantities(usage);
+        for (&charge, &quantity) in Charge::ALL.iter().zip(&quantities) {
             if quantity == 0 || (charge == Charge::Request && self.charges_no_request()) {
                 continue;
             }
