@@ -66,7 +66,9 @@ const IN_QUERY: &[u8] = b"=isg_";
 
 /// What a header value ends with, behind its scheme if it has one.
 pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {
-    value.to_str().ok()?.trim_end().rsplit(' ').next()
+    let value = value.as_bytes().trim_ascii_end();
+    let begin = memchr::memrchr(b' ', value).map_or(0, |space| space + 1);
+    std::str::from_utf8(&value[begin..]).ok()
 }
 
 /// The token of a header value, with or without `Bearer `.

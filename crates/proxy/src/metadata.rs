@@ -52,11 +52,18 @@ impl Metadata {
     }
 }
 
+/// The value of a member; told by its first character, since trying each kind in turn would make
+/// an error for every miss.
 fn scalar(raw: &RawValue) -> Option<MetadataValue> {
-    if raw.get().starts_with(['{', '[']) {
-        return None;
+    let json = raw.get();
+    match json.as_bytes().first()? {
+        b'{' | b'[' => None,
+        b'"' => serde_json::from_str(json).ok().map(MetadataValue::Text),
+        b't' => Some(MetadataValue::Bool(true)),
+        b'f' => Some(MetadataValue::Bool(false)),
+        b'n' => Some(MetadataValue::Null),
+        _ => serde_json::from_str(json).ok().map(MetadataValue::Number),
     }
-    serde_json::from_str(raw.get()).ok()
 }
 
 /// The members of an object in their order.

@@ -91,19 +91,25 @@ impl Route {
 /// Splits the raw path into the ids it begins with. Never fails.
 #[must_use]
 pub fn place(path_and_query: &str) -> Place<'_> {
-    let whole = path_and_query;
-    let path = whole.split('?').next().unwrap_or("");
-    let Some(ids) = path.strip_prefix("/v1/") else {
+    let query_at = memchr::memchr(b'?', path_and_query.as_bytes());
+    let path = &path_and_query[..query_at.unwrap_or(path_and_query.len())];
+    let Some(mut ids) = path.strip_prefix("/v1/") else {
         return Place::default();
     };
-    let mut parts = ids.splitn(4, '/');
-    let mut next = || parts.next().unwrap_or("");
-    let (account, gateway, provider, rest) = (next(), next(), next(), next());
+    let mut next = || {
+        let (id, rest) = match memchr::memchr(b'/', ids.as_bytes()) {
+            Some(slash) => (&ids[..slash], &ids[slash + 1..]),
+            None => (ids, ""),
+        };
+        ids = rest;
+        id
+    };
+    let (account, gateway, provider) = (next(), next(), next());
     Place {
         account: if is_account(account) { account } else { "" },
         gateway: if is_gateway_id(gateway) { gateway } else { "" },
         provider,
-        rest: &whole[path.len() - rest.len()..],
+        rest: &path_and_query[path.len() - ids.len()..],
     }
 }
 

@@ -10,6 +10,9 @@ pub(super) fn first(path: &str) -> (&str, &str) {
 /// A `\` or an encoded separator ends a segment here, because some servers decode before they
 /// split; so does `;`, behind which some servers expect parameters.
 pub(super) fn has_dots(path: &str) -> bool {
+    if memchr::memchr2(b'.', b'%', path.as_bytes()).is_none() {
+        return false;
+    }
     let mut rest = path.as_bytes();
     let (mut dots, mut others) = (0_u32, false);
     while let Some((byte, after)) = decoded(rest) {
