@@ -10,10 +10,11 @@ use std::time::Duration;
 use isango_store::logs::{Gap, LogWriter};
 use isango_types::{Clock, Record};
 use parking_lot::{Condvar, Mutex};
+use tokio::time::Instant;
 
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Observer};
 use crate::settle::{settle, settle_without_bodies};
 
 /// Bounds and rhythm of the queue between requests and the store.
@@ -129,6 +130,7 @@ impl Sink {
     }
 
     fn run(&self, store: &dyn LogWriter) {
+        let mut observer = Observer::default();
         loop {
             let mut queue = self.queue.lock();
             while queue.drafts.is_empty() && queue.dropped == 0 && !queue.closing {
@@ -144,33 +146,36 @@ impl Sink {
             if drafts.is_empty() && dropped == 0 && closing {
                 return;
             }
-            self.write(store, drafts, dropped);
+            self.write(store, &mut observer, drafts);
+            if dropped > 0 {
+                self.mark_gap(store, dropped, "the queue of records was full");
+            }
         }
     }
 
     #[expect(clippy::vec_box, reason = "the queue's own shape")]
-    fn write(&self, store: &dyn LogWriter, drafts: Vec<Box<Draft>>, dropped: u64) {
+    fn write(&self, store: &dyn LogWriter, observer: &mut Observer, drafts: Vec<Box<Draft>>) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
         let mut bytes = 0;
+        let mut begun = Instant::now();
         for mut draft in drafts {
             let (collected, known) = (draft.is_collected(), draft.route.is_some());
             bytes += draft.kept_bytes();
             let record = record_of(&mut draft);
-            self.metrics.observe(&record, known);
+            observer.observe(&self.metrics, &record, known);
             if collected {
                 batch.push(record);
             }
-            if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES {
+            // The first of a batch does not wait longer for the last than for its beginning.
+            let late = begun.elapsed() >= self.settings.flush_window;
+            if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
                 self.store(store, &batch);
                 batch.clear();
-                bytes = 0;
+                (bytes, begun) = (0, Instant::now());
             }
         }
         if !batch.is_empty() {
             self.store(store, &batch);
-        }
-        if dropped > 0 {
-            self.mark_gap(store, dropped, "the queue of records was full");
         }
     }
 

@@ -23,8 +23,10 @@ use crate::harness::CHAT;
 
 const ROUNDS: u64 = 8;
 const CLIENTS: usize = 8;
+/// Between two requests of a client: the load is steady, not a test of a starved machine.
+const PACE: Duration = Duration::from_millis(2);
 /// The time after which a record must be safe; the configuration says the same.
-const WINDOW: Duration = Duration::from_millis(250);
+const WINDOW: Duration = Duration::from_millis(500);
 /// From the start of the executable to its first answer.
 const RESTART: Duration = Duration::from_secs(2);
 
@@ -76,6 +78,7 @@ async fn ask_until_killed(addr: SocketAddr, answered: &Answered) {
     };
     let mut answer = Vec::new();
     loop {
+        tokio::time::sleep(PACE).await;
         if socket.write_all(&request).await.is_err() {
             return;
         }
