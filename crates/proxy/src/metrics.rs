@@ -4,8 +4,8 @@
 //! chooses (an account of the `default` gateway, a model, metadata) becomes one; questions by those
 //! are for the records.
 
-use isango_types::CostStatus;
 use isango_types::record::{Outcome, Record};
+use isango_types::{CostStatus, Operation, Usage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -160,84 +160,193 @@ impl Metrics {
             self.record_errors.clone(),
         );
     }
+}
 
+/// Places whose meters an [`Observer`] holds.
+const MAX_PLACES: usize = 64;
+/// Endings whose counters it holds for each of them.
+const MAX_ENDINGS: usize = 64;
+
+/// Counts what has ended, on one thread. It holds the meters of the places it saw last: finding
+/// them in their families copies and hashes labels for each, which took 6 000 instructions for an
+/// exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    /// Those that are asked for often come to stand first.
+    places: Vec<Meters>,
+}
+
+/// How an exchange ended, but for its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    operation: Operation,
+    status: Option<u16>,
+    outcome: Outcome,
+}
+
+/// The metrics of one place. What is `None` has not been seen, and is not shown.
+#[derive(Debug)]
+struct Meters {
+    place: Place,
+    requests: Vec<(Ending, Counter)>,
+    attempts: Counter,
+    duration: Histogram,
+    ttfb: Option<Histogram>,
+    ttft: Option<Histogram>,
+    overhead: Option<Histogram>,
+    tokens: [Option<Counter>; KINDS.len()],
+    cost: Option<Counter>,
+}
+
+/// The kinds of tokens, in the order of [`tokens`].
+const KINDS: [&str; 9] = [
+    "input",
+    "cache_read",
+    "cache_write",
+    "audio_input",
+    "image_input",
+    "output",
+    "reasoning",
+    "audio_output",
+    "image_output",
+];
+
+const fn tokens(usage: &Usage) -> [u64; KINDS.len()] {
+    [
+        usage.input,
+        usage.cache_read,
+        usage.cache_write.saturating_add(usage.cache_write_1h),
+        usage.audio_input.saturating_add(usage.audio_cache_read),
+        usage.image_input,
+        usage.output,
+        usage.reasoning,
+        usage.audio_output,
+        usage.image_output,
+    ]
+}
+
+impl Observer {
     /// Counts one exchange that has ended. `known`: its gateway exists.
-    pub(crate) fn observe(&self, record: &Record, known: bool) {
-        let gateway = if known {
-            String::from(&*record.gateway)
-        } else {
-            String::new()
+    pub(crate) fn observe(&mut self, metrics: &Metrics, record: &Record, known: bool) {
+        let (gateway, provider) = match (&record.provider, known) {
+            (Some(provider), true) => (&*record.gateway, &**provider),
+            (None, true) => (&*record.gateway, ""),
+            (_, false) => ("", ""),
         };
-        let provider = match (&record.provider, known) {
-            (Some(provider), true) => String::from(&**provider),
-            _ => String::new(),
-        };
-        let place = Place {
-            gateway: gateway.clone(),
-            provider: provider.clone(),
-        };
-        self.requests
-            .get_or_create(&Request {
-                gateway: gateway.clone(),
-                provider: provider.clone(),
-                operation: record.operation.as_str(),
-                status: record
-                    .status
-                    .map(|status| status.to_string())
-                    .unwrap_or_default(),
-                outcome: record.outcome.as_str(),
-            })
-            .inc();
-        self.attempts
-            .get_or_create(&place)
-            .inc_by(record.attempts.len() as u64);
-        self.duration
-            .get_or_create(&place)
-            .observe(seconds(record.timing.total_us));
-        if let Some(ttfb) = record.timing.ttfb_us {
-            self.ttfb.get_or_create(&place).observe(seconds(ttfb));
-            self.overhead
-                .get_or_create(&place)
-                .observe(seconds(record.timing.overhead_us));
-        }
-        if let Some(ttft) = record.timing.ttft_us {
-            self.ttft.get_or_create(&place).observe(seconds(ttft));
-        }
-        if let Some(usage) = &record.usage {
-            for (kind, count) in [
-                ("input", usage.input),
-                ("cache_read", usage.cache_read),
-                (
-                    "cache_write",
-                    usage.cache_write.saturating_add(usage.cache_write_1h),
-                ),
-                (
-                    "audio_input",
-                    usage.audio_input.saturating_add(usage.audio_cache_read),
-                ),
-                ("image_input", usage.image_input),
-                ("output", usage.output),
-                ("reasoning", usage.reasoning),
-                ("audio_output", usage.audio_output),
-                ("image_output", usage.image_output),
-            ] {
-                if count > 0 {
-                    let labels = Tokens {
-                        gateway: gateway.clone(),
-                        provider: provider.clone(),
-                        kind,
-                    };
-                    self.tokens.get_or_create(&labels).inc_by(count);
-                }
-            }
-        }
-        self.charge(record, &place);
+        self.meters(metrics, gateway, provider)
+            .observe(metrics, record);
     }
 
-    fn charge(&self, record: &Record, place: &Place) {
+    fn meters(&mut self, metrics: &Metrics, gateway: &str, provider: &str) -> &mut Meters {
+        let found = self.places.iter().position(|meters| {
+            meters.place.provider == provider && meters.place.gateway == gateway
+        });
+        let at = match found {
+            Some(at) => {
+                let before = at.saturating_sub(1);
+                self.places.swap(before, at);
+                before
+            }
+            None => {
+                self.places.truncate(MAX_PLACES - 1);
+                let place = Place {
+                    gateway: gateway.to_owned(),
+                    provider: provider.to_owned(),
+                };
+                self.places.push(Meters::new(metrics, place));
+                self.places.len() - 1
+            }
+        };
+        &mut self.places[at]
+    }
+}
+
+impl Meters {
+    fn new(metrics: &Metrics, place: Place) -> Self {
+        Self {
+            requests: Vec::new(),
+            attempts: metrics.attempts.get_or_create_owned(&place),
+            duration: metrics.duration.get_or_create_owned(&place),
+            ttfb: None,
+            ttft: None,
+            overhead: None,
+            tokens: [const { None }; KINDS.len()],
+            cost: None,
+            place,
+        }
+    }
+
+    fn observe(&mut self, metrics: &Metrics, record: &Record) {
+        self.ended(metrics, record).inc();
+        self.attempts.inc_by(record.attempts.len() as u64);
+        let (place, timing) = (&self.place, &record.timing);
+        self.duration.observe(seconds(timing.total_us));
+        if let Some(ttfb) = timing.ttfb_us {
+            self.ttfb
+                .get_or_insert_with(|| metrics.ttfb.get_or_create_owned(place))
+                .observe(seconds(ttfb));
+            self.overhead
+                .get_or_insert_with(|| metrics.overhead.get_or_create_owned(place))
+                .observe(seconds(timing.overhead_us));
+        }
+        if let Some(ttft) = timing.ttft_us {
+            self.ttft
+                .get_or_insert_with(|| metrics.ttft.get_or_create_owned(place))
+                .observe(seconds(ttft));
+        }
+        if let Some(usage) = &record.usage {
+            self.used(metrics, usage);
+        }
+        self.charge(metrics, record);
+    }
+
+    /// The counter of requests that ended like this one.
+    fn ended(&mut self, metrics: &Metrics, record: &Record) -> &Counter {
+        let ending = Ending {
+            operation: record.operation,
+            status: record.status,
+            outcome: record.outcome,
+        };
+        let found = self.requests.iter().position(|(held, _)| *held == ending);
+        let at = found.unwrap_or_else(|| {
+            let status = ending.status.map(|status| status.to_string());
+            let counter = metrics.requests.get_or_create_owned(&Request {
+                gateway: self.place.gateway.clone(),
+                provider: self.place.provider.clone(),
+                operation: ending.operation.as_str(),
+                status: status.unwrap_or_default(),
+                outcome: ending.outcome.as_str(),
+            });
+            self.requests.truncate(MAX_ENDINGS - 1);
+            self.requests.push((ending, counter));
+            self.requests.len() - 1
+        });
+        &self.requests[at].1
+    }
+
+    fn used(&mut self, metrics: &Metrics, usage: &Usage) {
+        let counts = tokens(usage).into_iter().zip(KINDS);
+        for ((count, kind), counter) in counts.zip(&mut self.tokens) {
+            if count > 0 {
+                counter
+                    .get_or_insert_with(|| {
+                        metrics.tokens.get_or_create_owned(&Tokens {
+                            gateway: self.place.gateway.clone(),
+                            provider: self.place.provider.clone(),
+                            kind,
+                        })
+                    })
+                    .inc_by(count);
+            }
+        }
+    }
+
+    fn charge(&mut self, metrics: &Metrics, record: &Record) {
         match record.cost.nanousd {
             Some(nanousd) => {
-                self.cost.get_or_create(place).inc_by(nanousd);
+                self.cost
+                    .get_or_insert_with(|| metrics.cost.get_or_create_owned(&self.place))
+                    .inc_by(nanousd);
             }
             None => {
                 let unknown = matches!(
@@ -245,7 +354,7 @@ impl Metrics {
                     CostStatus::Unpriced | CostStatus::NoUsage
                 );
                 if unknown && record.outcome != Outcome::Refused {
-                    self.unpriced.get_or_create(place).inc();
+                    metrics.unpriced.get_or_create(&self.place).inc();
                 }
             }
         }
@@ -258,4 +367,83 @@ impl Metrics {
 )]
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_store::conformance::sample;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    /// What is exposed after these records, in any order.
+    fn exposed(records: &[(Record, bool)], observer: &mut Observer) -> String {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        for (record, known) in records {
+            observer.observe(&metrics, record, *known);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[track_caller]
+    fn check(text: &str, line: &str) {
+        assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+    }
+
+    #[test]
+    fn every_exchange_is_counted_where_it_ended() {
+        let mut streamed = sample::record(0);
+        streamed.timing.ttft_us = Some(5);
+        let refused = (sample::record(6), false);
+        let mut records = vec![(sample::record(0), true), (streamed, true), refused];
+        records.extend([1, 4, 1].map(|n| (sample::record(n), true)));
+        let text = exposed(&records, &mut Observer::default());
+        let requests = |labels: &str, count| format!("isango_requests_total{{{labels}}} {count}");
+        let of = |gateway, status| {
+            format!(
+                "gateway=\"{gateway}\",provider=\"azure-openai\",operation=\"chat\",\
+                 status=\"{status}\",outcome=\"answered\""
+            )
+        };
+        check(&text, &requests(&of("default", 200), 2));
+        check(&text, &requests(&of("default", 429), 1));
+        check(&text, &requests(&of("support", 200), 2));
+        let nowhere = "gateway=\"\",provider=\"\",operation=\"chat\",status=\"400\",\
+                       outcome=\"refused\"";
+        check(&text, &requests(nowhere, 1));
+        let place = "gateway=\"default\",provider=\"azure-openai\"";
+        check(&text, &format!("isango_attempts_total{{{place}}} 3"));
+        check(
+            &text,
+            &format!("isango_request_duration_seconds_count{{{place}}} 3"),
+        );
+        check(&text, &format!("isango_ttft_seconds_count{{{place}}} 1"));
+        let input = format!("isango_tokens_total{{{place},kind=\"input\"}} 20");
+        check(&text, &input);
+        assert!(!text.contains("cache_read"), "{text}");
+        check(
+            &text,
+            "isango_cost_nanousd_total{gateway=\"support\",provider=\"azure-openai\"} 2000000",
+        );
+    }
+
+    #[test]
+    fn places_beyond_those_held_are_counted_too() {
+        let of = |n: usize| {
+            let mut record = sample::record(0);
+            record.gateway = format!("gateway-{}", n % 100).into();
+            record.status = u16::try_from(200 + n % 300).ok();
+            (record, true)
+        };
+        let mut observer = Observer::default();
+        let text = exposed(&(0..600).map(of).collect::<Vec<_>>(), &mut observer);
+        for n in 0..100 {
+            let place = format!("gateway=\"gateway-{n}\",provider=\"azure-openai\"");
+            check(&text, &format!("isango_attempts_total{{{place}}} 6"));
+        }
+        assert_eq!(observer.places.len(), MAX_PLACES);
+    }
 }

@@ -65,7 +65,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         id: draft.id,
         event_id: match draft.options.event_id.as_ref().and_then(text) {
             Some(event_id) => event_id.into(),
-            None => draft.id.to_string().into(),
+            None => draft.id.encode(&mut [0; 36]).into(),
         },
         created_at: draft.created_at,
         account: place.account.into(),
