@@ -10,6 +10,9 @@ use isango_types::record::Omitted;
 const MAX_CHUNKS: usize = 4_096;
 /// How much of the end is kept once the beginning has reached its limit: usage stands there.
 const TAIL_BYTES: usize = 64 << 10;
+/// How much of the end is kept where the shared memory is used up. It is not taken from that, so
+/// that usage is known even then.
+const LAST_BYTES: usize = 2 << 10;
 
 /// Memory that all bodies in flight share, in bytes.
 #[derive(Debug)]
@@ -53,7 +56,12 @@ pub(crate) struct Capture {
     /// Where each chunk ends in `stored`, and when it passed.
     ends: Vec<usize>,
     times_us: Vec<u32>,
+    wants_tail: bool,
+    /// Up to twice `tail_limit`, of which the last half counts.
     tail: Vec<u8>,
+    tail_limit: usize,
+    /// Bytes taken from `budget`.
+    taken: usize,
     total: u64,
     omitted: Option<Omitted>,
 }
@@ -67,10 +75,19 @@ impl Capture {
             stored: Vec::new(),
             ends: Vec::new(),
             times_us: Vec::new(),
+            wants_tail: true,
             tail: Vec::new(),
+            tail_limit: 0,
+            taken: 0,
             total: 0,
             omitted: None,
         }
+    }
+
+    /// A copy that keeps no end: nothing is read there.
+    pub(crate) const fn without_tail(mut self) -> Self {
+        self.wants_tail = false;
+        self
     }
 
     /// Sets how many bytes of the beginning are kept, before any has passed.
@@ -81,21 +98,53 @@ impl Capture {
     /// Shows the copy a chunk that passed `at_us` microseconds after the request began.
     pub(crate) fn push(&mut self, chunk: &[u8], at_us: u64) {
         self.total += chunk.len() as u64;
+        let mut rest = chunk;
         if self.omitted.is_none() {
             let room = self.limit - self.stored.len();
             let part = &chunk[..chunk.len().min(room)];
-            if self.budget.take(part.len()) {
+            self.omitted = if !self.has_memory_for(part.len()) {
+                Some(Omitted::MemoryLimit)
+            } else {
                 self.keep(part, at_us);
-                if chunk.len() <= room {
-                    return;
-                }
-                self.omitted = Some(Omitted::TooLarge);
-                self.keep_tail(&chunk[room..]);
+                rest = &chunk[part.len()..];
+                (!rest.is_empty()).then_some(Omitted::TooLarge)
+            };
+            if self.omitted.is_none() {
                 return;
             }
-            self.omitted = Some(Omitted::MemoryLimit);
+            if self.wants_tail {
+                let roomy = self.omitted == Some(Omitted::TooLarge) && self.take(2 * TAIL_BYTES);
+                self.tail_limit = if roomy { TAIL_BYTES } else { LAST_BYTES };
+            }
         }
-        self.keep_tail(chunk);
+        if self.wants_tail {
+            self.keep_tail(rest);
+        }
+    }
+
+    /// Takes memory for `more` bytes of the beginning, in growing steps.
+    fn has_memory_for(&mut self, more: usize) -> bool {
+        let (needed, capacity) = (self.stored.len() + more, self.stored.capacity());
+        if needed <= capacity {
+            return true;
+        }
+        let step = needed.max(2 * capacity) - capacity;
+        let step = if self.take(step) {
+            step
+        } else if self.take(needed - capacity) {
+            needed - capacity
+        } else {
+            return false;
+        };
+        self.stored
+            .reserve_exact(capacity + step - self.stored.len());
+        true
+    }
+
+    fn take(&mut self, bytes: usize) -> bool {
+        let taken = self.budget.take(bytes);
+        self.taken += if taken { bytes } else { 0 };
+        taken
     }
 
     fn keep(&mut self, part: &[u8], at_us: u64) {
@@ -107,9 +156,13 @@ impl Capture {
     }
 
     fn keep_tail(&mut self, part: &[u8]) {
-        let part = &part[part.len().saturating_sub(TAIL_BYTES)..];
-        if self.tail.len() + part.len() > 2 * TAIL_BYTES {
-            let surplus = self.tail.len().saturating_sub(TAIL_BYTES);
+        let limit = self.tail_limit;
+        let part = &part[part.len().saturating_sub(limit)..];
+        if self.tail.capacity() == 0 {
+            self.tail.reserve_exact(2 * limit);
+        }
+        if self.tail.len() + part.len() > 2 * limit {
+            let surplus = self.tail.len().saturating_sub(limit);
             self.tail.drain(..surplus);
         }
         self.tail.extend_from_slice(part);
@@ -133,7 +186,6 @@ impl Capture {
     /// Takes the beginning out, in the chunks it came in; what came after 4 096 of them is one.
     pub(crate) fn take_chunks(&mut self) -> Vec<Bytes> {
         let mut rest = Bytes::from(std::mem::take(&mut self.stored));
-        self.budget.give_back(rest.len());
         let mut begin = 0;
         let mut chunks: Vec<Bytes> = Vec::with_capacity(self.ends.len() + 1);
         for end in self.ends.drain(..) {
@@ -146,7 +198,7 @@ impl Capture {
 
     /// The end of a body whose middle was not kept.
     pub(crate) fn tail(&self) -> &[u8] {
-        &self.tail[self.tail.len().saturating_sub(TAIL_BYTES)..]
+        &self.tail[self.tail.len().saturating_sub(self.tail_limit)..]
     }
 
     /// When each chunk passed, the first 4 096 of them.
@@ -157,7 +209,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.budget.give_back(self.stored.len());
+        self.budget.give_back(self.taken);
     }
 }
 
@@ -194,11 +246,11 @@ mod tests {
 
     #[test]
     fn the_end_never_grows_beyond_its_window() {
-        let mut kept = capture(0, 100, &[]);
+        let mut kept = capture(0, 2 * TAIL_BYTES, &[]);
         for round in 0..100_u8 {
             kept.push(&vec![round; 10_000], 0);
         }
-        assert!(kept.tail.capacity() <= 4 * TAIL_BYTES);
+        assert_eq!(kept.tail.capacity(), 2 * TAIL_BYTES);
         assert_eq!(kept.tail().len(), TAIL_BYTES);
         assert_eq!(*kept.tail().last().unwrap(), 99);
     }
@@ -213,6 +265,23 @@ mod tests {
         assert_eq!(second.omitted(), Some(Omitted::MemoryLimit));
         drop((first, second));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn without_memory_little_is_kept_whatever_passes() {
+        let mut kept = capture(1 << 20, 10, &[]);
+        for round in 0..100_u8 {
+            kept.push(&vec![round; 10_000], 0);
+        }
+        assert_eq!(kept.omitted(), Some(Omitted::MemoryLimit));
+        assert_eq!(
+            (kept.tail().len(), kept.tail.capacity()),
+            (LAST_BYTES, 2 * LAST_BYTES)
+        );
+        assert_eq!((kept.stored.capacity(), kept.taken), (0, 0));
+        let mut request = Capture::new(Arc::new(Budget::new(10)), 1 << 20).without_tail();
+        request.push(&[0; 10_000], 0);
+        assert_eq!((request.total(), request.tail.capacity()), (10_000, 0));
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Exchange {
     /// Where the request goes; from here on bodies are kept up to the gateway's limit.
     pub(crate) fn routed(&mut self, route: Arc<Route>) {
         let limit = route.gateway.max_record_body_bytes;
-        let request = Arc::new(Mutex::new(self.sink.capture(limit)));
+        let request = Arc::new(Mutex::new(self.sink.capture(limit).without_tail()));
         self.note(|draft| {
             draft.request = Some(request);
             draft.response.keep_at_most(limit);
