@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::capture::Capture;
 use crate::error::{BoxError, Error};
+use crate::serve::Unread;
 
 /// How much of a body is read before it is sent on when something must be known of it.
 pub(crate) const INSPECT_BYTES: usize = 4 << 20;
@@ -38,6 +39,8 @@ pub(crate) enum CallBody {
 pub(crate) struct Upload {
     body: Incoming,
     http2: bool,
+    ended: bool,
+    unread: Unread,
 }
 
 /// The client left while it still sent.
@@ -52,10 +55,12 @@ pub(crate) fn is_hang_up(error: &Error) -> bool {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, version: Version) -> Self {
+    pub(crate) fn new(body: Incoming, version: Version, unread: Unread) -> Self {
         Self {
+            ended: body.is_end_stream(),
             body,
             http2: version == Version::HTTP_2,
+            unread,
         }
     }
 
@@ -63,7 +68,10 @@ impl Upload {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             // hyper (1.12) takes a stream that was reset without an error for one that has ended.
             Poll::Ready(None) if self.http2 && !self.body.is_end_stream() => Err(HungUp.into()),
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
             Poll::Ready(Some(Ok(frame))) => Ok(frame),
             Poll::Ready(Some(Err(error))) if self.http2 || !is_malformed(&error) => {
                 Err(HungUp.into())
@@ -72,6 +80,14 @@ impl Upload {
             Poll::Pending => return Poll::Pending,
         };
         Poll::Ready(Some(frame.map_err(Error::BodyBroken)))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.unread.tell();
+        }
     }
 }
 

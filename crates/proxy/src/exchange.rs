@@ -294,6 +294,8 @@ impl Drop for Exchange {
         draft.timing.total_us = micros(draft.started.elapsed());
         let ended = if std::thread::panicking() {
             Outcome::Panicked
+        } else if self.sink.is_cutting() {
+            Outcome::Stopped
         } else {
             Outcome::ClientLeft
         };

@@ -102,6 +102,11 @@ impl Proxy {
         }
     }
 
+    /// The grace is over: what is cut from now on is the gateway's doing, and its records say so.
+    pub fn cut(&self) {
+        self.sink.cut();
+    }
+
     /// Writes every record that is left and returns when they are stored. Blocks; called once,
     /// after [`Proxy::drained`].
     pub fn close(&self) {

@@ -2,12 +2,12 @@
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use isango_types::record::Attempt;
 use isango_types::{Operation, Snapshot, Wire};
 use isango_wire::facts::facts;
@@ -25,8 +25,9 @@ use crate::secrets::Secrets;
 use crate::upstream::{Head, Sending, Source};
 use crate::{auth, headers, options};
 
-/// An error answer that is looked at before it is relayed is no longer than this.
+/// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
+const PEEK_TIME: Duration = Duration::from_secs(2);
 
 /// What is wrong with a body that is more than cut into chunks on its way.
 const FOREIGN_CODING: &str = "a transfer coding other than chunked";
@@ -40,7 +41,7 @@ struct Reply {
 /// Carries one request from a client's socket to a provider, and the answer back.
 pub(crate) async fn handle(
     proxy: &Proxy,
-    request: Request<Incoming>,
+    request: Request<Upload>,
     activity: Activity,
 ) -> Response<Relay> {
     let config = proxy.config.get();
@@ -58,7 +59,7 @@ async fn serve(
     proxy: &Proxy,
     config: &Snapshot,
     exchange: &mut Exchange,
-    request: Request<Incoming>,
+    request: Request<Upload>,
 ) -> Result<Reply, Error> {
     let (mut head, body) = request.into_parts();
     // Where does it go, and who sent it?
@@ -79,7 +80,7 @@ async fn serve(
     let before_body = exchange.elapsed_us();
     let facts = facts(route.wire, head.method.as_str(), route.path.path());
     let mut body = call::read(
-        Upload::new(body, head.version),
+        body,
         wants_inspection(&route, &head),
         route.gateway.max_request_bytes,
         exchange.request_capture(),
@@ -103,7 +104,7 @@ async fn serve(
     let mut response = ask(proxy, exchange, &route, &sending, &mut body).await?;
     let mut edited = original.is_some();
     if let Some(original) = original
-        && response.status() == StatusCode::BAD_REQUEST
+        && matches!(response.status().as_u16(), 400 | 422)
     {
         // Rare, and so kept out of the future of every request.
         let again = ask_as_it_came(proxy, exchange, (&route, &sending), response, original);
@@ -262,7 +263,7 @@ async fn ask_as_it_came(
     refused: Response<Source>,
     original: Bytes,
 ) -> Result<Response<Source>, Error> {
-    let (refused, is_refusal) = refuses_usage_option(refused).await?;
+    let (refused, is_refusal) = refuses_usage_option(refused).await;
     if !is_refusal {
         return Ok(refused);
     }
@@ -284,31 +285,13 @@ async fn ask_as_it_came(
     .await
 }
 
-/// Whether a 400 is about the `stream_options` that the gateway added. Short error answers are
-/// read for that; the answer comes back as it was.
-async fn refuses_usage_option(
-    response: Response<Source>,
-) -> Result<(Response<Source>, bool), Error> {
+/// Whether a refusal is about the `stream_options` that the gateway added. Its beginning is read
+/// for that; the answer comes back as it was.
+async fn refuses_usage_option(response: Response<Source>) -> (Response<Source>, bool) {
     let (head, source) = response.into_parts();
-    let length = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
-    let short = length
-        .and_then(|length| length.parse().ok())
-        .is_some_and(|n: usize| n <= PEEK_BYTES);
-    if !short {
-        return Ok((Response::from_parts(head, source), false));
-    }
-    let body = source
-        .read_whole(PEEK_BYTES)
-        .await
-        .map_err(Error::NoAnswer)?;
-    let refused = memchr::memmem::find(&body, b"stream_options").is_some();
-    Ok((
-        Response::from_parts(head, Source::Whole(Some(body))),
-        refused,
-    ))
+    let (seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
+    let refused = memchr::memmem::find(&seen, b"stream_options").is_some();
+    (Response::from_parts(head, source), refused)
 }
 
 /// Whether frames can be taken out of the answer.

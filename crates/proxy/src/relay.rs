@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use isango_types::record::Outcome;
 use isango_wire::filter::UsageFilter;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::BoxError;
 use crate::exchange::Exchange;
@@ -144,10 +146,7 @@ impl Relay {
     /// The answer is whole: the connection may serve the next request.
     fn finish(&mut self) {
         self.exchange.finished();
-        match std::mem::replace(&mut self.source, Source::Whole(None)) {
-            Source::Http1(_, connection) => connection.give_back(),
-            Source::Http2(..) | Source::Whole(_) => {}
-        }
+        std::mem::replace(&mut self.source, Source::Whole(None)).give_back();
     }
 }
 
@@ -175,6 +174,16 @@ impl Source {
                 Poll::Pending => Poll::Pending,
             },
             Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Seen { read, then, rest } => {
+                if let Some(read) = read.take() {
+                    return Poll::Ready(Some(Ok(Frame::data(read))));
+                }
+                match (then.take(), rest) {
+                    (Some(then), _) => Poll::Ready(Some(then)),
+                    (None, Some(rest)) => rest.poll_frame(cx),
+                    (None, None) => Poll::Ready(None),
+                }
+            }
         }
     }
 
@@ -182,27 +191,61 @@ impl Source {
         match self {
             Self::Http1(body, _) | Self::Http2(body, _) => body.is_end_stream(),
             Self::Whole(whole) => whole.is_none(),
+            Self::Seen { read, then, rest } => {
+                let ended = rest.as_ref().is_none_or(|rest| rest.is_end_stream());
+                read.is_none() && then.is_none() && ended
+            }
         }
     }
 
-    /// Reads a short body whole.
-    ///
-    /// # Errors
-    /// It breaks off; one that is longer than `limit` bytes ends there.
-    pub(crate) async fn read_whole(mut self, limit: usize) -> Result<Bytes, BoxError> {
-        let mut whole = BytesMut::new();
-        while whole.len() < limit {
-            let Some(frame) = std::future::poll_fn(|cx| self.poll_frame(cx)).await else {
-                break;
-            };
-            if let Ok(chunk) = frame?.into_data() {
-                whole.extend_from_slice(&chunk);
+    /// The body has wholly passed: its connection may serve the next request.
+    fn give_back(self) {
+        match self {
+            Self::Http1(_, connection) => connection.give_back(),
+            Self::Seen {
+                rest: Some(rest), ..
+            } => rest.give_back(),
+            Self::Http2(..) | Self::Whole(_) | Self::Seen { .. } => {}
+        }
+    }
+
+    /// Looks at the beginning of a body: up to `limit` bytes, for at most `within`. What was seen,
+    /// and the body as it was, to be relayed from its beginning.
+    pub(crate) async fn peek(mut self, limit: usize, within: Duration) -> (Bytes, Self) {
+        let mut seen = BytesMut::new();
+        let deadline = Instant::now() + within;
+        let then = loop {
+            if seen.len() >= limit {
+                break None;
             }
-        }
-        if let Self::Http1(_, connection) = self {
-            connection.give_back();
-        }
-        Ok(whole.freeze())
+            let next = std::future::poll_fn(|cx| self.poll_frame(cx));
+            let Ok(next) = timeout_at(deadline, next).await else {
+                break None;
+            };
+            match next {
+                None => {
+                    self.give_back();
+                    let seen = seen.freeze();
+                    let whole = Some(seen.clone()).filter(|seen| !seen.is_empty());
+                    return (seen, Self::Whole(whole));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => seen.extend_from_slice(&chunk),
+                    Err(trailers) => break Some(Ok(trailers)),
+                },
+                Some(Err(broken)) => break Some(Err(broken)),
+            }
+        };
+        let seen = seen.freeze();
+        let read = Some(seen.clone()).filter(|seen| !seen.is_empty());
+        (
+            seen,
+            Self::Seen {
+                read,
+                then,
+                rest: Some(Box::new(self)),
+            },
+        )
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -211,6 +254,8 @@ impl Source {
             Self::Whole(whole) => {
                 SizeHint::with_exact(whole.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            // The length that the provider announced still stands in the head.
+            Self::Seen { .. } => SizeHint::default(),
         }
     }
 }

@@ -3,12 +3,15 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::call::Upload;
 use crate::{Proxy, pipeline};
 
 /// Bounds on client connections.
@@ -44,6 +48,10 @@ impl Default for Settings {
 const SHORTEST_STEP: Duration = Duration::from_millis(5);
 const LONGEST_STEP: Duration = Duration::from_secs(30);
 
+/// How long the rest of a request that was answered already is read, in microseconds; looked at
+/// once a step.
+const LINGER_US: u64 = 5_000_000;
+
 /// What a connection is doing, as seen by its guard.
 #[derive(Debug)]
 struct State {
@@ -58,6 +66,8 @@ struct State {
     protocol: Protocol,
     /// An answer broke off whose end is the end of the connection.
     cut: AtomicBool,
+    /// The last request was answered before all of it was read.
+    unread: AtomicBool,
 }
 
 impl State {
@@ -95,6 +105,7 @@ impl Activity {
     fn begin(state: &Arc<State>) -> Self {
         state.busy.fetch_add(1, Ordering::Relaxed);
         state.head_since.store(0, Ordering::Relaxed);
+        state.unread.store(false, Ordering::Relaxed);
         Self(Arc::clone(state))
     }
 
@@ -108,6 +119,16 @@ impl Drop for Activity {
     fn drop(&mut self) {
         self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where the body of a request tells that it was dropped before its end.
+#[derive(Debug)]
+pub(crate) struct Unread(Arc<State>);
+
+impl Unread {
+    pub(crate) fn tell(&self) {
+        self.0.unread.store(true, Ordering::Relaxed);
     }
 }
 
@@ -135,6 +156,8 @@ struct Watched<I: Connection> {
     io: I,
     state: Arc<State>,
     lines: Lines,
+    /// When this side was closed, in microseconds since the connection's birth.
+    closed: Option<u64>,
 }
 
 /// The lines of a head as far as they have come.
@@ -222,8 +245,23 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Closes this side. What the client still sends of a request that was answered already is
+    /// read for a while: a reset would take the answer from it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.closed.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        }
+        let closed = *this.closed.get_or_insert_with(|| this.state.now());
+        let mut space = [MaybeUninit::uninit(); 4_096];
+        while this.state.unread.load(Ordering::Relaxed) && this.state.now() - closed < LINGER_US {
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut this.io).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -264,18 +302,22 @@ pub async fn connection<I: Connection>(
         idle_since: AtomicU64::new(0),
         protocol,
         cut: AtomicBool::new(false),
+        unread: AtomicBool::new(false),
     });
     let io = TokioIo::new(Watched {
         io,
         state: Arc::clone(&state),
         lines: Lines::default(),
+        closed: None,
     });
     let settings = proxy.serving;
     proxy.metrics.connections.inc();
     let service = {
         let (proxy, state) = (Arc::clone(&proxy), Arc::clone(&state));
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             let (proxy, activity) = (Arc::clone(&proxy), Activity::begin(&state));
+            let (version, unread) = (request.version(), Unread(Arc::clone(&state)));
+            let request = request.map(|body| Upload::new(body, version, unread));
             async move { Ok::<_, Infallible>(pipeline::handle(&proxy, request, activity).await) }
         })
     };
@@ -344,6 +386,7 @@ where
             ended = serving.as_mut() => return ended,
             _ = shutdown.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
+                state.unread.store(false, Ordering::Relaxed);
                 if state.awaits_head() {
                     return Ok(());
                 }

@@ -101,9 +101,8 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         response: response(draft, reading, payload),
     };
     let secrets = std::mem::take(&mut draft.secrets);
-    secrets
-        .and_known(&draft.path, draft.route.as_deref())
-        .leave(&mut record);
+    draft.secrets = secrets.and_known(&draft.path, draft.route.as_deref());
+    draft.secrets.leave(&mut record);
     record
 }
 
@@ -266,30 +265,53 @@ fn cost(
         // An error of the provider that still tells a usage is not billed as output.
         return Cost::free();
     }
-    match custom_cost(draft) {
-        Some(Ok(custom)) if route.wire == Wire::Anthropic || route.wire == Wire::Bedrock => {
-            // Their own input count has no cache tokens in it.
-            return custom.cost_with_separate_cache(usage);
+    let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
+    let is_absurd = told.is_none() && usage.is_some();
+    if let (true, Some(usage)) = (is_absurd, usage) {
+        let note = format!(
+            "the provider told {} tokens, which cannot be",
+            usage.total()
+        );
+        notes.push(note.into());
+    }
+    match custom_cost(draft, route.wire, told) {
+        Some(Ok(cost)) if is_absurd && cost.nanousd.is_none() => return unpriced(),
+        Some(Ok(cost)) => return cost,
+        Some(Err(wrong)) => {
+            notes.push(format!("cf-aig-custom-cost was ignored: {wrong}").into());
         }
-        Some(Ok(custom)) => return custom.cost(usage),
-        Some(Err(wrong)) => notes.push(wrong.into()),
         None => {}
     }
-    let Some(usage) = usage else {
-        let billed = draft.operation.is_billed();
-        return if billed {
-            Cost::default()
-        } else {
-            Cost::free()
+    let Some(usage) = told else {
+        return match (is_absurd, draft.operation.is_billed()) {
+            (true, _) => unpriced(),
+            (false, true) => Cost::default(),
+            (false, false) => Cost::free(),
         };
     };
-    let prices = &draft.config.prices;
-    let slug = &route.provider.slug;
-    let mut cost = Cost {
+    let cost = listed_cost(draft, route, reading, usage);
+    if let Some(nanousd) = cost.nanousd.filter(|cost| *cost > Cost::MAX_NANOUSD) {
+        let usd = format_usd(nanousd);
+        notes.push(format!("the usage would cost {usd} USD, which cannot be").into());
+        return unpriced();
+    }
+    cost
+}
+
+const fn unpriced() -> Cost {
+    Cost {
         status: CostStatus::Unpriced,
         nanousd: None,
         price: None,
-    };
+    }
+}
+
+/// The cost by the price list, of the model that the answer names or else of that which was asked
+/// for.
+fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Cost {
+    let prices = &draft.config.prices;
+    let slug = &route.provider.slug;
+    let mut cost = unpriced();
     let mapped = served_model(draft, &Reading::default());
     for model in [reading.model.as_deref(), mapped.as_deref()]
         .into_iter()
@@ -303,13 +325,27 @@ fn cost(
     cost
 }
 
-fn custom_cost(draft: &Draft) -> Option<Result<CustomCost, String>> {
+/// The cost that the client set; `None`: it set none. The error tells why it does not hold.
+fn custom_cost(draft: &Draft, wire: Wire, usage: Option<&Usage>) -> Option<Result<Cost, String>> {
     let value = draft.options.custom_cost.as_ref()?;
     let parsed = value
         .to_str()
         .map_err(|_not_ascii| "it must be a JSON object".to_owned())
         .and_then(|text| CustomCost::parse(text).map_err(|error| error.to_string()));
-    Some(parsed.map_err(|wrong| format!("cf-aig-custom-cost was ignored: {wrong}")))
+    Some(parsed.and_then(|custom| {
+        let cost = match wire {
+            // Their own input count has no cache tokens in it.
+            Wire::Anthropic | Wire::Bedrock => custom.cost_with_separate_cache(usage),
+            Wire::Openai | Wire::Gemini | Wire::Cohere | Wire::Opaque => custom.cost(usage),
+        };
+        match cost.nanousd {
+            Some(nanousd) if nanousd > Cost::MAX_NANOUSD => Err(format!(
+                "it comes to more than {} USD",
+                format_usd(Cost::MAX_NANOUSD)
+            )),
+            Some(_) | None => Ok(cost),
+        }
+    }))
 }
 
 fn labels(draft: &Draft, notes: &mut Vec<Box<str>>) -> BTreeMap<Box<str>, MetadataValue> {
@@ -352,6 +388,11 @@ fn error(draft: &Draft, reading: &Reading) -> Option<RecordError> {
             "client_left".into(),
             Blame::Client,
             "the client left before the end".into(),
+        ),
+        Some(Outcome::Stopped) => of(
+            "stopped".into(),
+            Blame::Gateway,
+            "the gateway stopped before the end".into(),
         ),
         Some(Outcome::Panicked) => of(
             "3020".into(),

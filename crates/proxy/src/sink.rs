@@ -4,6 +4,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ impl Default for Settings {
 const MAX_BATCH: usize = 2_048;
 /// How many bytes of bodies one write holds at most, but for its last record.
 const MAX_BATCH_BYTES: usize = 16 << 20;
+/// How often an operator is told of a store that keeps failing.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long a failed store is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,7 @@ pub(crate) struct Sink {
     settings: Settings,
     clock: Clock,
     metrics: Arc<Metrics>,
+    cutting: AtomicBool,
 }
 
 impl Sink {
@@ -85,6 +89,7 @@ impl Sink {
             settings,
             clock,
             metrics,
+            cutting: AtomicBool::new(false),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -99,6 +104,16 @@ impl Sink {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// From now on, answers that end early do so because the gateway stops.
+    pub(crate) fn cut(&self) {
+        self.cutting.store(true, Ordering::Release);
+    }
+
+    /// Whether the gateway is cutting what outlasted its grace.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.load(Ordering::Acquire)
     }
 
     /// A copy for one body.
@@ -146,7 +161,14 @@ impl Sink {
             if drafts.is_empty() && dropped == 0 && closing {
                 return;
             }
-            self.write(store, &mut observer, drafts);
+            let count = drafts.len();
+            let writing = AssertUnwindSafe(|| self.write(store, &mut observer, drafts));
+            if catch_unwind(writing).is_err() {
+                // The thread serves all that come; what it failed on is told and counted.
+                self.metrics.records_dropped.inc_by(count as u64);
+                tracing::error!(up_to = count, "records were lost: an error of the gateway");
+                observer = Observer::default();
+            }
             if dropped > 0 {
                 self.mark_gap(store, dropped, "the queue of records was full");
             }
@@ -182,21 +204,22 @@ impl Sink {
     /// Stores a batch; a store that fails is tried again until it works or the sink closes.
     /// Meanwhile the queue fills, and then drops with a count.
     fn store(&self, store: &dyn LogWriter, batch: &[Record]) {
-        let mut told = false;
+        let mut told: Option<Instant> = None;
         loop {
             match store.append(batch) {
                 Ok(()) => {
                     self.metrics.records_written.inc_by(batch.len() as u64);
-                    if told {
+                    if told.is_some() {
                         tracing::info!("records are stored again");
                     }
                     return;
                 }
                 Err(error) => {
                     self.metrics.record_errors.inc();
-                    if !told {
-                        tracing::error!(%error, "records cannot be stored; trying on");
-                        told = true;
+                    if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                        let (waiting, dropped) = self.backlog();
+                        tracing::error!(%error, waiting, dropped, "records cannot be stored");
+                        told = Some(Instant::now());
                     }
                 }
             }
@@ -216,6 +239,12 @@ impl Sink {
                 return;
             }
         }
+    }
+
+    /// Exchanges that wait, and those that were dropped since the last gap marker.
+    fn backlog(&self) -> (usize, u64) {
+        let queue = self.queue.lock();
+        (queue.drafts.len(), queue.dropped)
     }
 
     fn mark_gap(&self, store: &dyn LogWriter, dropped: u64, reason: &str) {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body::Frame;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
@@ -24,7 +25,7 @@ use self::connect::{Connected, Connector};
 pub(crate) use self::pool::{Http1, Http2Share};
 use self::pool::{Origin, Pool, Pooled, with_connection};
 use crate::call::{CallBody, Outgoing};
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 
 /// Sends that are made again because a connection was stale, before a fresh one is forced.
 const STALE_TRIES: usize = 3;
@@ -98,8 +99,17 @@ pub(crate) enum Source {
         Incoming,
         #[expect(dead_code, reason = "held for its drop, which ends the share")] Http2Share,
     ),
-    /// Held whole: an answer of our own, or one that had to be looked at.
+    /// Held whole: an answer of our own, or a short one that was looked at.
     Whole(Option<Bytes>),
+    /// An answer whose beginning was looked at.
+    Seen {
+        /// The beginning.
+        read: Option<Bytes>,
+        /// What ended the look: trailers, or how the answer broke off.
+        then: Option<Result<Frame<Bytes>, BoxError>>,
+        /// What has not been read.
+        rest: Option<Box<Source>>,
+    },
 }
 
 /// The pooled client.

@@ -144,13 +144,13 @@ impl Server {
     /// The records thread failed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.control.set_ready(false);
-        if !self.tasks.stop(self.grace).await {
+        if !self.tasks.stop(self.grace, || self.proxy.cut()).await {
             tracing::warn!(grace = ?self.grace, "answers were cut: they outlasted the grace");
         }
         self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
         tokio::task::spawn_blocking(move || proxy.close()).await?;
-        self.admin_tasks.stop(Duration::from_secs(1)).await;
+        self.admin_tasks.stop(Duration::from_secs(1), || ()).await;
         Ok(())
     }
 

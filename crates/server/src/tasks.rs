@@ -31,15 +31,16 @@ impl Tasks {
         self.stop.subscribe()
     }
 
-    /// Asks the tasks to end and waits for them; after `grace`, those that still run are cut.
-    /// Returns whether all ended by themselves.
-    pub(crate) async fn stop(&self, grace: Duration) -> bool {
+    /// Asks the tasks to end and waits for them; after `grace`, `before_cut` is called and those
+    /// that still run are cut. Returns whether all ended by themselves.
+    pub(crate) async fn stop(&self, grace: Duration, before_cut: impl FnOnce()) -> bool {
         self.stop.send_replace(true);
         let mut set = std::mem::take(&mut *self.set.lock());
         let all = async { while set.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_ok() {
             return true;
         }
+        before_cut();
         set.shutdown().await;
         false
     }

@@ -130,6 +130,8 @@ pub enum Outcome {
     ClientLeft,
     /// The provider's answer broke off, and so did ours.
     UpstreamCut,
+    /// The gateway was told to stop, and the answer outlasted its grace.
+    Stopped,
     /// The gateway itself failed.
     Panicked,
 }
@@ -144,6 +146,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::ClientLeft => "client_left",
             Self::UpstreamCut => "upstream_cut",
+            Self::Stopped => "stopped",
             Self::Panicked => "panicked",
         }
     }

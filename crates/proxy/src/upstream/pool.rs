@@ -65,12 +65,13 @@ impl Eq for Origin {}
 /// One HTTP/1 connection in exclusive use; gives itself back when its answer has ended.
 pub(crate) struct Http1 {
     pub(crate) send: http1::SendRequest<Outgoing>,
-    connection: Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>,
+    /// `None` once it has ended. It is dropped then, which tells a request that it still held that
+    /// nobody will send it.
+    connection: Option<Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>>,
     waking: Arc<Waking>,
     /// `waking` as the connection and its body see it.
     waker: Waker,
     probe: socket2::Socket,
-    over: bool,
     failure: Option<hyper::Error>,
     /// Whether it has served a request before this one.
     pub(crate) reused: bool,
@@ -81,10 +82,10 @@ pub(crate) struct Http1 {
 impl Http1 {
     /// Reads and writes what is possible now. After the connection ended this does nothing.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.over
-            && let Poll::Ready(end) = self.connection.as_mut().poll(cx)
+        if let Some(connection) = &mut self.connection
+            && let Poll::Ready(end) = connection.as_mut().poll(cx)
         {
-            self.over = true;
+            self.connection = None;
             self.failure = end.err();
         }
     }
@@ -141,7 +142,7 @@ impl Http1 {
             Ok(_) if self.origin.https => self.drive(&mut Context::from_waker(Waker::noop())),
             Ok(_) => return false,
         }
-        !self.over && !self.send.is_closed()
+        self.connection.is_some() && !self.send.is_closed()
     }
 
     /// Whether the peer had closed this connection before our request reached it, so that nobody
@@ -157,7 +158,7 @@ impl Http1 {
     /// Puts the connection back into its pool if its answer has wholly passed.
     pub(crate) fn give_back(mut self) {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        if self.over || !self.send.is_ready() {
+        if self.connection.is_none() || !self.send.is_ready() {
             return;
         }
         if let Some(home) = self.home.upgrade() {
@@ -313,11 +314,10 @@ impl Pool {
         });
         Http1 {
             send,
-            connection: Box::pin(connection),
+            connection: Some(Box::pin(connection)),
             waker: Waker::from(Arc::clone(&waking)),
             waking,
             probe,
-            over: false,
             failure: None,
             reused: false,
             origin: origin.clone(),

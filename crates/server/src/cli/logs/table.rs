@@ -115,6 +115,7 @@ pub(super) fn status(record: &Record) -> String {
         Outcome::Answered | Outcome::Refused | Outcome::Failed => status,
         Outcome::ClientLeft => format!("{status} l"),
         Outcome::UpstreamCut => format!("{status} c"),
+        Outcome::Stopped => format!("{status} s"),
         Outcome::Panicked => format!("{status} p"),
     }
 }
