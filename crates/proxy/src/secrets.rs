@@ -1,9 +1,12 @@
 //! The credentials that an exchange knows, and their removal from what it leaves: a provider that
 //! refuses a key likes to repeat it.
 
+mod name;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
 use isango_types::{Provider, Secret};
@@ -11,42 +14,13 @@ use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
-use crate::auth::{GATEWAY_AUTHORIZATION, last_word};
+use crate::auth::last_word;
 use crate::resolve::Route;
 
-/// Query keys whose values are credentials; they never enter a record.
-const SECRET_KEYS: [&str; 20] = [
-    "key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "x-api-key",
-    "x-goog-api-key",
-    "subscription-key",
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "token",
-    "sig",
-    "signature",
-    "secret",
-    "client_secret",
-    "password",
-    "auth",
-    "authorization",
-    "x-amz-signature",
-    "x-amz-security-token",
-];
-/// Headers that carry a credential to one provider or another, beside the provider's own.
-const SLOTS: [&str; 5] = [
-    "authorization",
-    "api-key",
-    "x-api-key",
-    "x-goog-api-key",
-    GATEWAY_AUTHORIZATION,
-];
 /// Shorter texts are no credentials worth the name, and stand in every other body.
 const SHORTEST: usize = 8;
+/// The same for one of the cookies of a header, most of which are settings.
+const SHORTEST_COOKIE: usize = 16;
 /// What stands in the place of a credential.
 const MARK: &str = "[secret]";
 /// Longest binary body that is searched, in bytes; an error is shorter.
@@ -61,14 +35,24 @@ impl Secrets {
     pub(crate) fn carried(headers: &HeaderMap, provider: &Provider) -> Self {
         let mut secrets = Self::default();
         for (name, value) in headers {
-            let name = name.as_str();
-            if SLOTS.contains(&name) || *name == *provider.auth.header {
+            if name == COOKIE {
+                secrets.add_cookies(value);
+            } else if name::is_secret(name.as_str()) || *name.as_str() == *provider.auth.header {
                 last_word(value)
                     .into_iter()
                     .for_each(|value| secrets.add(value));
             }
         }
         secrets
+    }
+
+    /// Adds the values of a `cookie` header: `name=value; name=value` (RFC 6265 section 4.2.1).
+    fn add_cookies(&mut self, cookies: &HeaderValue) {
+        let cookies = cookies.to_str().unwrap_or("").split(';');
+        let values = cookies.map(|cookie| value_of(cookie).trim().trim_matches('"'));
+        values
+            .filter(|value| value.len() >= SHORTEST_COOKIE)
+            .for_each(|value| self.add(value));
     }
 
     /// Adds those of the query, as they came and decoded, and those that the configuration put in.
@@ -206,11 +190,8 @@ fn pairs(path: &str) -> impl Iterator<Item = &str> {
 
 fn is_secret(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or("");
-    let name = percent_decode_str(name).decode_utf8_lossy();
     value_of(pair).starts_with(TOKEN_PREFIX)
-        || SECRET_KEYS
-            .iter()
-            .any(|secret| name.eq_ignore_ascii_case(secret))
+        || name::is_secret(&percent_decode_str(name).decode_utf8_lossy())
 }
 
 fn value_of(pair: &str) -> &str {
@@ -235,9 +216,12 @@ mod tests {
                 "a?api-version=2024-10-21",
             ),
             ("a?subscription-key=1&b", "a?b"),
+            ("a?code=1&session_token=2&X-Amz-Cr%65dential=3&c=4", "a?c=4"),
+            ("a?pageToken=1&max_tokens=2", "a?pageToken=1&max_tokens=2"),
             ("a?b=isg_1&c=2", "a?c=2"),
             ("a/b", "a/b"),
-            ("a?b?key=1", "a?b?key=1"),
+            ("a?b?c=1", "a?b?c=1"),
+            ("a?b?key=1", "a"),
             ("a?", "a?"),
         ] {
             assert_eq!(&*without_secret_keys(path), kept);
@@ -281,6 +265,17 @@ mod tests {
             r#"{"base64":"/zEyMzQ="}"#,
         );
         check(&[], json("{}"), r#"{"json":{}}"#);
+    }
+
+    #[test]
+    fn cookies_are_credentials_one_by_one() {
+        let mut secrets = Secrets::default();
+        let cookies = HeaderValue::from_static(
+            "theme=darkmode1; sid=0123456789abcdef; lang ; tok=\"fedcba9876543210=\"",
+        );
+        secrets.add_cookies(&cookies);
+        let known = ["0123456789abcdef", "fedcba9876543210="].map(Secret::new);
+        assert_eq!(secrets.0, known);
     }
 
     #[test]

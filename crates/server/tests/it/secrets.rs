@@ -59,6 +59,12 @@ async fn a_credential_in_any_header_is_not_on_record() {
             PLANTED.to_owned(),
         ),
         (gemini, "x-goog-api-key", PLANTED.to_owned()),
+        // Where another provider, a proxy or a sign-in service wants it.
+        (CHAT, "xi-api-key", PLANTED.to_owned()),
+        (CHAT, "ocp-apim-subscription-key", PLANTED.to_owned()),
+        (CHAT, "x-custom-auth", PLANTED.to_owned()),
+        (CHAT, "x-amz-security-token", PLANTED.to_owned()),
+        (CHAT, "cookie", format!("theme=dark; sid={PLANTED}; a=b")),
     ] {
         let both = json(format!("[\"{PLANTED} {TOKEN}\"]"));
         for answer in [
@@ -85,6 +91,10 @@ async fn a_credential_in_the_query_is_not_on_record() {
         format!("?alt=sse&key={PLANTED}&x=1"),
         format!("?key={encoded}"),
         format!("?%6bey={PLANTED}"),
+        format!("?code={PLANTED}"),
+        format!("?X-Amz-Credential={PLANTED}&X-Amz-Date=1"),
+        format!("?session_token={PLANTED}"),
+        format!("?ocp-apim-subscription-key={PLANTED}"),
         format!("?key={PLANTED}&key={PLANTED}"),
     ] {
         check(
