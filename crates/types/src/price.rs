@@ -44,6 +44,10 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Most that one exchange can cost, in nano-dollars: a million dollars. What comes out higher
+    /// comes from a broken usage or a wrong rate.
+    pub const MAX_NANOUSD: u64 = 1_000_000_000_000_000;
+
     /// The cost of an exchange in which nothing was bought: 0.
     #[must_use]
     pub const fn free() -> Self {

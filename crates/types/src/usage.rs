@@ -69,6 +69,10 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Usage {
+    /// Most tokens that one exchange can have: ten thousand times the largest context there is.
+    /// What tells more is broken or lies.
+    pub const MAX_TOKENS: u64 = 10_000_000_000;
+
     /// Tokens sent: every input bucket.
     #[must_use]
     pub const fn total_input(&self) -> u64 {
