@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Version};
-use isango_types::price::{CostStatus, CustomCost};
+use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
     Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
 };
@@ -19,7 +19,7 @@ use isango_wire::{form, read, tokens};
 use crate::capture::Capture;
 use crate::exchange::Draft;
 use crate::metadata;
-use crate::resolve;
+use crate::resolve::{self, Route};
 use crate::secrets::without_secret_keys;
 
 const MAX_NOTES: usize = 16;
