@@ -162,6 +162,8 @@ impl Http1 {
             return;
         }
         if let Some(home) = self.home.upgrade() {
+            // An idle connection keeps no task alive that has ended.
+            *self.waking.task.lock() = Waker::noop().clone();
             self.reused = true;
             home.put(self);
         }
