@@ -62,12 +62,14 @@ impl PartialEq for Origin {
 
 impl Eq for Origin {}
 
+type Connection = http1::Connection<TokioIo<Stream>, Outgoing>;
+
 /// One HTTP/1 connection in exclusive use; gives itself back when its answer has ended.
 pub(crate) struct Http1 {
     pub(crate) send: http1::SendRequest<Outgoing>,
     /// `None` once it has ended. It is dropped then, which tells a request that it still held that
     /// nobody will send it.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<Stream>, Outgoing>>>>,
+    connection: Option<Pin<Box<Connection>>>,
     waking: Arc<Waking>,
     /// `waking` as the connection and its body see it.
     waker: Waker,
@@ -305,10 +307,7 @@ impl Pool {
         self: &Arc<Self>,
         origin: &Origin,
         probe: socket2::Socket,
-        (send, connection): (
-            http1::SendRequest<Outgoing>,
-            http1::Connection<TokioIo<Stream>, Outgoing>,
-        ),
+        (send, connection): (http1::SendRequest<Outgoing>, Connection),
     ) -> Http1 {
         let waking = Arc::new(Waking {
             state: AtomicU8::new(OUTSIDE),
