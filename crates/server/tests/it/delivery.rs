@@ -1,6 +1,7 @@
 //! Delivery: when bytes pass, when they stop, and what is told when they break off.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use isango_testkit::h2::H2Client;
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
 use isango_types::record::Outcome;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::harness::{CHAT, Harness};
@@ -460,5 +462,40 @@ async fn an_answer_in_the_middle_of_an_upload_reaches_the_client() {
             "{way:?}: {sent:?}"
         );
         assert_eq!(upstream.count(), 1);
+    }
+}
+
+/// A lost wake-up between a provider's connection and a client's shows only where both sides run on
+/// threads of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_streams_on_several_threads_all_end_whole() {
+    for (inbound, outbound) in WAYS {
+        let mut answer = sse(Vec::<Bytes>::new());
+        for index in 0..20_u64 {
+            let event = format!("data: {{\"index\":{index}}}\n\n");
+            answer = answer
+                .then(Step::Data(event.into()))
+                .then(Step::Pause(Duration::from_micros(index * 97 % 700)));
+        }
+        let (upstream, gateway) = outbound.serving([answer]).await;
+        let gateway = Arc::new(gateway);
+        let mut clients = JoinSet::new();
+        for _ in 0..32 {
+            let gateway = Arc::clone(&gateway);
+            clients.spawn(async move {
+                for _ in 0..5 {
+                    let reading = inbound.start(&gateway, &stream()).await;
+                    let (body, end) = reading.rest().await;
+                    assert_eq!((body.len(), end), (390, End::Whole));
+                }
+            });
+        }
+        while let Some(client) = clients.join_next().await {
+            client.unwrap();
+        }
+        assert_eq!(
+            (upstream.count(), gateway.records(160).await.len()),
+            (160, 160)
+        );
     }
 }

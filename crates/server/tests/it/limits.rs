@@ -123,6 +123,8 @@ async fn a_client_that_sends_all_before_it_reads_still_reads_the_refusal() {
         Ask::post(CHAT, "").chunked(vec!["x".repeat(64 << 10); 32]),
         audio(Ask::new("POST", AUDIO).chunked(vec!["x".repeat(64 << 10); 32])),
         Ask::post("/v1/local/default/none/x", "x".repeat(2 << 20)),
+        Ask::post("/v1/local/default/none/x", "x".repeat(40 << 20)),
+        Ask::post(CHAT, "x".repeat(40 << 20)),
     ] {
         let mut client = Client::connect(gateway.addr).await;
         client.send_ask(&ask).await;
