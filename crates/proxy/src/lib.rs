@@ -15,6 +15,7 @@ mod auth;
 mod call;
 mod capture;
 mod exchange;
+mod failures;
 mod headers;
 mod metadata;
 mod options;
@@ -56,6 +57,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     serving: serve::Settings,
     refusals: pipeline::Refusals,
+    failures: failures::Failures,
 }
 
 impl Proxy {
@@ -80,6 +82,7 @@ impl Proxy {
             metrics,
             serving: settings.serving,
             refusals: pipeline::Refusals::default(),
+            failures: failures::Failures::default(),
         }))
     }
 

@@ -23,7 +23,7 @@ use crate::relay::{Activity, Relay};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
 use crate::upstream::{Head, Sending, Source};
-use crate::{auth, headers, options};
+use crate::{auth, failures, headers, options};
 
 /// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
@@ -238,14 +238,13 @@ async fn ask(
         _ if headers::is_coded(answer.headers()) => Err(Error::BadAnswer(FOREIGN_CODING.into())),
         _ => Ok(answer),
     });
+    let failed = answer.as_ref().err();
+    failed.inspect(|error| proxy.failures.tell(route.target_name(), error));
     exchange.attempted(Attempt {
         target: route.target_name().into(),
         status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
-        error: answer
-            .as_ref()
-            .err()
-            .and_then(Error::attempt_word)
-            .map(Into::into),
+        error: failed.and_then(Error::attempt_word).map(Into::into),
+        cause: failed.and_then(failures::cause),
         started_us,
         connect_us: micros(sending.connect),
         ttfb_us: answer.is_ok().then(|| exchange.elapsed_us() - started_us),

@@ -98,6 +98,8 @@ impl Secrets {
             self.clean(&mut error.message);
         }
         record.notes.iter_mut().for_each(|note| self.clean(note));
+        let causes = record.attempts.iter_mut().filter_map(|a| a.cause.as_mut());
+        causes.for_each(|cause| self.clean(cause));
         for value in record.metadata.values_mut() {
             if let MetadataValue::Text(text) = value {
                 self.clean(text);

@@ -234,7 +234,10 @@ impl Upstream {
     }
 
     async fn open(&self, origin: &Origin, spent: &mut Duration) -> Result<Pooled, Error> {
-        let begun = Instant::now();
+        let _clock = Spending {
+            begun: Instant::now(),
+            spent,
+        };
         let connected = self
             .connector
             .connect(origin.https, &origin.authority, origin.trusted);
@@ -256,8 +259,20 @@ impl Upstream {
             let parts = self.http1.handshake(io).await.map_err(failed)?;
             Pooled::Http1(self.pool.adopt_http1(origin, probe, parts))
         };
-        *spent += begun.elapsed();
         Ok(pooled)
+    }
+}
+
+/// Adds the time from its making to its drop, so that a connect which failed or was given up
+/// counts, too.
+struct Spending<'s> {
+    begun: Instant,
+    spent: &'s mut Duration,
+}
+
+impl Drop for Spending<'_> {
+    fn drop(&mut self) {
+        *self.spent += self.begun.elapsed();
     }
 }
 

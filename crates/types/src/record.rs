@@ -199,6 +199,10 @@ pub struct Attempt {
     /// Why there was none: `connect_failed`, `tls_failed`, `first_byte_timeout`, `reset`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<str>>,
+    /// What lay at the bottom of that, as TLS, HTTP or the operating system put it; at most 256
+    /// bytes. For operators: clients are not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<str>>,
     /// From the arrival of the request to the start of this attempt, in microseconds.
     pub started_us: u64,
     /// Establishing the connection, TLS included, in microseconds; 0 on a pooled one.

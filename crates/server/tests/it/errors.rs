@@ -10,7 +10,7 @@ use isango_testkit::tls::Tls;
 use isango_testkit::upstream::Upstream;
 use isango_types::Clock;
 use isango_types::price::CostStatus;
-use isango_types::record::{Blame, Outcome, Record};
+use isango_types::record::{Attempt, Blame, Outcome, Record};
 use tokio::net::TcpListener;
 
 use crate::harness::{self, CHAT, Harness};
@@ -313,8 +313,14 @@ async fn a_malformed_body_is_the_clients_fault() {
     assert_eq!(upstream.count(), 0);
 }
 
-/// Asks a server whose `openai` is at `base_url`, and expects the failure.
-async fn check_failure(settings: &str, base_url: &str, request: &Ask, expected: &Expected<'_>) {
+/// Asks a server whose `openai` is at `base_url`, and expects the failure. Returns what the record
+/// tells of the attempt.
+async fn check_failure(
+    settings: &str,
+    base_url: &str,
+    request: &Ask,
+    expected: &Expected<'_>,
+) -> Attempt {
     let providers = format!("[providers.openai]\nbase_url = \"{base_url}\"\n");
     let gateway = Harness::start(&format!("{settings}{providers}")).await;
     let reply = gateway.ask(request).await;
@@ -326,6 +332,7 @@ async fn check_failure(settings: &str, base_url: &str, request: &Ask, expected: 
     // What was asked is on record all the same.
     assert_eq!(record.request.body.unwrap().as_str(), PROMPT);
     assert_eq!(record.model_requested.as_deref(), Some("gpt-4o"));
+    record.attempts[0].clone()
 }
 
 /// A port at which nobody listens.
@@ -345,13 +352,11 @@ async fn a_refused_connection_is_told() {
         "could not connect to the provider",
         &["connect_failed"],
     );
-    check_failure(
-        "",
-        &format!("http://{}", nobody().await),
-        &chat(CHAT),
-        &expected,
-    )
-    .await;
+    let address = format!("http://{}", nobody().await);
+    let attempt = check_failure("", &address, &chat(CHAT), &expected).await;
+    assert!(attempt.connect_us > 0, "{attempt:?}");
+    let cause = attempt.cause.unwrap();
+    assert!(cause.starts_with("Connection refused"), "{cause}");
 }
 
 #[tokio::test]
@@ -377,7 +382,10 @@ async fn a_connection_that_hangs_is_given_up() {
         &["connect_timeout"],
     );
     let settings = "[upstream]\nconnect_timeout = \"100ms\"\n";
-    check_failure(settings, &format!("http://{addr}"), &chat(CHAT), &expected).await;
+    let address = format!("http://{addr}");
+    let attempt = check_failure(settings, &address, &chat(CHAT), &expected).await;
+    assert!(attempt.connect_us >= 100_000, "{attempt:?}");
+    assert_eq!(attempt.cause, None);
 }
 
 #[tokio::test]
@@ -386,7 +394,10 @@ async fn a_provider_whose_certificate_nobody_vouches_for_is_sent_nothing() {
     let message = "no secure connection to the provider";
     let expected = Expected::failure(502, 3012, message, &["tls_failed"]);
     let address = format!("https://localhost:{}", upstream.addr().port());
-    check_failure("", &address, &chat(CHAT), &expected).await;
+    let attempt = check_failure("", &address, &chat(CHAT), &expected).await;
+    assert!(attempt.connect_us > 0, "{attempt:?}");
+    let cause = attempt.cause.unwrap();
+    assert!(cause.contains("UnknownIssuer"), "{cause}");
     assert_eq!(upstream.count(), 0);
 }
 

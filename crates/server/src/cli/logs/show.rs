@@ -13,7 +13,10 @@ pub(super) fn print(record: &Record, out: &mut dyn Write) -> io::Result<()> {
     for (index, attempt) in record.attempts.iter().enumerate() {
         let ended = match (attempt.status, &attempt.error) {
             (Some(status), _) => status.to_string(),
-            (None, Some(error)) => plain(error),
+            (None, Some(error)) => match &attempt.cause {
+                Some(cause) => format!("{} ({})", plain(error), plain(cause)),
+                None => plain(error),
+            },
             (None, None) => "-".to_owned(),
         };
         let connection = if attempt.reused {

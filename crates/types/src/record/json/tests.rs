@@ -87,20 +87,23 @@ fn attempt() -> BoxedStrategy<Attempt> {
     (
         text(),
         any::<Option<u16>>(),
-        maybe(),
+        [maybe(), maybe()],
         [number(), number()],
         maybe_number(),
         any::<bool>(),
     )
-        .prop_map(|(target, status, error, us, ttfb_us, reused)| Attempt {
-            target,
-            status,
-            error,
-            started_us: us[0],
-            connect_us: us[1],
-            ttfb_us,
-            reused,
-        })
+        .prop_map(
+            |(target, status, [error, cause], us, ttfb_us, reused)| Attempt {
+                target,
+                status,
+                error,
+                cause,
+                started_us: us[0],
+                connect_us: us[1],
+                ttfb_us,
+                reused,
+            },
+        )
         .boxed()
 }
 
