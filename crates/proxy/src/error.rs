@@ -43,6 +43,9 @@ pub enum Error {
     /// The request asks for a protocol that this surface does not speak.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The head of the request could be read in two ways. Says how.
+    #[error("{0}")]
+    Ambiguous(&'static str),
     /// The request's body is larger than the gateway accepts.
     #[error("the request body is larger than this gateway's limit of {limit} bytes")]
     BodyTooLarge {
@@ -105,6 +108,7 @@ impl Error {
             Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, 3004, Blame::Client),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, 3005, Blame::Client),
             Self::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, 3006, Blame::Client),
+            Self::Ambiguous(_) => (StatusCode::BAD_REQUEST, 3007, Blame::Client),
             Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
             Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
@@ -137,6 +141,7 @@ impl Error {
             | Self::BodyBroken(_)
             | Self::BodyTimeout
             | Self::Unsupported(_)
+            | Self::Ambiguous(_)
             | Self::Internal => None,
         }
     }
@@ -145,7 +150,10 @@ impl Error {
     pub(crate) const fn leaves_body(&self) -> bool {
         matches!(
             self,
-            Self::BodyTooLarge { .. } | Self::BodyBroken(_) | Self::BodyTimeout
+            Self::BodyTooLarge { .. }
+                | Self::BodyBroken(_)
+                | Self::BodyTimeout
+                | Self::Ambiguous(_)
         )
     }
 
@@ -249,7 +257,8 @@ mod tests {
             Some(Error::BodyTooLarge { .. }) => Error::BodyBroken(cause()),
             Some(Error::BodyBroken(_)) => Error::BodyTimeout,
             Some(Error::BodyTimeout) => Error::Unsupported("a protocol"),
-            Some(Error::Unsupported(_)) => Error::ConnectFailed(cause()),
+            Some(Error::Unsupported(_)) => Error::Ambiguous("a head"),
+            Some(Error::Ambiguous(_)) => Error::ConnectFailed(cause()),
             Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
             Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
             Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),

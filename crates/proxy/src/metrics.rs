@@ -63,6 +63,8 @@ pub struct Metrics {
     /// Open client connections.
     pub(crate) connections: Gauge,
     pub(crate) idle_upstream: Gauge,
+    /// Heads that are no HTTP, or too large: no exchange begins.
+    pub(crate) malformed_requests: Counter,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
     pub(crate) record_errors: Counter,
@@ -87,6 +89,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             idle_upstream: Gauge::default(),
+            malformed_requests: Counter::default(),
             records_written: Counter::default(),
             records_dropped: Counter::default(),
             record_errors: Counter::default(),
@@ -143,6 +146,11 @@ impl Metrics {
             "upstream_idle_connections",
             "Idle connections to providers",
             self.idle_upstream.clone(),
+        );
+        to.register(
+            "malformed_requests",
+            "HTTP/1 heads that were refused without a record",
+            self.malformed_requests.clone(),
         );
         to.register(
             "records_written",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use isango_types::record::Attempt;
 use isango_types::{Operation, Snapshot, Wire};
 use isango_wire::facts::facts;
@@ -22,6 +22,7 @@ use crate::exchange::{Exchange, micros, path_of};
 use crate::relay::{Activity, Relay};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
+use crate::serve::BareLf;
 use crate::upstream::{Head, Sending, Source};
 use crate::{auth, failures, headers, options};
 
@@ -72,7 +73,7 @@ async fn serve(
     exchange.holds(Secrets::carried(&head.headers, &route.provider));
     let caller = auth::caller(config, &route, place.account, &mut head.headers)?;
     exchange.identified(caller);
-    speaks_http(&head.headers)?;
+    speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);
     auth::credential(&route, &mut head.headers)?;
     configured_headers(&route, &mut head.headers);
@@ -122,7 +123,17 @@ async fn serve(
 }
 
 /// Only plain requests are relayed, and only those whose bodies can be told in one way.
-fn speaks_http(headers: &HeaderMap) -> Result<(), Error> {
+fn speaks_http(head: &Parts) -> Result<(), Error> {
+    let headers = &head.headers;
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts > 1 || hosts == 0 && head.version == Version::HTTP_11 {
+        return Err(Error::Ambiguous("send the header 'host' once"));
+    }
+    if head.extensions.get::<BareLf>().is_some() {
+        return Err(Error::Ambiguous(
+            "end the lines of a head with CR LF, and send no other LF where requests are pipelined",
+        ));
+    }
     if headers::is_coded(headers) {
         return Err(Error::BodyBroken(FOREIGN_CODING.into()));
     }

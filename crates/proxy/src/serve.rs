@@ -1,6 +1,8 @@
 //! Serves one client connection: HTTP/1.1 or HTTP/2, with bounds on how long a head may take and
 //! how long a connection may lie idle.
 
+mod lines;
+
 use std::convert::Infallible;
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,11 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use http::Request;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 
+use self::lines::Lines;
 use crate::call::Upload;
 use crate::{Proxy, pipeline};
 
@@ -68,6 +74,7 @@ struct State {
     cut: AtomicBool,
     /// The last request was answered before all of it was read.
     unread: AtomicBool,
+    lines: Mutex<Lines>,
 }
 
 impl State {
@@ -150,52 +157,14 @@ impl Connection for TlsStream<TcpStream> {
     }
 }
 
-/// Notes when bytes of a new head begin to arrive, and takes only heads whose lines end as they
-/// must.
+/// Notes when bytes of a new head begin to arrive, and how its lines end.
 struct Watched<I: Connection> {
+    /// What was read before.
+    first: Bytes,
     io: I,
     state: Arc<State>,
-    lines: Lines,
     /// When this side was closed, in microseconds since the connection's birth.
     closed: Option<u64>,
-}
-
-/// The lines of a head as far as they have come.
-///
-/// hyper takes a bare LF for the end of a line, as it may (RFC 9112 section 2.2); another server
-/// before the gateway may not, and would see another request.
-#[derive(Debug, Default)]
-struct Lines {
-    /// Bytes since the last LF.
-    length: usize,
-    last: u8,
-    /// A line that is not empty has come.
-    begun: bool,
-    ended: bool,
-}
-
-impl Lines {
-    /// Reads on; whether a line ends with a bare LF.
-    fn has_bare_lf(&mut self, bytes: &[u8]) -> bool {
-        let mut from = 0;
-        for lf in memchr::memchr_iter(b'\n', bytes) {
-            if self.ended {
-                return false;
-            }
-            let before = if lf > 0 { bytes[lf - 1] } else { self.last };
-            if before != b'\r' {
-                return true;
-            }
-            let is_empty = self.length + (lf - from) == 1;
-            self.ended = is_empty && self.begun;
-            self.begun |= !is_empty;
-            self.length = 0;
-            from = lf + 1;
-        }
-        self.length += bytes.len() - from;
-        self.last = bytes.last().copied().unwrap_or(self.last);
-        false
-    }
 }
 
 impl<I: Connection> Drop for Watched<I> {
@@ -215,20 +184,26 @@ impl<I: Connection> AsyncRead for Watched<I> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.io).poll_read(cx, buf);
-        let state = &this.state;
-        let came = &buf.filled()[before..];
-        let is_head = state.protocol == Protocol::Http1 && state.busy.load(Ordering::Relaxed) == 0;
-        if is_head && !came.is_empty() {
-            if state.head_since.load(Ordering::Relaxed) == 0 {
-                state.head_since.store(state.now() + 1, Ordering::Relaxed);
-                this.lines = Lines::default();
-            }
-            if this.lines.has_bare_lf(came) {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
+        if !this.first.is_empty() {
+            let length = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first[..length]);
+            this.first.advance(length);
         }
-        read
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        let came = &buf.filled()[before..];
+        let state = &this.state;
+        if came.is_empty() {
+            return read;
+        }
+        if state.protocol == Protocol::Http1 {
+            let idle = state.busy.load(Ordering::Relaxed) == 0;
+            if idle && state.head_since.load(Ordering::Relaxed) == 0 {
+                state.head_since.store(state.now() + 1, Ordering::Relaxed);
+            }
+            state.lines.lock().read(came, idle);
+        }
+        // Some bytes came, if not from the socket.
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -286,11 +261,15 @@ pub enum Protocol {
     Http2,
 }
 
-/// Serves `io` until it ends, is overdue, or `shutdown` becomes true and its running requests have
-/// ended.
+/// An extension of a request: lines of its head may end with bare LFs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BareLf;
+
+/// Serves `io`, from which `first` was read before, until it ends, is overdue, or `shutdown` becomes
+/// true and its running requests have ended.
 pub async fn connection<I: Connection>(
     proxy: Arc<Proxy>,
-    io: I,
+    (first, io): (Bytes, I),
     protocol: Protocol,
     shutdown: watch::Receiver<bool>,
 ) {
@@ -303,18 +282,25 @@ pub async fn connection<I: Connection>(
         protocol,
         cut: AtomicBool::new(false),
         unread: AtomicBool::new(false),
+        lines: Mutex::default(),
     });
     let io = TokioIo::new(Watched {
+        first,
         io,
         state: Arc::clone(&state),
-        lines: Lines::default(),
         closed: None,
     });
     let settings = proxy.serving;
     proxy.metrics.connections.inc();
     let service = {
         let (proxy, state) = (Arc::clone(&proxy), Arc::clone(&state));
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
+            if protocol == Protocol::Http1 {
+                let body = request.body().size_hint().exact();
+                if !state.lines.lock().begin(body) {
+                    request.extensions_mut().insert(BareLf);
+                }
+            }
             let (proxy, activity) = (Arc::clone(&proxy), Activity::begin(&state));
             let (version, unread) = (request.version(), Unread(Arc::clone(&state)));
             let request = request.map(|body| Upload::new(body, version, unread));
@@ -355,6 +341,9 @@ pub async fn connection<I: Connection>(
         }
     };
     if let Err(error) = ended {
+        if error.is_parse() {
+            proxy.metrics.malformed_requests.inc();
+        }
         tracing::debug!(%error, "a client connection ended");
     }
     proxy.metrics.connections.dec();
@@ -404,31 +393,5 @@ where
                 tick.as_mut().reset(Instant::now() + step);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The head in any two parts; what follows it is not looked at.
-    fn check(head: &str, expected: bool) {
-        let bytes = head.as_bytes();
-        for at in 0..=bytes.len() {
-            let mut lines = Lines::default();
-            let found = lines.has_bare_lf(&bytes[..at]) || lines.has_bare_lf(&bytes[at..]);
-            assert_eq!(found, expected, "{head:?} cut at {at}");
-        }
-    }
-
-    #[test]
-    fn a_bare_lf_is_found_in_a_head_and_only_there() {
-        check("GET / HTTP/1.1\r\nhost: x\r\n\r\n", false);
-        check("\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\na\nb\n\n", false);
-        check("GET / HTTP/1.1\nhost: x\r\n\r\n", true);
-        check("GET / HTTP/1.1\r\nhost: x\n\r\n", true);
-        check("GET / HTTP/1.1\r\nhost: x\r\n\n", true);
-        check("\r\nGET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n", true);
-        check("\nGET / HTTP/1.1\r\n\r\n", true);
     }
 }

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use isango_proxy::Proxy;
 use isango_proxy::serve::{self, Protocol};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -97,7 +99,7 @@ async fn accept(
     Ok((stream, permit))
 }
 
-async fn connection(front: &Front, stream: TcpStream, stopping: watch::Receiver<bool>) {
+async fn connection(front: &Front, mut stream: TcpStream, stopping: watch::Receiver<bool>) {
     let bound = front.header_timeout.unwrap_or(Duration::MAX);
     let proxy = Arc::clone(&front.proxy);
     let mut order = stopping.clone();
@@ -106,12 +108,13 @@ async fn connection(front: &Front, stream: TcpStream, stopping: watch::Receiver<
     let Some(tls) = &front.tls else {
         let first = tokio::select! {
             biased;
-            first = timeout(bound, protocol(&stream)) => first,
+            first = timeout(bound, protocol(&mut stream)) => first,
             _ = stopped => return,
         };
         // Neither is one that says nothing in time.
-        if let Ok(Ok(protocol)) = first {
-            Box::pin(serve::connection(proxy, stream, protocol, stopping)).await;
+        if let Ok(Ok((protocol, first))) = first {
+            let io = (first, stream);
+            Box::pin(serve::connection(proxy, io, protocol, stopping)).await;
         }
         return;
     };
@@ -126,25 +129,27 @@ async fn connection(front: &Front, stream: TcpStream, stopping: watch::Receiver<
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            Box::pin(serve::connection(proxy, stream, protocol, stopping)).await;
+            let io = (Bytes::new(), stream);
+            Box::pin(serve::connection(proxy, io, protocol, stopping)).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-/// Looks at the first bytes without taking them: HTTP/2 by prior knowledge, else HTTP/1.
-async fn protocol(stream: &TcpStream) -> io::Result<Protocol> {
+/// Tells HTTP/2 by prior knowledge from HTTP/1 by the first bytes, and returns those.
+async fn protocol(stream: &mut TcpStream) -> io::Result<(Protocol, Bytes)> {
     let mut first = [0; PREFACE.len()];
-    loop {
-        let seen = stream.peek(&mut first).await?;
-        if seen == 0 || !PREFACE.starts_with(&first[..seen]) {
-            return Ok(Protocol::Http1);
+    let mut length = 0;
+    let protocol = loop {
+        let read = stream.read(&mut first[length..]).await?;
+        length += read;
+        if read == 0 || !PREFACE.starts_with(&first[..length]) {
+            break Protocol::Http1;
         }
-        if seen == PREFACE.len() {
-            return Ok(Protocol::Http2);
+        if length == PREFACE.len() {
+            break Protocol::Http2;
         }
-        // Part of the preface: the rest is on its way.
-        sleep(Duration::from_millis(1)).await;
-    }
+    };
+    Ok((protocol, Bytes::copy_from_slice(&first[..length])))
 }

@@ -491,3 +491,95 @@ async fn aborted_streams_leave_no_connection_behind() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_request_may_begin_like_http2_and_take_its_time() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = before(&upstream).await;
+    let request = post().to_bytes();
+    for first in [1, 2, request.len() - 1] {
+        let mut client = Client::connect(gateway.addr).await;
+        client.send(&request[..first]).await;
+        sleep(Duration::from_millis(20)).await;
+        client.send(&request[first..]).await;
+        assert_eq!(client.reply().await.text(), "{}", "{first} first");
+    }
+    // A method that shares more with the preface.
+    let mut client = Client::connect(gateway.addr).await;
+    client.send(b"PRI").await;
+    sleep(Duration::from_millis(20)).await;
+    client
+        .send(b"SM /nowhere HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    assert_eq!(client.reply().await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_may_begin_byte_by_byte() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = before(&upstream).await;
+    let mut client = Client::connect(gateway.addr).await;
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        client.send(&[*byte]).await;
+        sleep(Duration::from_millis(2)).await;
+    }
+    // SETTINGS, and GET / on stream 1 (RFC 9113 section 4.1, RFC 7541 appendix A).
+    client.send(b"\0\0\0\x04\0\0\0\0\0").await;
+    client
+        .send(b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x")
+        .await;
+    assert_eq!(gateway.record().await.status, Some(404));
+}
+
+/// There is room for one connection: the next client waits until the last is gone.
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_first_bytes_is_gone() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let settings = "[server]\nmax_connections = 1\nheader_timeout = \"1h\"\n";
+    let gateway = with(settings, &upstream).await;
+    for first in [&b"P"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", b"PO"] {
+        for reset in [false, true] {
+            let mut client = Client::connect(gateway.addr).await;
+            client.send(first).await;
+            sleep(Duration::from_millis(20)).await;
+            if reset {
+                client.reset();
+            } else {
+                drop(client);
+            }
+            let what = format!("{first:?} to be given up, reset: {reset}");
+            let reply = within(&what, gateway.ask(&post())).await;
+            assert_eq!(reply.status(), 200, "{what}");
+        }
+    }
+    let metrics = async {
+        loop {
+            let metrics = ask(gateway.admin, &Ask::get("/metrics")).await;
+            if metrics.text().contains("isango_connections 0\n") {
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("all connections to be gone", metrics).await;
+}
+
+/// Clients that wait with a part of the preface cost no time of a processor.
+#[tokio::test]
+async fn waiting_for_the_rest_of_the_first_bytes_is_idle() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = before(&upstream).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = Client::connect(gateway.addr).await;
+        client.send(b"P").await;
+        clients.push(client);
+    }
+    sleep(Duration::from_millis(50)).await;
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let polls = || metrics.worker_park_count(0);
+    let before = polls();
+    sleep(Duration::from_millis(300)).await;
+    let parked = polls() - before;
+    assert!(parked < 100, "woken {parked} times in 300 ms");
+}

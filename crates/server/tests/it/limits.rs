@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use isango_testkit::answer::{Answer, Step, json};
-use isango_testkit::client::{Ask, Client, Reply};
+use isango_testkit::client::{Ask, Client, Reply, ask};
 use isango_testkit::fixtures::PROMPT;
 use isango_testkit::h2::H2Client;
 use isango_testkit::upstream::Upstream;
 use isango_types::record::Outcome;
+use tokio::time::sleep;
 
 use crate::harness::{CHAT, Harness, recorded};
 use crate::legs::{Outbound, before, with};
@@ -453,4 +454,98 @@ async fn a_body_that_the_client_breaks_off_never_passes_as_whole() {
             );
         }
     }
+}
+
+/// Sends these pieces with a pause behind each, and returns all answers.
+async fn exchange_in_pieces(gateway: &Harness, pieces: &[String]) -> String {
+    let mut client = Client::connect(gateway.addr).await;
+    for piece in pieces {
+        client.try_send(piece.as_bytes()).await.ok();
+        sleep(Duration::from_millis(20)).await;
+    }
+    String::from_utf8_lossy(&client.all().await).into_owned()
+}
+
+/// The first request is served, the second is not; `cut`: where the second is cut in two.
+async fn check_second_refused(first: &str, second: &str, cut: usize) {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = impatient(&upstream).await;
+    let pieces = [
+        format!("{first}{}", &second[..cut]),
+        second[cut..].to_owned(),
+    ];
+    let answer = exchange_in_pieces(&gateway, &pieces).await;
+    let what = format!("{first:?} {second:?} cut at {cut}: {answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{what}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{what}");
+    assert!(answer.contains(r#""internalCode":3007"#), "{what}");
+    assert!(answer.contains("connection: close\r\n"), "{what}");
+    assert_eq!(upstream.count(), 1, "{what}");
+}
+
+#[tokio::test]
+async fn a_bare_lf_is_refused_in_a_pipelined_head_too() {
+    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\n");
+    let second = format!("GET {CHAT} HTTP/1.1\r\nx: a\nhost: x\r\n\r\n");
+    let bare = second.find("\nhost").unwrap();
+    for body in [
+        "content-length: 2\r\n\r\n{}",
+        "content-length: 3\r\n\r\n{\n}",
+        "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ] {
+        let first = format!("{head}{body}");
+        for cut in [second.len(), bare, bare + 1, second.len() - 2, 0] {
+            check_second_refused(&first, &second, cut).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_without_one_host_are_refused() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = impatient(&upstream).await;
+    for hosts in [
+        "",
+        "host: x\r\nhost: y\r\n",
+        "host: x\r\nHost: x\r\n",
+        "host : x\r\n",
+    ] {
+        for version in ["1.1", "1.0"] {
+            let request = format!("GET {CHAT} HTTP/{version}\r\n{hosts}\r\n");
+            let answer = exchange(&gateway, request.as_bytes()).await;
+            let is_fine = hosts.is_empty() && version == "1.0";
+            let expected = if is_fine { "200" } else { "400" };
+            assert_eq!(answer.get(9..12), Some(expected), "{request:?}: {answer}");
+        }
+    }
+    assert_eq!(upstream.count(), 1);
+    assert_eq!(
+        gateway.records(6).await.len(),
+        6,
+        "the two with a space in a name become no exchange"
+    );
+}
+
+#[tokio::test]
+async fn heads_that_are_no_http_are_counted() {
+    let upstream = Upstream::start([json("{}")]).await;
+    let gateway = impatient(&upstream).await;
+    let many: String = (0..101).map(|index| format!("x-{index}: v\r\n")).collect();
+    for head in [
+        "SSH-2.0-OpenSSH_9.9\r\n\r\n".to_owned(),
+        format!("GET {CHAT} HTTP/1.1\r\nhost: x\r\nbad name: x\r\n\r\n"),
+        format!("GET {CHAT} HTTP/1.1\r\nhost: x\r\n{many}\r\n"),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "p".repeat(70_000)),
+    ] {
+        exchange(&gateway, head.as_bytes()).await;
+    }
+    let metrics = ask(gateway.admin, &Ask::get("/metrics")).await;
+    assert!(
+        metrics
+            .text()
+            .contains("isango_malformed_requests_total 4\n"),
+        "{}",
+        metrics.text()
+    );
+    assert!(recorded(&gateway.logs).is_empty());
 }
