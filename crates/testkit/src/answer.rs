@@ -293,7 +293,13 @@ impl Answer {
                 steps.extend(self.steps.iter().map(|step| self.frame(step)));
             }
         }
-        let cut = [Step::Close, Step::Leave, Step::Drop, Step::Reset, Step::Stall];
+        let cut = [
+            Step::Close,
+            Step::Leave,
+            Step::Drop,
+            Step::Reset,
+            Step::Stall,
+        ];
         let ends = self.steps.last().is_some_and(|last| {
             cut.contains(last) || matches!(last, Step::Trailers(_) | Step::Wait)
         });

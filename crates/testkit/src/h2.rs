@@ -73,7 +73,11 @@ async fn respond(
     let (parts, mut body) = request.into_parts();
     let index = shared.began(connection, request_head(&parts));
     // A client that gives up before the head makes hyper drop this future.
-    let mut asking = Asking { shared: Arc::clone(&shared), index, answered: false };
+    let mut asking = Asking {
+        shared: Arc::clone(&shared),
+        index,
+        answered: false,
+    };
     let early = shared.answer_at_once(index).filter(|answer| answer.early);
     let answer = match early {
         Some(answer) => answer,
@@ -148,7 +152,9 @@ fn response_head(
 async fn read_body(body: &mut Incoming, log: &mut BodyLog<'_>) {
     let mut trailers = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return log.broken() };
+        let Ok(frame) = frame else {
+            return log.broken();
+        };
         match frame.into_data() {
             Ok(data) => log.data(&data),
             Err(frame) => trailers = frame.trailers_ref().map(fields).unwrap_or_default(),

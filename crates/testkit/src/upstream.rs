@@ -351,7 +351,9 @@ impl Shared {
     /// Notes that the client gave up the answer to a request.
     pub(crate) fn given_up(&self, request: usize) {
         self.log.send_modify(|log| {
-            log.requests[request].given_up.get_or_insert_with(Instant::now);
+            log.requests[request]
+                .given_up
+                .get_or_insert_with(Instant::now);
         });
     }
 
