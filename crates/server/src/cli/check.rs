@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use isango_types::Gateway;
+use isango_types::gateway::DEFAULT_GATEWAY;
 use serde::Serialize;
 
 use crate::cli::{ConfigArgs, WRONG_USAGE, write_json};
@@ -90,8 +92,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
 
 fn count(config: &Config) -> Counts {
     let is_own = |slug: &str| slug.starts_with("custom-");
+    let is_default = |one: &Gateway| *one.id == *DEFAULT_GATEWAY;
+    // What serves `default` is there even if nobody configured it.
+    let implied = usize::from(!config.gateways.iter().any(is_default));
     Counts {
-        gateways: config.gateways.len(),
+        gateways: config.gateways.len() + implied,
         targets: config
             .gateways
             .iter()

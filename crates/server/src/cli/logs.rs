@@ -96,6 +96,10 @@ Example: isango logs export --format csv --since 30d meta.tenantId=acme > acme.c
         #[arg(long, value_enum, default_value = "jsonl")]
         format: Format,
 
+        /// At most this many [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+
         /// With the bodies (JSON lines only)
         #[arg(long)]
         bodies: bool,
@@ -181,11 +185,15 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                 with_bodies: which.bodies,
                 ..span.query(&which.filter, now)?
             };
-            print_some(&reader, query, *limit, &mut Printer::new(which), out)?;
+            let printed = print_some(&reader, query, *limit, &mut Printer::new(which), out)?;
+            if printed == 0 && *limit > 0 && !which.json {
+                writeln!(std::io::stderr().lock(), "no record matches").ok();
+            }
         }
         Command::Show { id, json } => return print_one(&reader, id, *json, out),
         Command::Export {
             format,
+            limit,
             bodies,
             json: _,
             span,
@@ -206,7 +214,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                     Printer::Csv
                 }
             };
-            print_some(&reader, query, usize::MAX, &mut export, out)?;
+            print_some(
+                &reader,
+                query,
+                limit.unwrap_or(usize::MAX),
+                &mut export,
+                out,
+            )?;
         }
     }
     Ok(0)
@@ -292,14 +306,14 @@ impl Printer {
     }
 }
 
-/// Prints page after page, `most` records in all.
+/// Prints page after page, `most` records in all. Returns how many there were.
 fn print_some(
     reader: &Reader,
     mut query: Query,
     most: usize,
     printer: &mut Printer,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let mut left = most;
     while left > 0 {
         query.limit = left.min(MAX_PAGE);
@@ -311,7 +325,7 @@ fn print_some(
         }
         query.after = page.next;
     }
-    Ok(())
+    Ok(most - left)
 }
 
 fn print_one(reader: &Reader, id: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {

@@ -325,15 +325,17 @@ fn check_tells_what_a_configuration_holds() {
     let text = text.replace(folder.path().to_str().unwrap(), "FOLDER");
     assert_eq!(code, 0);
     insta::assert_snapshot!(text, @r"
-    ok: FOLDER/isango.toml: 1 gateways with 0 targets, 27 providers (0 of your own), 0 tokens
+    ok: FOLDER/isango.toml: 2 gateways with 0 targets, 27 providers (0 of your own), 0 tokens
     warning: no token opens gateway `a` of account `local`: every request to it is refused
     ");
     let (code, json) = check(" --json");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (code, &json["ok"], &json["counts"]["gateways"]),
-        (0, &true.into(), &1.into())
+        (0, &true.into(), &2.into())
     );
+    std::fs::write(&file, "[[gateways]]\nid = \"default\"").unwrap();
+    assert!(check("").1.contains(": 1 gateways with "));
     std::fs::write(&file, "lisen = 1").unwrap();
     assert_eq!(check("").0, 2);
     let (code, json) = check(" --json");

@@ -122,6 +122,13 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
     if !config.listen.ip().is_loopback() && !config.allow_unauthenticated {
         refuse_open_gateways(config, root);
     }
+    if !config.admin_listen.ip().is_loopback() {
+        config.warnings.push(format!(
+            "metrics and health at `admin_listen` ({}) can be read from other machines without a \
+             token",
+            config.admin_listen
+        ));
+    }
     let locked = config
         .gateways
         .iter()

@@ -699,6 +699,7 @@ fn the_data_dir_is_found_without_knowing_any_secret() {
 #[test]
 fn what_is_probably_not_meant_is_a_warning() {
     let text = r#"
+admin_listen = "0.0.0.0:8701"
 [[gateways]]
 id = "locked"
 authentication = true
@@ -710,6 +711,7 @@ name = "two"
 provider = "openai"
 "#;
     insta::assert_snapshot!(load(text).warnings.join("\n"), @r"
+    metrics and health at `admin_listen` (0.0.0.0:8701) can be read from other machines without a token
     no token opens gateway `locked` of account `local`: every request to it is refused
     target `two` of gateway `locked` is never used: `one` before it takes the same requests
     ");

@@ -156,6 +156,16 @@ fn programs_see_json_lines() {
 }
 
 #[test]
+fn an_export_can_be_bounded() {
+    let folder = stored(&[record(1), failed(2)]);
+    for (words, count) in [("", 2), (" --limit 1", 1), (" --limit 0", 0)] {
+        let lines = isango(&folder, &format!("export{words}"));
+        assert_eq!(lines.lines().count(), count, "{words}");
+    }
+    assert!(isango(&folder, "export --limit 1").contains(&record(1).id.to_string()));
+}
+
+#[test]
 fn a_query_can_be_bounded_in_time() {
     let folder = stored(&[record(1)]);
     let count = |words: &str| isango(&folder, words).lines().count();

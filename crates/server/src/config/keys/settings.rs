@@ -21,7 +21,8 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Address,
         Is("127.0.0.1:8701"),
         r#""127.0.0.1:9701""#,
-        "Address of health, readiness and metrics. Never the same as `listen`.",
+        "Address of health, readiness and metrics, which ask for no token. Never the same as \
+         `listen`.",
     ),
     key(
         "data_dir",
@@ -172,8 +173,9 @@ pub(super) const KEYS: &[Key] = &[
         },
         Is("64MiB"),
         r#""256MiB""#,
-        "Memory for records that wait to be written. When it is full, records are dropped and \
-         counted; requests are never delayed.",
+        "Memory for the bodies of exchanges in flight and of records that wait to be written. When \
+         it is full, bodies are kept in part and their records say so (`memory_limit`). Records are \
+         dropped, and counted, only when 16 384 of them wait; requests are never delayed.",
     ),
     key(
         "records.retention_bytes",
