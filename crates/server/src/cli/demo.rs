@@ -107,8 +107,8 @@ async fn demonstrate(
     server: Server,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
+    let mut stop = std::pin::pin!(stop_signal()?);
     announce(args, places, out)?;
-    let mut stop = std::pin::pin!(stop_signal());
     let traffic = Traffic {
         authority: places.data.trim_start_matches("http://").to_owned(),
         time: Duration::from_secs(args.seconds),

@@ -97,7 +97,6 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     warn(&config);
     runtime()?.block_on(async {
         let server = start(&config)?;
-        announce(&server, args.json, out)?;
         let (sender, reloads) = mpsc::channel(RELOADS);
         let watch = reload::watch(sources, text, move |config| {
             // The receiver is gone when the server stops: nobody waits for this any more.
@@ -109,7 +108,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             telemetry: &telemetry,
             config,
         };
-        attend(&current, reloads, &watch).await?;
+        let announce = || announce(&server, args.json, out);
+        attend(&current, reloads, &watch, announce).await?;
         // Joins its thread, which may be waiting for the channel that `attend` has dropped.
         tokio::task::block_in_place(|| drop(watch));
         tracing::info!("stopping: running answers may end");
@@ -177,15 +177,17 @@ impl Current<'_> {
     }
 }
 
-/// Takes up changes until it is time to stop.
+/// Takes up changes until it is time to stop. Whoever reads the announcement may send signals.
 async fn attend(
     current: &Current<'_>,
     mut reloads: mpsc::Receiver<Result<Config, ConfigError>>,
     watch: &reload::Guard,
+    announce: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut stop = std::pin::pin!(stop_signal());
+    let mut stop = std::pin::pin!(stop_signal()?);
     #[cfg(unix)]
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    announce()?;
     loop {
         #[cfg(unix)]
         let hung_up = hangup.recv();

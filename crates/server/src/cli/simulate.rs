@@ -65,6 +65,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             .with_context(|| format!("cannot listen on {}", args.listen))?
             .with(options);
         let url = format!("http://{}", simulator.local_addr()?);
+        let stop = stop_signal()?;
         if args.json {
             write_json(out, &json!({ "event": "listening", "url": url }))?;
         } else {
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         simulator
             .serve(async {
                 // Without signals the process is ended by the system.
-                stop_signal().await.ok();
+                stop.await.ok();
             })
             .await;
         Ok(0)
