@@ -16,7 +16,7 @@ use crate::bench::{Connection, Upstream, request, through};
 use crate::gateway::{self, Profile};
 use crate::shell::{self, Scratch};
 
-/// The most instructions that a small JSON request may take, records on.
+/// The most instructions that a small JSON request may take, records on: 256 bytes there, 640 back.
 const MAX_PER_REQUEST: u64 = 85_000;
 /// The most that an event of a stream may take that crosses on its own.
 const MAX_PER_EVENT: u64 = 20_000;
@@ -178,7 +178,7 @@ fn counted(binary: &Path, scratch: &Scratch, upstream: &Upstream, work: Work) ->
     let mut connection = Connection::open(target.addr)?;
     match work {
         Work::Requests(count) => {
-            let request = request(&target, "json");
+            let request = request(&target, "small");
             for _ in 0..count {
                 connection.exchange(&request)?;
             }

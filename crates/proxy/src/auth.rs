@@ -32,7 +32,8 @@ pub(crate) fn caller(
     account: &str,
     headers: &mut HeaderMap,
 ) -> Result<Caller, Error> {
-    if memmem::find(route.path.as_str().as_bytes(), IN_QUERY).is_some() {
+    let query = route.path.query().unwrap_or("");
+    if !query.is_empty() && memmem::find(query.as_bytes(), IN_QUERY).is_some() {
         return Err(Error::InvalidPath(format!(
             "a gateway token stands in the query; send it in the header {GATEWAY_AUTHORIZATION}"
         )));
@@ -42,7 +43,9 @@ pub(crate) fn caller(
     for (name, value) in &*headers {
         if name == GATEWAY_AUTHORIZATION {
             presented = bare(value).or(presented);
-        } else if let Some(token) = last_word(value).filter(|word| word.starts_with(TOKEN_PREFIX)) {
+        } else if last_bytes(value).starts_with(TOKEN_PREFIX.as_bytes())
+            && let Some(token) = last_word(value)
+        {
             misplaced.push((name.clone(), token.into()));
         }
     }
@@ -66,9 +69,13 @@ const IN_QUERY: &[u8] = b"=isg_";
 
 /// What a header value ends with, behind its scheme if it has one.
 pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(last_bytes(value)).ok()
+}
+
+fn last_bytes(value: &HeaderValue) -> &[u8] {
     let value = value.as_bytes().trim_ascii_end();
     let begin = memchr::memrchr(b' ', value).map_or(0, |space| space + 1);
-    std::str::from_utf8(&value[begin..]).ok()
+    &value[begin..]
 }
 
 /// The token of a header value, with or without `Bearer `.

@@ -5,7 +5,10 @@ mod name;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::COOKIE;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
+    USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue};
 use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
@@ -17,6 +20,16 @@ use serde_json::value::RawValue;
 use crate::auth::last_word;
 use crate::resolve::Route;
 
+/// Headers that most requests carry and that never hold a credential.
+const PLAIN: [HeaderName; 7] = [
+    HOST,
+    CONNECTION,
+    USER_AGENT,
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+];
 /// Shorter texts are no credentials worth the name, and stand in every other body.
 const SHORTEST: usize = 8;
 /// The same for one of the cookies of a header, most of which are settings.
@@ -37,7 +50,9 @@ impl Secrets {
         for (name, value) in headers {
             if name == COOKIE {
                 secrets.add_cookies(value);
-            } else if name::is_secret(name.as_str()) || *name.as_str() == *provider.auth.header {
+            } else if !PLAIN.contains(name)
+                && (name::is_secret(name.as_str()) || *name.as_str() == *provider.auth.header)
+            {
                 last_word(value)
                     .into_iter()
                     .for_each(|value| secrets.add(value));
@@ -153,20 +168,32 @@ impl Secrets {
 
     /// `text` without them; `None`: it holds none.
     fn cleaned(&self, text: &str) -> Option<String> {
-        let holds = |text: &str, secret: &Secret| {
-            let secret = secret.expose().as_bytes();
-            // Most texts of a record are shorter than any credential.
-            text.len() >= secret.len() && memmem::find(text.as_bytes(), secret).is_some()
-        };
         let mut clean: Option<String> = None;
         for secret in &self.0 {
             let text = clean.as_deref().unwrap_or(text);
-            if holds(text, secret) {
+            if holds(text.as_bytes(), secret.expose().as_bytes()) {
                 clean = Some(text.replace(secret.expose(), MARK));
             }
         }
         clean
     }
+}
+
+/// Texts up to this length are searched without a searcher, whose making costs more.
+const SHORT_TEXT: usize = 128;
+
+/// Whether `text` holds `secret`. Most texts of a record are shorter than any credential.
+fn holds(text: &[u8], secret: &[u8]) -> bool {
+    let Some(last) = text.len().checked_sub(secret.len()) else {
+        return false;
+    };
+    if text.len() > SHORT_TEXT {
+        return memmem::find(text, secret).is_some();
+    }
+    let Some((first, rest)) = secret.split_first() else {
+        return false;
+    };
+    memchr::memchr_iter(*first, &text[..=last]).any(|at| text[at + 1..].starts_with(rest))
 }
 
 /// A path whose query has no secret keys.

@@ -25,6 +25,7 @@ pub(crate) struct Upstream {
 /// Answers and lanes that all connections share.
 struct Shared {
     json: Vec<u8>,
+    small: Vec<u8>,
     event: Vec<u8>,
     steps: Vec<Mutex<Receiver<()>>>,
 }
@@ -42,7 +43,8 @@ impl Upstream {
             .map(|(sender, receiver)| (sender, Mutex::new(receiver)))
             .unzip();
         let shared = Arc::new(Shared {
-            json: json_answer(),
+            json: json_answer(1_024),
+            small: json_answer(640),
             event: chunk(&event()),
             steps,
         });
@@ -69,11 +71,11 @@ impl Upstream {
     }
 }
 
-/// A chat completion of 1 KiB, head not counted.
-fn json_answer() -> Vec<u8> {
+/// A chat completion of `bytes`, head not counted.
+fn json_answer(bytes: usize) -> Vec<u8> {
     let begin = r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1795363200,"model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":""#;
     let end = r#"","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":212,"completion_tokens":98,"total_tokens":310,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}},"system_fingerprint":"fp_bench"}"#;
-    let room = 1_024 - begin.len() - end.len();
+    let room = bytes - begin.len() - end.len();
     let content: String = "The gate opens both ways. "
         .chars()
         .cycle()
@@ -121,6 +123,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
         let words: Vec<&str> = request.wants.split(' ').collect();
         match words[..] {
             ["json"] => stream.write_all(&shared.json)?,
+            ["small"] => stream.write_all(&shared.small)?,
             ["flood", events] => {
                 let mut all = STREAM_HEAD.to_vec();
                 for _ in 0..events.parse()? {
