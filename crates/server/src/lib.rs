@@ -32,8 +32,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// How often records are looked at for their age.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
-/// Longest wait for more records to write together; the rest of the flush window is the disk's.
-const GATHER: Duration = Duration::from_millis(20);
 
 /// A running server.
 pub struct Server {
@@ -218,7 +216,8 @@ impl Config {
     /// The record store's share of the settings.
     fn to_store(&self) -> isango_records::Options {
         isango_records::Options {
-            sync: Sync::Window(self.records.flush_window),
+            // The other half passes before records are written at all.
+            sync: Sync::Window(self.records.flush_window / 2),
             retain: Retention {
                 max_bytes: self.records.retention_bytes,
                 max_age: self.records.retention_age,
@@ -246,7 +245,8 @@ impl Config {
                 extra_ca_file: self.upstream.extra_ca_file.clone(),
             },
             sink: sink::Settings {
-                flush_window: self.records.flush_window.min(GATHER),
+                // Half of the window gathers records for one write, half for one sync.
+                flush_window: self.records.flush_window / 2,
                 max_body_bytes: usize::try_from(self.records.max_queue_bytes).unwrap_or(usize::MAX),
                 ..sink::Settings::default()
             },
