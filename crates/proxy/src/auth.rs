@@ -43,7 +43,8 @@ pub(crate) fn caller(
     for (name, value) in &*headers {
         if name == GATEWAY_AUTHORIZATION {
             presented = bare(value).or(presented);
-        } else if last_bytes(value).starts_with(TOKEN_PREFIX.as_bytes())
+        } else if value.len() > TOKEN_PREFIX.len()
+            && last_bytes(value).starts_with(TOKEN_PREFIX.as_bytes())
             && let Some(token) = last_word(value)
         {
             misplaced.push((name.clone(), token.into()));

@@ -56,7 +56,8 @@ pub(crate) struct Capture {
     /// Where each chunk ends in `stored`, and when it passed.
     ends: Vec<usize>,
     times_us: Vec<u32>,
-    wants_tail: bool,
+    /// Whether only the bytes of the beginning matter.
+    is_plain: bool,
     /// Up to twice `tail_limit`, of which the last half counts.
     tail: Vec<u8>,
     tail_limit: usize,
@@ -75,7 +76,7 @@ impl Capture {
             stored: Vec::new(),
             ends: Vec::new(),
             times_us: Vec::new(),
-            wants_tail: true,
+            is_plain: false,
             tail: Vec::new(),
             tail_limit: 0,
             taken: 0,
@@ -84,9 +85,9 @@ impl Capture {
         }
     }
 
-    /// A copy that keeps no end: nothing is read there.
-    pub(crate) const fn without_tail(mut self) -> Self {
-        self.wants_tail = false;
+    /// A copy that keeps neither an end, since nothing is read there, nor bounds and times of chunks.
+    pub(crate) const fn plain(mut self) -> Self {
+        self.is_plain = true;
         self
     }
 
@@ -112,12 +113,12 @@ impl Capture {
             if self.omitted.is_none() {
                 return;
             }
-            if self.wants_tail {
+            if !self.is_plain {
                 let roomy = self.omitted == Some(Omitted::TooLarge) && self.take(2 * TAIL_BYTES);
                 self.tail_limit = if roomy { TAIL_BYTES } else { LAST_BYTES };
             }
         }
-        if self.wants_tail {
+        if !self.is_plain {
             self.keep_tail(rest);
         }
     }
@@ -149,7 +150,7 @@ impl Capture {
 
     fn keep(&mut self, part: &[u8], at_us: u64) {
         self.stored.extend_from_slice(part);
-        if self.ends.len() < MAX_CHUNKS {
+        if !self.is_plain && self.ends.len() < MAX_CHUNKS {
             self.ends.push(self.stored.len());
             self.times_us.push(u32::try_from(at_us).unwrap_or(u32::MAX));
         }
@@ -279,7 +280,7 @@ mod tests {
             (LAST_BYTES, 2 * LAST_BYTES)
         );
         assert_eq!((kept.stored.capacity(), kept.taken), (0, 0));
-        let mut request = Capture::new(Arc::new(Budget::new(10)), 1 << 20).without_tail();
+        let mut request = Capture::new(Arc::new(Budget::new(10)), 1 << 20).plain();
         request.push(&[0; 10_000], 0);
         assert_eq!((request.total(), request.tail.capacity()), (10_000, 0));
     }

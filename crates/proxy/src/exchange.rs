@@ -16,11 +16,11 @@ use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
 use crate::options::Options;
-use crate::resolve::Route;
+use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
 use crate::sink::Sink;
 
-/// Headers in which providers name an answer.
+/// Headers in which providers name an answer, the best first.
 const PROVIDER_IDS: [HeaderName; 3] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("apim-request-id"),
@@ -50,6 +50,8 @@ pub(crate) struct Draft {
     /// What must not be seen in the record.
     pub(crate) secrets: Secrets,
     pub(crate) route: Option<Arc<Route>>,
+    /// Where in `path` the account and the provider's own path stand, once it is routed.
+    pub(crate) place: Option<resolve::Spans>,
     pub(crate) operation: Operation,
     pub(crate) model: Option<Box<str>>,
     /// The request's body was seen to be a JSON object.
@@ -99,7 +101,16 @@ impl Exchange {
     /// Opens the diary of a request whose head has just been read.
     pub(crate) fn begin<B>(sink: &Arc<Sink>, config: Arc<Snapshot>, request: &Request<B>) -> Self {
         sink.metrics().in_flight.inc();
-        let headers = request.headers();
+        let (mut user_agent, mut request_type, mut request_encoding) = (None, None, None);
+        for (name, value) in request.headers() {
+            if name == USER_AGENT {
+                keep_first(&mut user_agent, value);
+            } else if name == CONTENT_TYPE {
+                keep_first(&mut request_type, value);
+            } else if name == CONTENT_ENCODING {
+                keep_first(&mut request_encoding, value);
+            }
+        }
         let created_at = sink.clock().now();
         let draft = Draft {
             id: RecordId::new(created_at),
@@ -109,13 +120,14 @@ impl Exchange {
             method: request.method().clone(),
             path: path_of(request.uri()).into(),
             version: request.version(),
-            user_agent: headers.get(USER_AGENT).map(detached),
-            request_type: headers.get(CONTENT_TYPE).map(detached),
-            request_encoding: headers.get(CONTENT_ENCODING).map(detached),
+            user_agent,
+            request_type,
+            request_encoding,
             options: Options::default(),
             caller: Caller::default(),
             secrets: Secrets::default(),
             route: None,
+            place: None,
             operation: Operation::Other,
             model: None,
             is_json: false,
@@ -167,12 +179,13 @@ impl Exchange {
     }
 
     /// Where the request goes; from here on bodies are kept up to the gateway's limit.
-    pub(crate) fn routed(&mut self, route: Arc<Route>) {
+    pub(crate) fn routed(&mut self, route: Arc<Route>, place: &resolve::Place<'_>) {
         let limit = route.gateway.max_record_body_bytes;
-        let request = Arc::new(Mutex::new(self.sink.capture(limit).without_tail()));
+        let request = Arc::new(Mutex::new(self.sink.capture(limit).plain()));
         self.note(|draft| {
             draft.request = Some(request);
             draft.response.keep_at_most(limit);
+            draft.place = Some(place.spans(draft.path.len()));
             draft.route = Some(route);
         });
     }
@@ -202,10 +215,12 @@ impl Exchange {
         known.unwrap_or_else(|| Arc::new(Mutex::new(self.sink.capture(0))))
     }
 
-    /// The request is complete enough to be sent: what came before was waiting.
-    pub(crate) fn queued_until_now(&mut self) {
+    /// The request is complete enough to be sent: what came before was waiting. Tells how long that
+    /// took, in microseconds.
+    pub(crate) fn queued_until_now(&mut self) -> u64 {
         let now = self.elapsed_us();
         self.note(|draft| draft.timing.queue_us = now);
+        now
     }
 
     /// One send begins, at `started_us`.
@@ -224,18 +239,23 @@ impl Exchange {
         });
     }
 
-    /// A provider's answer begins.
-    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let now = self.elapsed_us();
+    /// A provider's answer begins, `now_us` after the request.
+    pub(crate) fn answered(&mut self, now_us: u64, status: StatusCode, headers: &HeaderMap) {
         self.note(|draft| {
             draft.status = Some(status);
-            draft.timing.ttfb_us = Some(now);
-            draft.response_type = headers.get(CONTENT_TYPE).map(detached);
-            draft.response_encoding = headers.get(CONTENT_ENCODING).map(detached);
-            draft.provider_id = PROVIDER_IDS
-                .iter()
-                .find_map(|name| headers.get(name))
-                .map(detached);
+            draft.timing.ttfb_us = Some(now_us);
+            // One pass over a few names costs less than a search for each.
+            let mut rank = PROVIDER_IDS.len();
+            for (name, value) in headers {
+                if name == CONTENT_TYPE {
+                    keep_first(&mut draft.response_type, value);
+                } else if name == CONTENT_ENCODING {
+                    keep_first(&mut draft.response_encoding, value);
+                } else if let Some(better) = PROVIDER_IDS[..rank].iter().position(|id| id == name) {
+                    rank = better;
+                    draft.provider_id = Some(detached(value));
+                }
+            }
         });
     }
 
@@ -316,6 +336,13 @@ impl Drop for Exchange {
 /// Path and query as the client sent them.
 pub(crate) fn path_of(uri: &Uri) -> &str {
     uri.path_and_query().map_or("", |path| path.as_str())
+}
+
+/// Keeps the first value of a header that may stand there again.
+fn keep_first(place: &mut Option<HeaderValue>, value: &HeaderValue) {
+    if place.is_none() {
+        *place = Some(detached(value));
+    }
 }
 
 /// A copy that does not keep the connection's read buffer alive.

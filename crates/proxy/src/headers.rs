@@ -21,7 +21,13 @@ const OURS: [&str; 4] = [
 /// Whether a header of the request or the answer is the gateway's own and must not cross.
 fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.starts_with("cf-aig-") || name.starts_with("cf-access-") || OURS.contains(&name)
+    // Asked of every header; few begin like one of ours.
+    match name.as_bytes().first() {
+        Some(b'c' | b'p') => {
+            name.starts_with("cf-aig-") || name.starts_with("cf-access-") || OURS.contains(&name)
+        }
+        Some(_) | None => false,
+    }
 }
 
 /// Whether a header speaks of one connection only, in either direction.
@@ -35,7 +41,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Makes a client's headers ready for the provider: takes out hop-by-hop headers, those that
-/// `connection` names, the gateway's own, `host` and `expect` (which the connection sets anew).
+/// `connection` names, the gateway's own, and `expect` (which the connection sets anew). `host`
+/// stays, to be written over with the provider's.
 ///
 /// `te: trailers` survives as such, since trailers are relayed.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
@@ -47,8 +54,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
             })
         });
     take_out(headers, |name| {
-        name == HOST
-            || name == EXPECT
+        name == EXPECT
             || name == PROXY_AUTHORIZATION
             || name == HTTP2_SETTINGS
             || is_hop_by_hop(name)
@@ -67,7 +73,7 @@ pub(crate) fn to_client(headers: &mut HeaderMap) {
 /// Takes out the headers that `stays_behind` and those that `connection` names. One pass over the
 /// names: looking each of them up would cost more.
 fn take_out(headers: &mut HeaderMap, stays_behind: impl Fn(&HeaderName) -> bool) {
-    let mut out: Vec<HeaderName> = Vec::new();
+    let mut out: Vec<HeaderName> = Vec::with_capacity(8);
     for name in headers.keys() {
         if stays_behind(name) {
             out.push(name.clone());
@@ -77,6 +83,8 @@ fn take_out(headers: &mut HeaderMap, stays_behind: impl Fn(&HeaderName) -> bool)
         let named = headers
             .get_all(CONNECTION)
             .iter()
+            // What nearly all of them say names no header.
+            .filter(|value| *value != "keep-alive" && *value != "close")
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','))
             .filter_map(|name| name.trim().parse().ok())
@@ -148,6 +156,7 @@ mod tests {
                 ("x-two", "b"),
             ],
             &[
+                ("host", "gateway"),
                 ("authorization", "Bearer k"),
                 ("x-stainless-lang", "python"),
                 ("x-two", "a"),

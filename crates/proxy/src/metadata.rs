@@ -1,13 +1,14 @@
 //! `cf-aig-metadata`: at most five flat entries (data-plane section 21).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::HeaderValue;
 use isango_types::record::MetadataValue;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 /// Entries that are kept; the first ones win.
 const MAX_ENTRIES: usize = 5;
@@ -24,27 +25,26 @@ pub(crate) struct Metadata {
 /// # Errors
 /// It is no JSON object; the text says what would be right.
 pub(crate) fn read(value: &HeaderValue) -> Result<Metadata, String> {
-    let Pairs(pairs) = serde_json::from_slice(value.as_bytes())
-        .map_err(|error| format!("it must be a flat JSON object ({error})"))?;
-    let mut metadata = Metadata::default();
-    for (key, value) in pairs {
-        if key.starts_with("cf.") {
-            metadata.leave_out(&key, "keys that begin with `cf.` are reserved");
-        } else if metadata.entries.len() == MAX_ENTRIES && !metadata.entries.contains_key(&*key) {
-            metadata.leave_out(&key, "at most 5 entries are kept");
-        } else {
-            match scalar(&value) {
-                Some(value) => {
-                    metadata.entries.insert(key.into(), value);
-                }
-                None => metadata.leave_out(&key, "values must be text, numbers, booleans or null"),
-            }
-        }
-    }
-    Ok(metadata)
+    serde_json::from_slice(value.as_bytes())
+        .map_err(|error| format!("it must be a flat JSON object ({error})"))
 }
 
 impl Metadata {
+    fn take(&mut self, key: &str, value: Option<MetadataValue>) {
+        if key.starts_with("cf.") {
+            self.leave_out(key, "keys that begin with `cf.` are reserved");
+        } else if self.entries.len() == MAX_ENTRIES && !self.entries.contains_key(key) {
+            self.leave_out(key, "at most 5 entries are kept");
+        } else {
+            match value {
+                Some(value) => {
+                    self.entries.insert(key.into(), value);
+                }
+                None => self.leave_out(key, "values must be text, numbers, booleans or null"),
+            }
+        }
+    }
+
     fn leave_out(&mut self, key: &str, reason: &str) {
         let shown: String = key.chars().take(64).collect();
         self.notes
@@ -52,42 +52,84 @@ impl Metadata {
     }
 }
 
-/// The value of a member; told by its first character, since trying each kind in turn would make
-/// an error for every miss.
-fn scalar(raw: &RawValue) -> Option<MetadataValue> {
-    let json = raw.get();
-    match json.as_bytes().first()? {
-        b'{' | b'[' => None,
-        b'"' => serde_json::from_str(json).ok().map(MetadataValue::Text),
-        b't' => Some(MetadataValue::Bool(true)),
-        b'f' => Some(MetadataValue::Bool(false)),
-        b'n' => Some(MetadataValue::Null),
-        _ => serde_json::from_str(json).ok().map(MetadataValue::Number),
-    }
-}
-
-/// The members of an object in their order.
-struct Pairs(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         struct InOrder;
+
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Pairs;
+            type Value = Metadata;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut metadata = Metadata::default();
+                while let Some((Key(key), Scalar(value))) = map.next_entry()? {
+                    metadata.take(&key, value);
                 }
-                Ok(Pairs(pairs))
+                Ok(metadata)
             }
         }
-        deserializer.deserialize_map(InOrder)
+
+        reader.deserialize_map(InOrder)
+    }
+}
+
+/// The name of a member; borrowed unless it holds an escape.
+#[derive(Deserialize)]
+struct Key<'j>(#[serde(borrow)] Cow<'j, str>);
+
+/// The value of a member; `None` of an array or an object.
+struct Scalar(Option<MetadataValue>);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct AnyKind;
+
+        impl<'de> Visitor<'de> for AnyKind {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(Some(MetadataValue::Text(text.into()))))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Scalar, E> {
+                Ok(Scalar(Some(MetadataValue::Bool(flag))))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(MetadataValue::Number(number.into()))))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(MetadataValue::Number(number.into()))))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(Number::from_f64(number).map(MetadataValue::Number)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Scalar, E> {
+                Ok(Scalar(Some(MetadataValue::Null)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Scalar, A::Error> {
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Scalar, A::Error> {
+                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar(None))
+            }
+        }
+
+        reader.deserialize_any(AnyKind)
     }
 }
 

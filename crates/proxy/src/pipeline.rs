@@ -69,7 +69,7 @@ async fn serve(
     exchange.asked(options);
     let place = resolve::place(path_of(&head.uri));
     let route = Arc::new(resolve::resolve(config, place, &head.headers)?);
-    exchange.routed(Arc::clone(&route));
+    exchange.routed(Arc::clone(&route), &place);
     exchange.holds(Secrets::carried(&head.headers, &route.provider));
     let caller = auth::caller(config, &route, place.account, &mut head.headers)?;
     exchange.identified(caller);
@@ -88,8 +88,7 @@ async fn serve(
         exchange.started(),
     )
     .await?;
-    exchange.queued_until_now();
-    let waited = exchange.elapsed_us() - before_body;
+    let waited = exchange.queued_until_now() - before_body;
     let original = understand(proxy, exchange, &route, &facts, (&mut head, &mut body));
     // Ask the provider; after the first byte there is no way back.
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited));
@@ -112,7 +111,7 @@ async fn serve(
         (response, edited) = (Box::pin(again).await?, false);
     }
     let received = exchange.elapsed_us();
-    exchange.answered(response.status(), response.headers());
+    exchange.answered(received, response.status(), response.headers());
     headers::to_client(response.headers_mut());
     let filter = (edited && is_plain_stream(&response)).then(Box::default);
     if filter.is_some() {
@@ -359,13 +358,22 @@ fn sign(headers: &mut HeaderMap, exchange: &Exchange) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(STEP, HeaderValue::from_static("0"));
-    headers.insert(ATTEMPTS, HeaderValue::from(draft.attempts.len()));
+    headers.insert(ATTEMPTS, count(draft.attempts.len()));
     let name = draft
         .route
         .as_ref()
         .and_then(|route| HeaderValue::from_str(route.target_name()).ok());
     if let Some(name) = name {
         headers.insert(PROVIDER, name);
+    }
+}
+
+/// A small number as a header's value.
+fn count(count: usize) -> HeaderValue {
+    match count {
+        0 => HeaderValue::from_static("0"),
+        1 => HeaderValue::from_static("1"),
+        _ => HeaderValue::from(count),
     }
 }
 

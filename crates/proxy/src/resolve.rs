@@ -49,6 +49,38 @@ pub struct Place<'r> {
     pub rest: &'r str,
 }
 
+/// Where in a path that was routed the account stands and what is behind the provider, so that the
+/// path is not split again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    account_end: usize,
+    rest_begin: usize,
+}
+
+/// What every routed path begins with.
+const SURFACE: &str = "/v1/";
+
+impl Place<'_> {
+    /// Where the account and the rest stand in the whole path of `length` bytes, query included.
+    pub(crate) const fn spans(&self, length: usize) -> Spans {
+        Spans {
+            account_end: SURFACE.len() + self.account.len(),
+            rest_begin: length - self.rest.len(),
+        }
+    }
+}
+
+impl Spans {
+    /// The account and the rest of `path`.
+    pub(crate) fn of<'p>(&self, path: &'p str) -> Place<'p> {
+        Place {
+            account: path.get(SURFACE.len()..self.account_end).unwrap_or(""),
+            rest: path.get(self.rest_begin..).unwrap_or(""),
+            ..Place::default()
+        }
+    }
+}
+
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -93,11 +125,12 @@ impl Route {
 pub fn place(path_and_query: &str) -> Place<'_> {
     let query_at = memchr::memchr(b'?', path_and_query.as_bytes());
     let path = &path_and_query[..query_at.unwrap_or(path_and_query.len())];
-    let Some(mut ids) = path.strip_prefix("/v1/") else {
+    let Some(mut ids) = path.strip_prefix(SURFACE) else {
         return Place::default();
     };
     let mut next = || {
-        let (id, rest) = match memchr::memchr(b'/', ids.as_bytes()) {
+        // Ids are short: looking at each byte is done before a search has begun.
+        let (id, rest) = match ids.bytes().position(|byte| byte == b'/') {
             Some(slash) => (&ids[..slash], &ids[slash + 1..]),
             None => (ids, ""),
         };
@@ -129,8 +162,8 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
         return Err(no_such_path());
     }
     let (provider, named) = enter(config, gateway, place.provider)?;
-    let path = place.rest.split('?').next().unwrap_or("");
-    let query = &place.rest[path.len()..];
+    let query_at = memchr::memchr(b'?', place.rest.as_bytes());
+    let (path, query) = place.rest.split_at(query_at.unwrap_or(place.rest.len()));
     // One doubled slash, from a base URL with a slash at its end.
     let path = path.strip_prefix('/').unwrap_or(path);
     if segment::has_dots(path) {
@@ -204,7 +237,8 @@ impl Names<'_> {
     /// Appends `template` with its placeholders filled.
     fn fill(&self, template: &str, into: &mut String) -> Result<(), Error> {
         let mut rest = template;
-        while let Some((before, opened)) = rest.split_once('{') {
+        while let Some(opening) = memchr::memchr(b'{', rest.as_bytes()) {
+            let (before, opened) = (&rest[..opening], &rest[opening + 1..]);
             let (name, after) = opened.split_once('}').unwrap_or((opened, ""));
             let value = match name {
                 "resource" => &*self.resource,

@@ -6,8 +6,8 @@ mod name;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    HeaderName, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue};
 use isango_types::key::TOKEN_PREFIX;
@@ -48,10 +48,14 @@ impl Secrets {
     pub(crate) fn carried(headers: &HeaderMap, provider: &Provider) -> Self {
         let mut secrets = Self::default();
         for (name, value) in headers {
+            if PLAIN.contains(name) {
+                continue;
+            }
             if name == COOKIE {
                 secrets.add_cookies(value);
-            } else if !PLAIN.contains(name)
-                && (name::is_secret(name.as_str()) || *name.as_str() == *provider.auth.header)
+            } else if name == AUTHORIZATION
+                || name::is_secret(name.as_str())
+                || *name.as_str() == *provider.auth.header
             {
                 last_word(value)
                     .into_iter()
@@ -94,9 +98,63 @@ impl Secrets {
 
     /// Takes them out of a record.
     pub(crate) fn leave(&self, record: &mut Record) {
-        if self.0.is_empty() {
-            return;
+        if !self.0.is_empty() {
+            Cleaner::new(&self.0).leave(record);
         }
+    }
+}
+
+/// A credential, and how it is found.
+struct Searched<'s> {
+    secret: &'s str,
+    /// Where in it stands a byte that is rare in prose and JSON; `None` of one that is so long that
+    /// only a search in linear time will do.
+    rare: Option<usize>,
+}
+
+/// Longest credential that is looked for by one byte of it.
+const MAX_BY_BYTE: usize = 512;
+
+impl<'s> Searched<'s> {
+    /// Making a searcher costs more than the search itself in most of a record's texts.
+    fn new(secret: &'s Secret) -> Self {
+        let secret = secret.expose();
+        let bytes = secret.as_bytes();
+        let rare = || {
+            let last = |is_rare: fn(&u8) -> bool| bytes.iter().rposition(is_rare);
+            last(u8::is_ascii_uppercase)
+                .or_else(|| last(u8::is_ascii_digit))
+                .unwrap_or(0)
+        };
+        Self {
+            secret,
+            rare: (bytes.len() <= MAX_BY_BYTE).then(rare),
+        }
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        let secret = self.secret.as_bytes();
+        // Most texts of a record are shorter than any credential.
+        let Some(room) = text.len().checked_sub(secret.len()) else {
+            return false;
+        };
+        let Some(rare) = self.rare else {
+            return memmem::find(text, secret).is_some();
+        };
+        memchr::memchr_iter(secret[rare], &text[rare..=room + rare])
+            .any(|at| text[at..].starts_with(secret))
+    }
+}
+
+/// The credentials that are taken out of one record.
+struct Cleaner<'s>(Vec<Searched<'s>>);
+
+impl<'s> Cleaner<'s> {
+    fn new(secrets: &'s [Secret]) -> Self {
+        Self(secrets.iter().map(Searched::new).collect())
+    }
+
+    fn leave(&self, record: &mut Record) {
         self.clean(&mut record.path);
         self.clean(&mut record.event_id);
         for text in [
@@ -156,9 +214,8 @@ impl Secrets {
             Body::Text(text) => self.cleaned(text).map(|clean| Body::Text(clean.into())),
             Body::Base64(text) if text.len() > MAX_BINARY_BYTES => None,
             Body::Base64(text) => STANDARD.decode(&**text).ok().and_then(|bytes| {
-                let found = |secret: &Secret| memmem::find(&bytes, secret.expose().as_bytes());
-                let any = self.0.iter().find_map(found);
-                any.map(|_at| Body::Text(MARK.into()))
+                let is_in = self.0.iter().any(|searched| searched.is_in(&bytes));
+                is_in.then(|| Body::Text(MARK.into()))
             }),
         };
         if let Some(clean) = clean {
@@ -169,38 +226,22 @@ impl Secrets {
     /// `text` without them; `None`: it holds none.
     fn cleaned(&self, text: &str) -> Option<String> {
         let mut clean: Option<String> = None;
-        for secret in &self.0 {
+        for searched in &self.0 {
             let text = clean.as_deref().unwrap_or(text);
-            if holds(text.as_bytes(), secret.expose().as_bytes()) {
-                clean = Some(text.replace(secret.expose(), MARK));
+            if searched.is_in(text.as_bytes()) {
+                clean = Some(text.replace(searched.secret, MARK));
             }
         }
         clean
     }
 }
 
-/// Texts up to this length are searched without a searcher, whose making costs more.
-const SHORT_TEXT: usize = 128;
-
-/// Whether `text` holds `secret`. Most texts of a record are shorter than any credential.
-fn holds(text: &[u8], secret: &[u8]) -> bool {
-    let Some(last) = text.len().checked_sub(secret.len()) else {
-        return false;
-    };
-    if text.len() > SHORT_TEXT {
-        return memmem::find(text, secret).is_some();
-    }
-    let Some((first, rest)) = secret.split_first() else {
-        return false;
-    };
-    memchr::memchr_iter(*first, &text[..=last]).any(|at| text[at + 1..].starts_with(rest))
-}
-
 /// A path whose query has no secret keys.
 pub(crate) fn without_secret_keys(path: &str) -> Box<str> {
-    let Some((before, _)) = path.split_once('?') else {
+    let Some(query) = memchr::memchr(b'?', path.as_bytes()) else {
         return path.into();
     };
+    let before = &path[..query];
     let mut kept = String::with_capacity(path.len());
     kept.push_str(before);
     let mut separator = '?';
@@ -213,7 +254,7 @@ pub(crate) fn without_secret_keys(path: &str) -> Box<str> {
 }
 
 fn pairs(path: &str) -> impl Iterator<Item = &str> {
-    let query = path.split_once('?').map(|(_, query)| query);
+    let query = memchr::memchr(b'?', path.as_bytes()).map(|mark| &path[mark + 1..]);
     query.into_iter().flat_map(|query| query.split('&'))
 }
 
@@ -229,6 +270,8 @@ fn value_of(pair: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -258,9 +301,9 @@ mod tests {
     }
 
     fn check(secrets: &[&str], body: Body, clean: &str) {
-        let secrets = Secrets(secrets.iter().copied().map(Secret::new).collect());
+        let secrets: Vec<Secret> = secrets.iter().copied().map(Secret::new).collect();
         let mut body = body;
-        secrets.clean_body(&mut body);
+        Cleaner::new(&secrets).clean_body(&mut body);
         assert_eq!(serde_json::to_string(&body).unwrap(), clean);
     }
 
@@ -294,6 +337,25 @@ mod tests {
             r#"{"base64":"/zEyMzQ="}"#,
         );
         check(&[], json("{}"), r#"{"json":{}}"#);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_credential_is_found_wherever_it_stands(
+            before in "[aA0 x]{0,40}", secret in "[aA0x]{8,12}|[a]{600}", after in "[aA0 x]{0,40}",
+        ) {
+            let secret = Secret::new(secret.as_str());
+            let searched = Searched::new(&secret);
+            for text in [format!("{before}{}{after}", secret.expose()), format!("{before}{after}")] {
+                prop_assert_eq!(
+                    searched.is_in(text.as_bytes()),
+                    text.contains(secret.expose()),
+                    "{} in {}", secret.expose(), text
+                );
+            }
+        }
     }
 
     #[test]

@@ -60,7 +60,10 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     let request = request(draft, asked, payload, &mut notes);
     notes.truncate(MAX_NOTES);
     let route = draft.route.as_ref();
-    let place = resolve::place(&draft.path);
+    let place = match draft.place {
+        Some(spans) => spans.of(&draft.path),
+        None => resolve::place(&draft.path),
+    };
     let mut record = Record {
         id: draft.id,
         event_id: match draft.options.event_id.as_ref().and_then(text) {

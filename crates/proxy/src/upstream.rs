@@ -132,7 +132,8 @@ impl Upstream {
     /// The extra certificate file cannot be read.
     pub(crate) fn new(settings: &Settings) -> std::io::Result<Self> {
         let mut http1 = http1::Builder::new();
-        http1.max_headers(256).max_buf_size(512 << 10);
+        // hyper's own bound of 100 headers keeps their places on its stack.
+        http1.max_buf_size(512 << 10);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -313,7 +314,11 @@ async fn over_http1(
     *request.uri_mut() = Uri::from(head.path.clone());
     *request.headers_mut() = head.headers.clone();
     if let Ok(host) = HeaderValue::from_str(head.authority.as_str()) {
-        request.headers_mut().insert(HOST, host);
+        match request.headers_mut().get_mut(HOST) {
+            // In its place, which a copy of the headers has no room to add.
+            Some(clients) => *clients = host,
+            None => drop(request.headers_mut().insert(HOST, host)),
+        }
     }
     if in_chunks {
         let chunked = HeaderValue::from_static("chunked");
@@ -356,6 +361,7 @@ async fn over_http2(
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri.unwrap_or_default();
     *request.headers_mut() = head.headers.clone();
+    request.headers_mut().remove(HOST);
     *request.version_mut() = http::Version::HTTP_2;
     match share.send.try_send_request(request).await {
         Ok(response) => Ok(response.map(|body| Source::Http2(body, share))),

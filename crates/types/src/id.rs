@@ -77,13 +77,18 @@ pub fn is_account(text: &str) -> bool {
 /// (data-plane section 1.1).
 #[must_use]
 pub fn is_gateway_id(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        })
+    // A look at each byte: ids are too short for anything that must be set up.
+    let mut after_dash = true;
+    let fits = |byte: u8| {
+        let is_dash = byte == b'-';
+        let fits = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => true,
+            _ => is_dash && !after_dash,
+        };
+        after_dash = is_dash;
+        fits
+    };
+    (1..=64).contains(&text.len()) && text.bytes().all(fits) && !text.ends_with('-')
 }
 
 #[cfg(test)]

@@ -31,7 +31,12 @@ impl Decoder {
     /// # Errors
     /// The encoding is unknown, or there are more than four; says which.
     pub(crate) fn new(content_encoding: Option<&str>) -> Result<Self, String> {
-        let listed = content_encoding.unwrap_or_default();
+        let Some(listed) = content_encoding else {
+            return Ok(Self {
+                layers: None,
+                trouble: None,
+            });
+        };
         let mut layers = Layer::Sink(Sink::default());
         let mut count = 0;
         for name in listed.split(',').map(str::trim) {

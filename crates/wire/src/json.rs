@@ -247,14 +247,74 @@ pub(crate) fn label(value: &RawValue) -> Option<Box<str>> {
         .map(|text| Box::from(&*text))
 }
 
-/// A count: digits, or a decimal number whose fraction is dropped. `None` of anything else, of
+/// A count: a whole number, or another one whose fraction is dropped. `None` of anything else, of
 /// negative numbers and of those past `u64`.
 pub(crate) fn count(value: &RawValue) -> Option<u64> {
-    let (whole, fraction) = split_decimal(value)?;
-    fraction
-        .bytes()
-        .all(|digit| digit.is_ascii_digit())
-        .then_some(whole)
+    serde_json::from_str(value.get())
+        .ok()
+        .and_then(|Count(count)| count)
+}
+
+/// A member's value as a count, as [`count`] tells it of its text.
+pub(crate) struct Count(pub(crate) Option<u64>);
+
+/// Up to here every whole number has its own `f64`.
+const MAX_WHOLE_FLOAT: f64 = 9_007_199_254_740_992.0;
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct AnyKind;
+
+        impl<'de> Visitor<'de> for AnyKind {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+                Ok(Count(Some(count)))
+            }
+
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the fraction is dropped on purpose, and the range was looked at"
+            )]
+            fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+                let is_count = (0.0..=MAX_WHOLE_FLOAT).contains(&count);
+                Ok(Count(is_count.then_some(count as u64)))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Count, A::Error> {
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Count(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Count, A::Error> {
+                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Count(None))
+            }
+        }
+
+        reader.deserialize_any(AnyKind)
+    }
 }
 
 /// A decimal number times 1 000, as whole number: seconds in milliseconds.
@@ -391,14 +451,17 @@ mod tests {
     fn counts_are_whole_or_nothing() {
         assert_eq!(count(raw("12")), Some(12));
         assert_eq!(count(raw("12.75")), Some(12));
+        assert_eq!(count(raw("1.5e3")), Some(1_500));
+        assert_eq!(count(raw("18446744073709551615")), Some(u64::MAX));
         for odd in [
             "-1",
-            "1e3",
-            "1.5e3",
+            "-1.5",
             "\"12\"",
             "null",
+            "true",
             "18446744073709551616",
-            "{}",
+            "[1,[2]]",
+            "{\"a\":{\"b\":1}}",
         ] {
             assert_eq!(count(raw(odd)), None, "{odd}");
         }

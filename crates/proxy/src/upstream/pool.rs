@@ -159,7 +159,9 @@ impl Http1 {
 
     /// Puts the connection back into its pool if its answer has wholly passed.
     pub(crate) fn give_back(mut self) {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        if !self.send.is_ready() {
+            self.drive(&mut Context::from_waker(Waker::noop()));
+        }
         if self.connection.is_none() || !self.send.is_ready() {
             return;
         }

@@ -9,11 +9,11 @@ use crate::facts::Facts;
 /// Reads the end of the path; whatever stands before it (`/v1`, `/openai/deployments/{name}`,
 /// `/api/paas/v4`) does not matter.
 pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
-    let path = path
-        .split('?')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('/');
+    let path = match memchr::memchr(b'?', path.as_bytes()) {
+        Some(query) => &path[..query],
+        None => path,
+    };
+    let path = path.trim_end_matches('/');
     if let Some(model) = workers_ai_model(path) {
         let operation = if method == "POST" {
             workers_ai_operation(model)
@@ -38,9 +38,8 @@ pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
 }
 
 fn of_post(path: &str) -> Operation {
-    let mut from_end = path.rsplit('/');
-    let last = from_end.next().unwrap_or_default();
-    let before = from_end.next().unwrap_or_default();
+    let (rest, last) = split_last(path);
+    let (_, before) = split_last(rest);
     match (before, last) {
         ("chat", "completions") => Operation::Chat,
         (_, "completions") => Operation::TextCompletion,
@@ -58,8 +57,17 @@ fn of_post(path: &str) -> Operation {
     }
 }
 
+/// What stands before the last slash, and behind it.
+fn split_last(path: &str) -> (&str, &str) {
+    match memchr::memrchr(b'/', path.as_bytes()) {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => ("", path),
+    }
+}
+
 /// The model of `…/run/@cf/{author}/{name}`, of which `run` may be missing.
 fn workers_ai_model(path: &str) -> Option<&str> {
+    memchr::memchr(b'@', path.as_bytes())?;
     ["@cf/", "@hf/"].into_iter().find_map(|prefix| {
         let at = path.find(prefix)?;
         (at == 0 || path[..at].ends_with('/')).then(|| &path[at..])

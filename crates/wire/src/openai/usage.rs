@@ -91,7 +91,7 @@ impl Take for Counts {
 
 /// The next value as a count.
 fn count<'j, A: MapAccess<'j>>(map: &mut A) -> Result<Option<u64>, A::Error> {
-    map.next_value().map(json::count)
+    map.next_value().map(|json::Count(count)| count)
 }
 
 /// The web searches among the calls of tools.
