@@ -20,7 +20,7 @@ mod process;
 mod report;
 mod upstream;
 
-pub(crate) use load::{Connection, Target, request};
+pub(crate) use load::{Connection, Target, request, small_request};
 use nginx::Nginx;
 use process::CpuTime;
 use report::{Figures, Report};

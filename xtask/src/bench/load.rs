@@ -18,14 +18,14 @@ pub(crate) struct Target {
 }
 
 /// A request of 1 KiB as an official client sends it, with its tenant; `wish` is for the upstream.
-/// A `small` one has 256 bytes.
+/// A `usual` one has 256 bytes.
 pub(crate) fn request(target: &Target, wish: &str) -> Vec<u8> {
-    let stream = !matches!(wish, "json" | "small");
+    let stream = !matches!(wish, "json" | "usual");
     let begin = format!(
         r#"{{"model":"gpt-4o-mini","stream":{stream},"temperature":0.2,"messages":[{{"role":"system","content":"You answer briefly."}},{{"role":"user","content":""#
     );
     let end = r#""}]}"#;
-    let bytes = if wish == "small" { 256 } else { 1_024 };
+    let bytes = if wish == "usual" { 256 } else { 1_024 };
     let room = bytes - begin.len() - end.len();
     let content: String = "Which way does the gate open? "
         .chars()
@@ -43,6 +43,20 @@ pub(crate) fn request(target: &Target, wish: &str) -> Vec<u8> {
         body.len()
     );
     [head, body].concat().into_bytes()
+}
+
+/// The least that asks for a chat completion: what `curl` sends with one question and no header that
+/// nothing depends on.
+pub(crate) fn small_request(target: &Target) -> Vec<u8> {
+    let body = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Which way does the gate open?"}]}"#;
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer sk-bench-0123456789abcdef\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        target.path,
+        target.addr,
+        body.len()
+    );
+    [head.as_str(), body].concat().into_bytes()
 }
 
 /// One keep-alive connection.

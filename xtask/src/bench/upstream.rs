@@ -1,6 +1,7 @@
 //! A provider that costs next to nothing: a thread for each connection, answers made beforehand.
 //!
-//! A request says by its header `x-bench` what it wants: `json`; `flood N`, a stream of N events
+//! A request says by its header `x-bench` what it wants: `json`, of 1 KiB; `usual`, of 640 bytes; none,
+//! the least that a chat completion can be; `flood N`, a stream of N events
 //! written at once; or `stepped N LANE`, a stream whose next event leaves only when the client
 //! has asked for it on that lane, so that each event crosses the gateway on its own.
 
@@ -25,6 +26,7 @@ pub(crate) struct Upstream {
 /// Answers and lanes that all connections share.
 struct Shared {
     json: Vec<u8>,
+    usual: Vec<u8>,
     small: Vec<u8>,
     event: Vec<u8>,
     steps: Vec<Mutex<Receiver<()>>>,
@@ -44,7 +46,8 @@ impl Upstream {
             .unzip();
         let shared = Arc::new(Shared {
             json: json_answer(1_024),
-            small: json_answer(640),
+            usual: json_answer(640),
+            small: small_answer(),
             event: chunk(&event()),
             steps,
         });
@@ -82,12 +85,25 @@ fn json_answer(bytes: usize) -> Vec<u8> {
         .take(room)
         .collect();
     let body = format!("{begin}{content}{end}");
+    whole(
+        &body,
+        "x-request-id: req_bench\r\nopenai-processing-ms: 3\r\n",
+    )
+}
+
+/// A chat completion of one word, with nothing that may be left out.
+fn small_answer() -> Vec<u8> {
+    let body = r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1795363200,"model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":"Inwards."},"finish_reason":"stop"}],"usage":{"prompt_tokens":13,"completion_tokens":4,"total_tokens":17}}"#;
+    whole(body, "")
+}
+
+/// A whole answer of JSON, with these headers beside those that it needs.
+fn whole(body: &str, headers: &str) -> Vec<u8> {
+    let length = body.len();
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n\
-         openai-processing-ms: 3\r\ncontent-length: {}\r\n\r\n",
-        body.len()
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
     );
-    [head, body].concat().into_bytes()
+    [head.as_str(), body].concat().into_bytes()
 }
 
 /// One event of a chat stream, as OpenAI sends it.
@@ -123,7 +139,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
         let words: Vec<&str> = request.wants.split(' ').collect();
         match words[..] {
             ["json"] => stream.write_all(&shared.json)?,
-            ["small"] => stream.write_all(&shared.small)?,
+            ["usual"] => stream.write_all(&shared.usual)?,
+            [""] => stream.write_all(&shared.small)?,
             ["flood", events] => {
                 let mut all = STREAM_HEAD.to_vec();
                 for _ in 0..events.parse()? {
@@ -171,7 +188,7 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<R
         }
     };
     let text = std::str::from_utf8(&buffer[..head])?;
-    let wants = header(text, "x-bench").context("no x-bench")?.to_owned();
+    let wants = header(text, "x-bench").unwrap_or_default().to_owned();
     let length: Option<usize> = header(text, "content-length").map(str::parse).transpose()?;
     let end = loop {
         let end = match length {
