@@ -47,10 +47,16 @@ pub(crate) async fn handle(
 ) -> Response<Relay> {
     let config = proxy.config.get();
     let mut exchange = Exchange::begin(&proxy.sink, Arc::clone(&config), &request);
-    let reply = match serve(proxy, &config, &mut exchange, request).await {
+    let reply = match serve(proxy, &config, &mut exchange, request, &activity).await {
         Ok(reply) => reply,
         Err(error) => refuse(&mut exchange, &error),
     };
+    let dropped = activity.interim().dropped();
+    if dropped > 0 {
+        exchange.remark(&format!(
+            "{dropped} interim answers of the provider were dropped"
+        ));
+    }
     let (mut head, source) = reply.response.into_parts();
     sign(&mut head.headers, &exchange);
     Response::from_parts(head, Relay::new(source, reply.filter, exchange, activity))
@@ -61,6 +67,7 @@ async fn serve(
     config: &Snapshot,
     exchange: &mut Exchange,
     request: Request<Upload>,
+    activity: &Activity,
 ) -> Result<Reply, Error> {
     let (mut head, body) = request.into_parts();
     // Where does it go, and who sent it?
@@ -100,6 +107,7 @@ async fn serve(
         headers: &head.headers,
         trusted: route.trusted,
         first_byte_timeout: asked_timeout.or(route.gateway.first_byte_timeout),
+        interim: (head.version == Version::HTTP_11).then(|| activity.interim()),
     };
     let mut response = ask(proxy, exchange, &route, &sending, &mut body).await?;
     let mut edited = original.is_some();

@@ -1,19 +1,20 @@
 //! Serves one client connection: HTTP/1.1 or HTTP/2, with bounds on how long a head may take and
 //! how long a connection may lie idle.
 
+mod asides;
 mod lines;
 
 use std::convert::Infallible;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use http::Request;
+use http::{Extensions, Request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 
+use self::asides::Asides;
 use self::lines::Lines;
 use crate::call::Upload;
 use crate::{Proxy, pipeline};
@@ -75,9 +77,32 @@ struct State {
     /// The last request was answered before all of it was read.
     unread: AtomicBool,
     lines: Mutex<Lines>,
+    /// A request has begun since the last moment at which none was under way and all answers had
+    /// left hyper.
+    answering: AtomicBool,
+    asides: Asides,
+    /// What makes hyper's client tell of interim answers.
+    listening: OnceLock<Extensions>,
 }
 
 impl State {
+    fn new(protocol: Protocol) -> Self {
+        Self {
+            born: Instant::now(),
+            busy: AtomicUsize::new(0),
+            // The first head is awaited from the start.
+            head_since: AtomicU64::new(1),
+            idle_since: AtomicU64::new(0),
+            protocol,
+            cut: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+            lines: Mutex::default(),
+            answering: AtomicBool::new(false),
+            asides: Asides::default(),
+            listening: OnceLock::new(),
+        }
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
     }
@@ -113,7 +138,14 @@ impl Activity {
         state.busy.fetch_add(1, Ordering::Relaxed);
         state.head_since.store(0, Ordering::Relaxed);
         state.unread.store(false, Ordering::Relaxed);
+        let have_left = !state.answering.swap(true, Ordering::Relaxed);
+        state.asides.begin(have_left);
         Self(Arc::clone(state))
+    }
+
+    /// Where interim answers go; only for a request of HTTP/1.1.
+    pub(crate) fn interim(&self) -> Interim<'_> {
+        Interim(&self.0)
     }
 
     /// An answer broke off whose end is the end of the connection.
@@ -126,6 +158,34 @@ impl Drop for Activity {
     fn drop(&mut self) {
         self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The way of interim answers to the client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interim<'a>(&'a Arc<State>);
+
+impl Interim<'_> {
+    /// Extensions of a request that is sent over HTTP/1, whose interim answers are to be passed on.
+    ///
+    /// A connection's requests share them: a copy takes 600 instructions, making them 800.
+    pub(crate) fn listening(self) -> Extensions {
+        let make = || {
+            let state = Arc::downgrade(self.0);
+            let mut request = Request::new(());
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if let Some(state) = state.upgrade() {
+                    state.asides.interim(answer.status(), answer.headers());
+                }
+            });
+            std::mem::take(request.extensions_mut())
+        };
+        self.0.listening.get_or_init(make).clone()
+    }
+
+    /// How many did not fit.
+    pub(crate) fn dropped(self) -> usize {
+        self.0.asides.dropped()
     }
 }
 
@@ -157,14 +217,30 @@ impl Connection for TlsStream<TcpStream> {
     }
 }
 
-/// Notes when bytes of a new head begin to arrive, and how its lines end.
+/// The socket as hyper sees it. Notes when bytes of a new head begin to arrive, and how its lines
+/// end; lets [`Asides`] leave between what hyper writes.
 struct Watched<I: Connection> {
     /// What was read before.
     first: Bytes,
     io: I,
     state: Arc<State>,
+    /// hyper has written, and may have more of it: it flushes when all is written.
+    writing: bool,
     /// When this side was closed, in microseconds since the connection's birth.
     closed: Option<u64>,
+}
+
+impl<I: Connection> Watched<I> {
+    /// Before hyper writes: lets asides leave, unless it may be in the middle of a message. It
+    /// flushes (1.12, `Buffered::poll_flush`) when all that it holds is written, and an interim
+    /// answer comes before the head of its request's answer, and after answers before have left.
+    fn poll_before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.writing {
+            ready!(self.state.asides.poll_write(cx, Pin::new(&mut self.io)))?;
+            self.writing = true;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<I: Connection> Drop for Watched<I> {
@@ -213,11 +289,18 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_before(cx))?;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        this.writing = false;
+        if this.state.busy.load(Ordering::Relaxed) == 0 {
+            this.state.answering.store(false, Ordering::Relaxed);
+        }
+        ready!(this.state.asides.poll_write(cx, Pin::new(&mut this.io)))?;
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     /// Closes this side. What the client still sends of a request that was answered already is
@@ -244,6 +327,7 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_before(cx))?;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -273,21 +357,12 @@ pub async fn connection<I: Connection>(
     protocol: Protocol,
     shutdown: watch::Receiver<bool>,
 ) {
-    let state = Arc::new(State {
-        born: Instant::now(),
-        busy: AtomicUsize::new(0),
-        // The first head is awaited from the start.
-        head_since: AtomicU64::new(1),
-        idle_since: AtomicU64::new(0),
-        protocol,
-        cut: AtomicBool::new(false),
-        unread: AtomicBool::new(false),
-        lines: Mutex::default(),
-    });
+    let state = Arc::new(State::new(protocol));
     let io = TokioIo::new(Watched {
         first,
         io,
         state: Arc::clone(&state),
+        writing: false,
         closed: None,
     });
     let settings = proxy.serving;

@@ -26,6 +26,7 @@ pub(crate) use self::pool::{Http1, Http2Share};
 use self::pool::{Origin, Pool, Pooled, with_connection};
 use crate::call::{CallBody, Outgoing};
 use crate::error::{BoxError, Error};
+use crate::serve::Interim;
 
 /// Sends that are made again because a connection was stale, before a fresh one is forced.
 const STALE_TRIES: usize = 3;
@@ -81,6 +82,8 @@ pub(crate) struct Head<'c> {
     pub(crate) trusted: bool,
     /// How long the answer may take to begin.
     pub(crate) first_byte_timeout: Option<Duration>,
+    /// Where interim answers go; `None`: the client can take none.
+    pub(crate) interim: Option<Interim<'c>>,
 }
 
 /// What became of the time while sending.
@@ -323,6 +326,9 @@ async fn over_http1(
     if in_chunks {
         let chunked = HeaderValue::from_static("chunked");
         request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
+    if let Some(interim) = head.interim {
+        *request.extensions_mut() = interim.listening();
     }
     let answer = connection.send.try_send_request(request);
     match with_connection(&mut connection, answer).await {

@@ -560,30 +560,6 @@ async fn a_body_with_trailers_that_nobody_announced_is_whole() {
     assert_eq!(upstream.connections().len(), 1);
 }
 
-/// hyper (1.12, `Client::decoder`) passes over interim answers, and its server sends none but 100,
-/// so they stop at the gateway. RFC 9110 section 15.2 lets a proxy hold back what it asked for; a
-/// client cannot wait for others.
-#[tokio::test]
-async fn interim_answers_do_not_disturb_the_answer() {
-    let link = [("link", "</style.css>; rel=preload")];
-    let answer = || {
-        json(COMPLETION)
-            .interim(100, &[])
-            .interim(102, &[])
-            .interim(103, &link)
-            .interim(103, &link)
-    };
-    let upstream = Upstream::start([answer()]).await;
-    let gateway = before(&upstream).await;
-    let mut client = Client::connect(gateway.addr).await;
-    for _ in 0..3 {
-        let reply = client.ask(&Ask::post(CHAT, PROMPT)).await;
-        assert_eq!((reply.status(), reply.text()), (200, COMPLETION));
-        assert_eq!((reply.header("link"), reply.interim.len()), (None, 0));
-    }
-    assert_eq!(upstream.connections().len(), 1);
-}
-
 #[tokio::test]
 async fn a_switch_of_protocols_that_nobody_asked_for_is_no_answer() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";

@@ -18,6 +18,7 @@ mod harness;
 mod http2;
 mod identity;
 mod include_usage;
+mod interim;
 mod legs;
 mod limits;
 mod paths;
