@@ -46,6 +46,15 @@ pub enum Error {
     /// The head of the request could be read in two ways. Says how.
     #[error("{0}")]
     Ambiguous(&'static str),
+    /// The head of the request is no HTTP.
+    #[error("the head of the request is not valid HTTP")]
+    Malformed,
+    /// The head of the request is larger than can be read, or has too many headers.
+    #[error("the head of the request is too large, or has too many headers")]
+    HeadTooLarge,
+    /// The path of the request is longer than can be read.
+    #[error("the path of the request is too long")]
+    UriTooLong,
     /// The request's body is larger than the gateway accepts.
     #[error("the request body is larger than this gateway's limit of {limit} bytes")]
     BodyTooLarge {
@@ -109,6 +118,12 @@ impl Error {
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, 3005, Blame::Client),
             Self::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, 3006, Blame::Client),
             Self::Ambiguous(_) => (StatusCode::BAD_REQUEST, 3007, Blame::Client),
+            Self::Malformed => (StatusCode::BAD_REQUEST, 3008, Blame::Client),
+            Self::HeadTooLarge => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                (status, 3009, Blame::Client)
+            }
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, 3017, Blame::Client),
             Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
             Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
@@ -142,6 +157,9 @@ impl Error {
             | Self::BodyTimeout
             | Self::Unsupported(_)
             | Self::Ambiguous(_)
+            | Self::Malformed
+            | Self::HeadTooLarge
+            | Self::UriTooLong
             | Self::Internal => None,
         }
     }
@@ -258,7 +276,10 @@ mod tests {
             Some(Error::BodyBroken(_)) => Error::BodyTimeout,
             Some(Error::BodyTimeout) => Error::Unsupported("a protocol"),
             Some(Error::Unsupported(_)) => Error::Ambiguous("a head"),
-            Some(Error::Ambiguous(_)) => Error::ConnectFailed(cause()),
+            Some(Error::Ambiguous(_)) => Error::Malformed,
+            Some(Error::Malformed) => Error::HeadTooLarge,
+            Some(Error::HeadTooLarge) => Error::UriTooLong,
+            Some(Error::UriTooLong) => Error::ConnectFailed(cause()),
             Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
             Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
             Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),

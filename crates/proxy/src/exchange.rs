@@ -38,10 +38,12 @@ pub(crate) struct Draft {
     pub(crate) created_at: Timestamp,
     pub(crate) started: Instant,
     pub(crate) config: Arc<Snapshot>,
-    pub(crate) method: Method,
+    /// `None`: the head could not be read.
+    pub(crate) method: Option<Method>,
     /// Path and query, as they came.
     pub(crate) path: Box<str>,
-    pub(crate) version: Version,
+    /// `None`: the head could not be read.
+    pub(crate) version: Option<Version>,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) request_type: Option<HeaderValue>,
     pub(crate) request_encoding: Option<HeaderValue>,
@@ -117,9 +119,9 @@ impl Exchange {
             created_at,
             started: Instant::now(),
             config,
-            method: request.method().clone(),
+            method: Some(request.method().clone()),
             path: path_of(request.uri()).into(),
-            version: request.version(),
+            version: Some(request.version()),
             user_agent,
             request_type,
             request_encoding,
@@ -147,6 +149,13 @@ impl Exchange {
             draft: Some(Box::new(draft)),
             sink: Arc::clone(sink),
         }
+    }
+
+    /// Opens the diary of a head that could not be read: nothing is known of it.
+    pub(crate) fn begin_unread(sink: &Arc<Sink>, config: Arc<Snapshot>) -> Self {
+        let mut exchange = Self::begin(sink, config, &Request::new(()));
+        exchange.note(|draft| (draft.method, draft.version, draft.path) = (None, None, "".into()));
+        exchange
     }
 
     fn note(&mut self, write: impl FnOnce(&mut Draft)) {

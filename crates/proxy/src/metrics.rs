@@ -63,7 +63,7 @@ pub struct Metrics {
     /// Open client connections.
     pub(crate) connections: Gauge,
     pub(crate) idle_upstream: Gauge,
-    /// Heads that are no HTTP, or too large: no exchange begins.
+    /// Heads that are no HTTP, or too large.
     pub(crate) malformed_requests: Counter,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
@@ -149,7 +149,7 @@ impl Metrics {
         );
         to.register(
             "malformed_requests",
-            "HTTP/1 heads that were refused without a record",
+            "HTTP/1 heads that were no request",
             self.malformed_requests.clone(),
         );
         to.register(

@@ -325,6 +325,17 @@ fn is_plain_stream(response: &Response<Source>) -> bool {
     response.status().is_success() && is_stream && !encoded
 }
 
+/// Answers a head that could not be read with a refusal: its headers, but for the framing, and its
+/// body. Leaves the record of it.
+pub(crate) fn refuse_head(proxy: &Proxy, error: &Error) -> (HeaderMap, Bytes) {
+    let mut exchange = Exchange::begin_unread(&proxy.sink, proxy.config.get());
+    let (status, mut headers, body) = error.to_answer();
+    exchange.refused(error, status);
+    exchange.answer_chunk(&body);
+    sign(&mut headers, &exchange);
+    (headers, body)
+}
+
 fn refuse(exchange: &mut Exchange, error: &Error) -> Reply {
     let (status, mut headers, body) = error.to_answer();
     if error.leaves_body() {

@@ -94,7 +94,8 @@ impl Body for Relay {
                 if this
                     .exchange
                     .draft()
-                    .is_some_and(|draft| draft.version < Version::HTTP_11)
+                    .and_then(|draft| draft.version)
+                    .is_some_and(|version| version < Version::HTTP_11)
                 {
                     this.activity.cut();
                 }

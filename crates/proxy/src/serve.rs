@@ -3,6 +3,7 @@
 
 mod asides;
 mod lines;
+mod refusal;
 
 use std::convert::Infallible;
 use std::io;
@@ -81,6 +82,8 @@ struct State {
     /// left hyper.
     answering: AtomicBool,
     asides: Asides,
+    /// A head was refused and its refusal answered.
+    refused: AtomicBool,
     /// What makes hyper's client tell of interim answers.
     listening: OnceLock<Extensions>,
 }
@@ -99,6 +102,7 @@ impl State {
             lines: Mutex::default(),
             answering: AtomicBool::new(false),
             asides: Asides::default(),
+            refused: AtomicBool::new(false),
             listening: OnceLock::new(),
         }
     }
@@ -224,6 +228,7 @@ struct Watched<I: Connection> {
     first: Bytes,
     io: I,
     state: Arc<State>,
+    proxy: Arc<Proxy>,
     /// hyper has written, and may have more of it: it flushes when all is written.
     writing: bool,
     /// When this side was closed, in microseconds since the connection's birth.
@@ -234,12 +239,28 @@ impl<I: Connection> Watched<I> {
     /// Before hyper writes: lets asides leave, unless it may be in the middle of a message. It
     /// flushes (1.12, `Buffered::poll_flush`) when all that it holds is written, and an interim
     /// answer comes before the head of its request's answer, and after answers before have left.
-    fn poll_before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.writing {
-            ready!(self.state.asides.poll_write(cx, Pin::new(&mut self.io)))?;
-            self.writing = true;
+    ///
+    /// Whether `all`, where hyper writes no more than that, was taken over: it is a head, and no
+    /// request has begun that it could be the answer to, so that it is a refusal of hyper's own.
+    fn poll_before(&mut self, cx: &mut Context<'_>, all: Option<&[u8]>) -> Poll<io::Result<bool>> {
+        if self.writing {
+            return Poll::Ready(Ok(false));
         }
-        Poll::Ready(Ok(()))
+        let state = &*self.state;
+        ready!(state.asides.poll_write(cx, Pin::new(&mut self.io)))?;
+        if state.protocol == Protocol::Http1 && !state.answering.load(Ordering::Relaxed) {
+            let answer = all.and_then(|all| refusal::instead_of(all, &self.proxy));
+            if let Some(answer) = answer {
+                self.proxy.metrics.malformed_requests.inc();
+                state.refused.store(true, Ordering::Relaxed);
+                // What the client still sends is read, so that it gets to read the answer.
+                state.unread.store(true, Ordering::Relaxed);
+                state.asides.push(&answer);
+                return Poll::Ready(Ok(true));
+            }
+        }
+        self.writing = true;
+        Poll::Ready(Ok(false))
     }
 }
 
@@ -289,7 +310,9 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_before(cx))?;
+        if ready!(self.poll_before(cx, Some(buf)))? {
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -327,7 +350,13 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_before(cx))?;
+        let all = match bufs {
+            [all] => Some(&**all),
+            _ => None,
+        };
+        if ready!(self.poll_before(cx, all))? {
+            return Poll::Ready(Ok(all.map_or(0, <[u8]>::len)));
+        }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -362,6 +391,7 @@ pub async fn connection<I: Connection>(
         first,
         io,
         state: Arc::clone(&state),
+        proxy: Arc::clone(&proxy),
         writing: false,
         closed: None,
     });
@@ -416,7 +446,7 @@ pub async fn connection<I: Connection>(
         }
     };
     if let Err(error) = ended {
-        if error.is_parse() {
+        if error.is_parse() && !state.refused.load(Ordering::Relaxed) {
             proxy.metrics.malformed_requests.inc();
         }
         tracing::debug!(%error, "a client connection ended");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
     Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
@@ -80,12 +80,12 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         operation: draft.operation,
         model_requested: draft.model.clone(),
         model: served_model(draft, &reading),
-        method: draft.method.as_str().into(),
+        method: draft.method.as_ref().map_or("", Method::as_str).into(),
         path: without_secret_keys(match place.rest {
             "" => draft.path.split('?').next().unwrap_or(""),
             rest => rest,
         }),
-        http_version: version(draft.version).into(),
+        http_version: draft.version.map_or("", version).into(),
         status: draft.status.map(|status| status.as_u16()),
         outcome: draft.outcome.unwrap_or(Outcome::ClientLeft),
         error: error(draft, &reading),

@@ -1,5 +1,6 @@
 //! What leaves on a connection of HTTP/1 beside the messages that hyper writes: interim answers of
-//! a provider (RFC 9110 section 15.2), of which hyper's server (1.12) sends none but 100.
+//! a provider (RFC 9110 section 15.2), of which hyper's server (1.12) sends none but 100, and the
+//! answer to a head that hyper refused itself.
 //!
 //! Nothing here may come between two pieces of a message; [`super::Watched`] sees to that.
 
@@ -83,6 +84,12 @@ impl Asides {
         self.queue.lock().interim.dropped
     }
 
+    /// Lets bytes leave.
+    pub(super) fn push(&self, bytes: &[u8]) {
+        self.queue.lock().bytes.extend_from_slice(bytes);
+        self.waiting.store(true, Ordering::Relaxed);
+    }
+
     /// Writes what waits.
     pub(super) fn poll_write(
         &self,
@@ -107,7 +114,7 @@ impl Asides {
 }
 
 /// Writes the lines of a head behind its first.
-fn write_fields(head: &mut Vec<u8>, fields: &HeaderMap) {
+pub(super) fn write_fields(head: &mut Vec<u8>, fields: &HeaderMap) {
     for (name, value) in fields {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::harness::{self, CHAT, Harness};
 
 /// What is expected of one error.
-struct Expected<'e> {
+pub(crate) struct Expected<'e> {
     status: u16,
     code: u16,
     message: &'e str,
@@ -27,7 +27,7 @@ struct Expected<'e> {
 
 impl<'e> Expected<'e> {
     /// A request that was wrong, and reached no provider.
-    fn refusal(status: u16, code: u16, message: &'e str) -> Self {
+    pub(crate) fn refusal(status: u16, code: u16, message: &'e str) -> Self {
         let (outcome, blame) = (Outcome::Refused, Blame::Client);
         Self {
             status,
@@ -64,7 +64,7 @@ impl<'e> Expected<'e> {
         )
     }
 
-    fn check(&self, what: &str, reply: &Reply, record: &Record) {
+    pub(crate) fn check(&self, what: &str, reply: &Reply, record: &Record) {
         assert_eq!(
             (reply.text(), reply.status()),
             (&*self.body(), self.status),

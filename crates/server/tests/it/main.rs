@@ -15,6 +15,7 @@ mod credentials;
 mod delivery;
 mod errors;
 mod harness;
+mod heads;
 mod http2;
 mod identity;
 mod include_usage;
