@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::capture::Capture;
 use crate::error::{BoxError, Error};
-use crate::serve::Unread;
+use crate::serve::Reading;
 
 /// How much of a body is read before it is sent on when something must be known of it.
 pub(crate) const INSPECT_BYTES: usize = 4 << 20;
@@ -40,7 +40,7 @@ pub(crate) struct Upload {
     body: Incoming,
     http2: bool,
     ended: bool,
-    unread: Unread,
+    reading: Reading,
 }
 
 /// The client left while it still sent.
@@ -55,17 +55,23 @@ pub(crate) fn is_hang_up(error: &Error) -> bool {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, version: Version, unread: Unread) -> Self {
+    pub(crate) fn new(body: Incoming, version: Version, reading: Reading) -> Self {
         Self {
             ended: body.is_end_stream(),
             body,
             http2: version == Version::HTTP_2,
-            unread,
+            reading,
         }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+        let body = &mut self.body;
+        let read = || {
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            (frame, body.is_end_stream())
+        };
+        let (frame, _) = self.reading.take(read, |(_, is_last)| *is_last);
+        let frame = match frame {
             // hyper (1.12) takes a stream that was reset without an error for one that has ended.
             Poll::Ready(None) if self.http2 && !self.body.is_end_stream() => Err(HungUp.into()),
             Poll::Ready(None) => {
@@ -86,7 +92,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.ended && !self.body.is_end_stream() {
-            self.unread.tell();
+            self.reading.left_unread();
         }
     }
 }

@@ -23,6 +23,7 @@ mod pipeline;
 mod relay;
 mod secrets;
 mod settle;
+mod waking;
 
 use std::io;
 use std::sync::Arc;

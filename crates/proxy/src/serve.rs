@@ -6,12 +6,13 @@ mod lines;
 mod refusal;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -32,6 +33,7 @@ use tokio_rustls::server::TlsStream;
 use self::asides::Asides;
 use self::lines::Lines;
 use crate::call::Upload;
+use crate::waking::Waking;
 use crate::{Proxy, pipeline};
 
 /// Bounds on client connections.
@@ -86,6 +88,7 @@ struct State {
     refused: AtomicBool,
     /// What makes hyper's client tell of interim answers.
     listening: OnceLock<Extensions>,
+    waking: Arc<Waking>,
 }
 
 impl State {
@@ -104,6 +107,7 @@ impl State {
             asides: Asides::default(),
             refused: AtomicBool::new(false),
             listening: OnceLock::new(),
+            waking: Arc::default(),
         }
     }
 
@@ -193,13 +197,20 @@ impl Interim<'_> {
     }
 }
 
-/// Where the body of a request tells that it was dropped before its end.
+/// What the body of a request has to do with its connection.
 #[derive(Debug)]
-pub(crate) struct Unread(Arc<State>);
+pub(crate) struct Reading(Arc<State>);
 
-impl Unread {
-    pub(crate) fn tell(&self) {
+impl Reading {
+    /// It was dropped before its end.
+    pub(crate) fn left_unread(&self) {
         self.0.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Does `read`, which tells whether that was the end. Taking a piece of a body wakes the
+    /// connection to bring the next one, which behind the last asks for nothing.
+    pub(crate) fn take<T>(&self, read: impl FnOnce() -> T, is_last: impl FnOnce(&T) -> bool) -> T {
+        self.0.waking.deaf_to(read, is_last)
     }
 }
 
@@ -407,8 +418,8 @@ pub async fn connection<I: Connection>(
                 }
             }
             let (proxy, activity) = (Arc::clone(&proxy), Activity::begin(&state));
-            let (version, unread) = (request.version(), Unread(Arc::clone(&state)));
-            let request = request.map(|body| Upload::new(body, version, unread));
+            let (version, reading) = (request.version(), Reading(Arc::clone(&state)));
+            let request = request.map(|body| Upload::new(body, version, reading));
             async move { Ok::<_, Infallible>(pipeline::handle(&proxy, request, activity).await) }
         })
     };
@@ -465,6 +476,7 @@ where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let mut serving = std::pin::pin!(serving);
+    let waker = Waker::from(Arc::clone(&state.waking));
     let mut stopping = false;
     // One coarse timer for a connection instead of one for each request.
     let tightest = settings
@@ -477,7 +489,9 @@ where
     loop {
         tokio::select! {
             biased;
-            ended = serving.as_mut() => return ended,
+            ended = poll_fn(|cx| {
+                state.waking.around(&waker, cx, |cx| serving.as_mut().poll(cx))
+            }) => return ended,
             _ = shutdown.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 state.unread.store(false, Ordering::Relaxed);

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::connect::Stream;
 use crate::call::Outgoing;
+use crate::waking::Waking;
 
 /// Streams that share one HTTP/2 connection at most. Together with the window sizes it keeps a
 /// stalled reader from starving the others (16 × 1 MiB < 32 MiB).
@@ -167,55 +168,9 @@ impl Http1 {
         }
         if let Some(home) = self.home.upgrade() {
             // An idle connection keeps no task alive that has ended.
-            *self.waking.task.lock() = Waker::noop().clone();
+            self.waking.retire();
             self.reused = true;
             home.put(self);
-        }
-    }
-}
-
-const OUTSIDE: u8 = 0;
-const INSIDE: u8 = 1;
-const CALLED: u8 = 2;
-
-/// Passes wake-ups on to the task, but for those from the inside of [`Http1::poll_with`].
-struct Waking {
-    state: AtomicU8,
-    task: Mutex<Waker>,
-}
-
-impl Waking {
-    fn enter(&self, task: &Waker) {
-        let mut known = self.task.lock();
-        if !known.will_wake(task) {
-            known.clone_from(task);
-        }
-        drop(known);
-        self.state.store(INSIDE, Ordering::Release);
-    }
-
-    /// What was called for so far is about to be looked at.
-    fn forget(&self) {
-        self.state.store(INSIDE, Ordering::Release);
-    }
-
-    /// Lets wake-ups through again; whether one was taken in.
-    fn leave(&self) -> bool {
-        self.state.swap(OUTSIDE, Ordering::AcqRel) == CALLED
-    }
-}
-
-impl Wake for Waking {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let taken =
-            self.state
-                .compare_exchange(INSIDE, CALLED, Ordering::AcqRel, Ordering::Acquire);
-        if taken == Err(OUTSIDE) {
-            self.task.lock().wake_by_ref();
         }
     }
 }
@@ -311,10 +266,7 @@ impl Pool {
         probe: socket2::Socket,
         (send, connection): (http1::SendRequest<Outgoing>, Connection),
     ) -> Http1 {
-        let waking = Arc::new(Waking {
-            state: AtomicU8::new(OUTSIDE),
-            task: Mutex::new(Waker::noop().clone()),
-        });
+        let waking = Arc::new(Waking::default());
         Http1 {
             send,
             connection: Some(Box::pin(connection)),
