@@ -96,6 +96,18 @@ fn digest(token: &str) -> [u8; 32] {
     bytes
 }
 
+/// Headers that the configuration adds for this provider.
+pub(crate) fn configured_headers(route: &Route, headers: &mut HeaderMap) {
+    for (name, secret) in &route.provider.headers {
+        let name = HeaderName::try_from(&**name);
+        let value = HeaderValue::try_from(secret.expose());
+        if let (Ok(name), Ok(mut value)) = (name, value) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// Makes sure that the request carries a credential for its provider: its own crosses unchanged;
 /// without one, the target's is put in.
 ///

@@ -127,14 +127,14 @@ pub(crate) type BodyFailure = Arc<Mutex<Option<Error>>>;
 
 /// Reads the body of a request.
 ///
-/// With `inspect`, up to [`INSPECT_BYTES`] are read before anything is sent, so that what is
-/// usually the whole body can be looked at; without, the body passes as it comes.
+/// Up to `hold` bytes are read before anything is sent, so that what is usually the whole body can
+/// be looked at, or sent again; beyond them, the body passes as it comes.
 ///
 /// # Errors
 /// [`Error::BodyTooLarge`], [`Error::BodyTimeout`], [`Error::BodyBroken`].
 pub(crate) async fn read(
     mut body: Upload,
-    inspect: bool,
+    hold: usize,
     limit: u64,
     capture: SharedCapture,
     started: Instant,
@@ -146,8 +146,8 @@ pub(crate) async fn read(
         return Ok(CallBody::Whole(Bytes::new()));
     }
     let mut whole = Gathered::default();
-    if inspect {
-        while whole.len() < INSPECT_BYTES {
+    if hold > 0 {
+        while whole.len() < hold {
             let Some(frame) = next_frame(&mut body).await? else {
                 return Ok(CallBody::Whole(whole.join(&capture, started)));
             };
@@ -243,6 +243,13 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
+    /// Puts a body that nothing was taken of back where it came from.
+    pub(crate) fn put_back(self, body: &mut CallBody) {
+        if let Self::Passing(passing) = self {
+            *body = CallBody::Passing(passing);
+        }
+    }
+
     /// A body that is held whole; shares it.
     pub(crate) fn whole(body: &Bytes) -> Self {
         Self::Whole(Some(body.clone()).filter(|body| !body.is_empty()))

@@ -40,6 +40,14 @@ pub enum Error {
         /// Header that the provider expects it in.
         header: Box<str>,
     },
+    /// The request would leave the regions that the gateway is bound to.
+    #[error(
+        "this gateway's `residency` allows only targets in {allowed}; the request names none of them"
+    )]
+    Residency {
+        /// The regions.
+        allowed: Box<str>,
+    },
     /// The request asks for a protocol that this surface does not speak.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -94,6 +102,12 @@ pub enum Error {
         /// The timeout in force, in milliseconds.
         limit_ms: u64,
     },
+    /// The time that a request may take in all was over before an answer began.
+    #[error("no provider began its answer within the {limit_ms} ms that a request may take")]
+    TotalTimeout {
+        /// `total_timeout` of the gateway, in milliseconds.
+        limit_ms: u64,
+    },
     /// The gateway itself failed.
     #[error("the gateway failed on this request")]
     Internal,
@@ -124,6 +138,7 @@ impl Error {
                 (status, 3009, Blame::Client)
             }
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, 3017, Blame::Client),
+            Self::Residency { .. } => (StatusCode::FORBIDDEN, 3018, Blame::Client),
             Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
             Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
@@ -131,6 +146,7 @@ impl Error {
             Self::BadAnswer(_) => (StatusCode::BAD_GATEWAY, 3014, Blame::Upstream),
             Self::FirstByteTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3015, Blame::Upstream),
             Self::PrivateAddress => (StatusCode::BAD_GATEWAY, 3016, Blame::Gateway),
+            Self::TotalTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3019, Blame::Upstream),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 3020, Blame::Gateway),
         }
     }
@@ -146,12 +162,14 @@ impl Error {
             Self::BadAnswer(_) => Some("bad_answer"),
             Self::FirstByteTimeout { .. } => Some("first_byte_timeout"),
             Self::PrivateAddress => Some("private_address"),
+            Self::TotalTimeout { .. } => Some("total_timeout"),
             Self::UnknownGateway
             | Self::InvalidProvider
             | Self::Unauthorized
             | Self::NoSuchPath(_)
             | Self::InvalidPath(_)
             | Self::MissingCredential { .. }
+            | Self::Residency { .. }
             | Self::BodyTooLarge { .. }
             | Self::BodyBroken(_)
             | Self::BodyTimeout
@@ -279,14 +297,18 @@ mod tests {
             Some(Error::Ambiguous(_)) => Error::Malformed,
             Some(Error::Malformed) => Error::HeadTooLarge,
             Some(Error::HeadTooLarge) => Error::UriTooLong,
-            Some(Error::UriTooLong) => Error::ConnectFailed(cause()),
+            Some(Error::UriTooLong) => Error::Residency {
+                allowed: "a region".into(),
+            },
+            Some(Error::Residency { .. }) => Error::ConnectFailed(cause()),
             Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
             Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
             Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),
             Some(Error::NoAnswer(_)) => Error::BadAnswer(cause()),
             Some(Error::BadAnswer(_)) => Error::FirstByteTimeout { limit_ms: 1 },
             Some(Error::FirstByteTimeout { .. }) => Error::PrivateAddress,
-            Some(Error::PrivateAddress) => Error::Internal,
+            Some(Error::PrivateAddress) => Error::TotalTimeout { limit_ms: 1 },
+            Some(Error::TotalTimeout { .. }) => Error::Internal,
             Some(Error::Internal) => return None,
         })
     }

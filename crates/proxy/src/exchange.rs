@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
 use parking_lot::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
-use crate::options::Options;
+use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
 use crate::sink::Sink;
@@ -30,6 +31,15 @@ const PROVIDER_IDS: [HeaderName; 3] = [
 const OWN_ANSWER_BYTES: usize = 64 << 10;
 /// Attempts that one record tells.
 const MAX_ATTEMPTS: usize = 32;
+
+/// A bound that an answer under way was cut at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The provider was silent for so long.
+    Idle(Duration),
+    /// The request had taken so long in all.
+    Total(Duration),
+}
 
 /// All that is known of an exchange, in the shape it was learned; [`crate::settle`] makes a record
 /// of it, off the request's path.
@@ -66,6 +76,14 @@ pub(crate) struct Draft {
     pub(crate) provider_id: Option<HeaderValue>,
     pub(crate) response: Capture,
     pub(crate) attempts: Vec<Attempt>,
+    /// Sends to providers, also those that the list is too short for.
+    pub(crate) sends: u32,
+    /// Which target of the plan, or which leg, is asked.
+    pub(crate) step: u16,
+    /// How long was waited since the last attempt, and why.
+    pub(crate) wait: Option<(Duration, &'static str)>,
+    /// Bound that the answer was cut at.
+    pub(crate) cut: Option<Cut>,
     /// When the attempt under way began, in microseconds since the request.
     pub(crate) asking: Option<u64>,
     pub(crate) timing: Timing,
@@ -81,6 +99,19 @@ impl Draft {
             .as_ref()
             .map_or(0, |capture| capture.lock().kept_bytes());
         request + self.response.kept_bytes()
+    }
+
+    /// Adds an attempt, with the step and the wait before it.
+    fn tell(&mut self, mut attempt: Attempt) {
+        self.sends += 1;
+        attempt.step = self.step;
+        if let Some((wait, reason)) = self.wait.take() {
+            attempt.wait_us = micros(wait);
+            attempt.wait_reason = Some(reason.into());
+        }
+        if self.attempts.len() < MAX_ATTEMPTS {
+            self.attempts.push(attempt);
+        }
     }
 
     /// Whether the exchange leaves a record that can be read.
@@ -140,6 +171,10 @@ impl Exchange {
             provider_id: None,
             response: sink.capture(OWN_ANSWER_BYTES),
             attempts: Vec::new(),
+            sends: 0,
+            step: 0,
+            wait: None,
+            cut: None,
             asking: None,
             timing: Timing::default(),
             outcome: None,
@@ -183,8 +218,10 @@ impl Exchange {
     }
 
     /// What the request asks for beyond the gateway's settings.
-    pub(crate) fn asked(&mut self, options: Options) {
+    pub(crate) fn asked(&mut self, options: Options) -> Wishes {
+        let wishes = options.wishes;
         self.note(|draft| draft.options = options);
+        wishes
     }
 
     /// Where the request goes; from here on bodies are kept up to the gateway's limit.
@@ -197,6 +234,21 @@ impl Exchange {
             draft.place = Some(place.spans(draft.path.len()));
             draft.route = Some(route);
         });
+    }
+
+    /// The request goes to another target than before, or its answer comes from there.
+    pub(crate) fn goes_to(&mut self, step: usize, route: Arc<Route>) {
+        self.note(|draft| {
+            if let Some(before) = draft.route.replace(route) {
+                draft.secrets.add_configured(&before);
+            }
+            draft.step = u16::try_from(step).unwrap_or(u16::MAX);
+        });
+    }
+
+    /// It was waited before the next attempt.
+    pub(crate) fn waited(&mut self, wait: Duration, reason: &'static str) {
+        self.note(|draft| draft.wait = Some((wait, reason)));
     }
 
     /// What must not be seen in the record.
@@ -242,9 +294,7 @@ impl Exchange {
         self.note(|draft| {
             draft.asking = None;
             draft.timing.connect_us += attempt.connect_us;
-            if draft.attempts.len() < MAX_ATTEMPTS {
-                draft.attempts.push(attempt);
-            }
+            draft.tell(attempt);
         });
     }
 
@@ -309,6 +359,14 @@ impl Exchange {
         });
     }
 
+    /// The answer was cut at a bound of its gateway.
+    pub(crate) fn cut(&mut self, cut: Cut) {
+        self.note(|draft| {
+            draft.outcome = Some(Outcome::UpstreamCut);
+            draft.cut = Some(cut);
+        });
+    }
+
     /// The answer ended otherwise.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.note(|draft| draft.outcome = Some(outcome));
@@ -331,8 +389,9 @@ impl Drop for Exchange {
         let outcome = *draft.outcome.get_or_insert(ended);
         // Nobody waited for the answer to this send; the provider was asked all the same.
         if let (Some(started_us), Some(route)) = (draft.asking, &draft.route) {
-            draft.attempts.push(Attempt {
-                target: route.target_name().into(),
+            let target = route.target_name().into();
+            draft.tell(Attempt {
+                target,
                 error: Some(outcome.as_str().into()),
                 started_us,
                 ..Attempt::default()

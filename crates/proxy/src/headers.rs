@@ -2,10 +2,14 @@
 //! section 7.6.1) and the gateway's own.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
+use isango_types::Provider;
+
+use crate::resolve::Route;
+use crate::secrets;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -63,6 +67,39 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Headers that go with an account: those of a credential's owner, and what signs a request for
+/// one host.
+const OF_AN_ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
+const SIGNED: &str = "x-amz-";
+
+/// The headers of a request that went to `from`, for the provider of `to`: without anything that
+/// could be a credential, whoever put it in, and what belongs to one.
+pub(crate) fn for_another_target(headers: &HeaderMap, from: &Provider, to: &Route) -> HeaderMap {
+    let is_slot = |name: &str| {
+        [from, &*to.provider].into_iter().any(|provider| {
+            let auth = &provider.auth;
+            *auth.header == *name || auth.also.iter().any(|slot| **slot == *name)
+        })
+    };
+    let is_added = |name: &str| from.headers.iter().any(|(added, _)| **added == *name);
+    let stays = |name: &HeaderName| {
+        let text = name.as_str();
+        name == AUTHORIZATION
+            || name == COOKIE
+            || name == CONTENT_LENGTH
+            || OF_AN_ACCOUNT.contains(&text)
+            || text.starts_with(SIGNED)
+            || is_slot(text)
+            || is_added(text)
+            || secrets::is_secret_name(text)
+    };
+    let mut kept = HeaderMap::with_capacity(headers.keys_len() + 2);
+    for (name, value) in headers.iter().filter(|(name, _)| !stays(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
 }
 
 /// Makes a provider's headers ready for the client.

@@ -11,6 +11,7 @@ pub mod serve;
 pub mod sink;
 pub mod upstream;
 
+mod ask;
 mod auth;
 mod call;
 mod capture;
@@ -20,9 +21,12 @@ mod headers;
 mod metadata;
 mod options;
 mod pipeline;
+mod plan;
 mod relay;
+mod retry;
 mod secrets;
 mod settle;
+mod understand;
 mod waking;
 
 use std::io;
@@ -57,7 +61,7 @@ pub struct Proxy {
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Arc<Metrics>,
     serving: serve::Settings,
-    refusals: pipeline::Refusals,
+    refusals: understand::Refusals,
     failures: failures::Failures,
 }
 
@@ -82,7 +86,7 @@ impl Proxy {
             thread: Mutex::new(Some(thread)),
             metrics,
             serving: settings.serving,
-            refusals: pipeline::Refusals::default(),
+            refusals: understand::Refusals::default(),
             failures: failures::Failures::default(),
         }))
     }

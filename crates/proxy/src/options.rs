@@ -5,8 +5,14 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use isango_types::policy::{Backoff, MAX_ATTEMPTS, RetryPolicy};
 
 use crate::exchange::detached;
+
+/// Longest first-byte timeout that a request can ask for: a day.
+const LONGEST_TIMEOUT_MS: u64 = 86_400_000;
+/// Longest delay that a request can ask for.
+const LONGEST_DELAY_MS: u64 = 60_000;
 
 /// What a request asks for beyond its gateway's settings.
 #[derive(Clone, Debug, Default)]
@@ -17,14 +23,38 @@ pub(crate) struct Options {
     pub(crate) collect_log_payload: Option<bool>,
     /// `cf-aig-event-id`: 1 to 256 visible ASCII characters.
     pub(crate) event_id: Option<HeaderValue>,
-    /// `cf-aig-request-timeout`: time to the first byte.
-    pub(crate) first_byte_timeout: Option<Duration>,
+    /// How it is to be sent.
+    pub(crate) wishes: Wishes,
     /// `cf-aig-metadata`, unread.
     pub(crate) metadata: Option<HeaderValue>,
     /// `cf-aig-custom-cost`, unread.
     pub(crate) custom_cost: Option<HeaderValue>,
     /// What was malformed and ignored.
     pub(crate) notes: Vec<Box<str>>,
+}
+
+/// How a request is to be sent, where it says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// `cf-aig-request-timeout`: time to the first byte.
+    pub(crate) first_byte_timeout: Option<Duration>,
+    /// `cf-aig-max-attempts`.
+    pub(crate) max_attempts: Option<u8>,
+    /// `cf-aig-retry-delay`.
+    pub(crate) delay: Option<Duration>,
+    /// `cf-aig-backoff`.
+    pub(crate) backoff: Option<Backoff>,
+}
+
+impl Wishes {
+    /// These over those of the gateway.
+    pub(crate) fn over(self, below: RetryPolicy) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: self.max_attempts.unwrap_or(below.max_attempts),
+            delay: self.delay.unwrap_or(below.delay),
+            backoff: self.backoff.unwrap_or(below.backoff),
+        }
+    }
 }
 
 /// Reads the options of a request.
@@ -53,15 +83,25 @@ impl Options {
                 }
             }
             "request-timeout" => {
-                let millis = value
-                    .to_str()
-                    .ok()
-                    .and_then(|text| text.trim().parse().ok());
-                match millis {
-                    Some(millis) if millis > 0 => {
-                        self.first_byte_timeout = Some(Duration::from_millis(millis));
-                    }
-                    _ => self.ignore(name, "a whole number of milliseconds above 0"),
+                let millis = self.number(name, value, (1, LONGEST_TIMEOUT_MS));
+                self.wishes.first_byte_timeout = millis.map(Duration::from_millis);
+            }
+            "max-attempts" => {
+                let attempts = self.number(name, value, (1, MAX_ATTEMPTS.into()));
+                self.wishes.max_attempts = attempts.and_then(|attempts| attempts.try_into().ok());
+            }
+            "retry-delay" => {
+                let millis = self.number(name, value, (0, LONGEST_DELAY_MS));
+                self.wishes.delay = millis.map(Duration::from_millis);
+            }
+            "backoff" => {
+                let value = value.to_str().unwrap_or("").trim();
+                let known = Backoff::NAMES
+                    .iter()
+                    .position(|known| known.eq_ignore_ascii_case(value));
+                self.wishes.backoff = known.map(|at| Backoff::ALL[at]);
+                if known.is_none() {
+                    self.ignore(name, "`constant`, `linear` or `exponential`");
                 }
             }
             "metadata" => self.metadata = Some(detached(value)),
@@ -80,6 +120,28 @@ impl Options {
         }
         self.ignore(name, "`true` or `false`");
         None
+    }
+
+    /// A whole number; one that is out of its bounds becomes the nearest within.
+    fn number(&mut self, name: &str, value: &HeaderValue, (min, max): (u64, u64)) -> Option<u64> {
+        let text = value.to_str().unwrap_or("").trim();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.ignore(name, "a whole number");
+            return None;
+        }
+        let number = match text.starts_with('-') {
+            true => 0,
+            // Only what is too long fails.
+            false => digits.parse().unwrap_or(u64::MAX),
+        };
+        let within = number.clamp(min, max);
+        if within != number || text.starts_with('-') {
+            self.notes.push(
+                format!("cf-aig-{name} counts as {within}: it goes from {min} to {max}").into(),
+            );
+        }
+        Some(within)
     }
 
     fn ignore(&mut self, name: &str, right: &str) {
@@ -111,7 +173,10 @@ mod tests {
         assert_eq!(read.collect_log, Some(false));
         assert_eq!(read.collect_log_payload, Some(true));
         assert_eq!(read.event_id.unwrap(), "evt-1");
-        assert_eq!(read.first_byte_timeout, Some(Duration::from_millis(2500)));
+        assert_eq!(
+            read.wishes.first_byte_timeout,
+            Some(Duration::from_millis(2500))
+        );
         assert!(read.notes.is_empty());
     }
 
@@ -120,14 +185,47 @@ mod tests {
         let read = options(&[
             ("cf-aig-collect-log", "no"),
             ("cf-aig-event-id", &"x".repeat(257)),
-            ("cf-aig-request-timeout", "-1"),
+            ("cf-aig-request-timeout", "1s"),
+            ("cf-aig-max-attempts", "two"),
+            ("cf-aig-retry-delay", "1.5"),
+            ("cf-aig-backoff", "random"),
         ]);
-        assert_eq!((read.collect_log, read.first_byte_timeout), (None, None));
+        assert_eq!(read.collect_log, None);
         assert!(read.event_id.is_none());
-        assert_eq!(read.notes.len(), 3);
+        assert_eq!(read.wishes, Wishes::default());
+        assert_eq!(read.notes.len(), 6);
         assert_eq!(
             &*read.notes[0],
             "cf-aig-collect-log was ignored: it must be `true` or `false`"
         );
+    }
+
+    #[test]
+    fn numbers_out_of_their_bounds_are_clamped_and_noted() {
+        let check = |value: &str, attempts: u8, millis: u64, notes: usize| {
+            let read = options(&[
+                ("cf-aig-max-attempts", value),
+                ("cf-aig-retry-delay", value),
+            ]);
+            let delay = Duration::from_millis(millis);
+            assert_eq!(read.wishes.max_attempts, Some(attempts), "{value}");
+            assert_eq!(read.wishes.delay, Some(delay), "{value}");
+            assert_eq!(read.notes.len(), notes, "{value}: {:?}", read.notes);
+        };
+        check("1", 1, 1, 0);
+        check("5", 5, 5, 0);
+        check(" 3 ", 3, 3, 0);
+        check("0", 1, 0, 1);
+        check("6", 5, 6, 1);
+        check("-7", 1, 0, 2);
+        check("60000", 5, 60_000, 1);
+        check("60001", 5, 60_000, 2);
+        check("99999999999999999999999", 5, 60_000, 2);
+        let read = options(&[("cf-aig-max-attempts", "9"), ("cf-aig-backoff", "Linear")]);
+        assert_eq!(
+            &*read.notes[0],
+            "cf-aig-max-attempts counts as 5: it goes from 1 to 5"
+        );
+        assert_eq!(read.wishes.backoff, Some(Backoff::Linear));
     }
 }

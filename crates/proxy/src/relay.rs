@@ -1,7 +1,7 @@
 //! The response body: passes bytes on in the poll that brought them, and shows them to the record.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,12 +9,60 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use isango_types::record::Outcome;
 use isango_wire::filter::UsageFilter;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::error::BoxError;
-use crate::exchange::Exchange;
+use crate::exchange::{Cut, Exchange};
 pub(crate) use crate::serve::Activity;
 use crate::upstream::Source;
+
+/// Bounds on an answer that has begun; by default none.
+#[derive(Default)]
+pub(crate) struct Pace {
+    /// How long the provider may be silent.
+    idle: Option<Duration>,
+    /// When the request is over, and how long it could take in all.
+    deadline: Option<(Instant, Duration)>,
+    /// Set while nothing comes.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    pub(crate) fn new(idle: Option<Duration>, deadline: Option<(Instant, Duration)>) -> Self {
+        Self {
+            idle,
+            deadline,
+            timer: None,
+        }
+    }
+
+    /// Something came; the bound that it came too late for.
+    fn came(&mut self) -> Option<Cut> {
+        self.timer = None;
+        let (at, limit) = self.deadline?;
+        (Instant::now() >= at).then_some(Cut::Total(limit))
+    }
+
+    /// Nothing has come yet: ready when that has been so for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
+        let (idle, deadline) = (self.idle, self.deadline);
+        if idle.is_none() && deadline.is_none() {
+            return Poll::Pending;
+        }
+        let timer = self.timer.get_or_insert_with(|| {
+            let silent = idle.map(|idle| Instant::now() + idle);
+            let over = deadline.map(|(at, _)| at);
+            let first = silent.into_iter().chain(over).min();
+            Box::pin(sleep_until(first.unwrap_or_else(Instant::now)))
+        });
+        ready!(timer.as_mut().poll(cx));
+        let total = deadline.filter(|(at, _)| Instant::now() >= *at);
+        Poll::Ready(match (total, idle) {
+            (Some((_, limit)), _) => Cut::Total(limit),
+            (None, idle) => Cut::Idle(idle.unwrap_or_default()),
+        })
+    }
+}
 
 /// The body of every answer. It carries the exchange's diary; dropping it writes the record.
 pub(crate) struct Relay {
@@ -26,6 +74,7 @@ pub(crate) struct Relay {
     /// What came before the failure was given the time to leave.
     yielded: bool,
     ended: bool,
+    pace: Pace,
     exchange: Exchange,
     /// The connection counts as busy until the body is gone.
     activity: Activity,
@@ -35,6 +84,7 @@ impl Relay {
     pub(crate) fn new(
         source: Source,
         filter: Option<Box<UsageFilter>>,
+        pace: Pace,
         exchange: Exchange,
         activity: Activity,
     ) -> Self {
@@ -44,6 +94,7 @@ impl Relay {
             last: None,
             yielded: false,
             ended: false,
+            pace,
             exchange,
             activity,
         }
@@ -53,11 +104,17 @@ impl Relay {
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             let frame = match self.source.poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let cut = ready!(self.pace.poll_silence(cx));
+                    return Poll::Ready(Some(Err(self.cut(cut))));
+                }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
+            if let Some(cut) = self.pace.came() {
+                return Poll::Ready(Some(Err(self.cut(cut))));
+            }
             let chunk = match frame.into_data() {
                 Ok(chunk) => chunk,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -71,6 +128,14 @@ impl Relay {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
         }
+    }
+}
+
+impl Relay {
+    /// The answer is over, although the provider's is not.
+    fn cut(&mut self, cut: Cut) -> BoxError {
+        self.exchange.cut(cut);
+        "the answer took too long".into()
     }
 }
 

@@ -18,6 +18,7 @@ mod azure;
 mod baseten;
 mod bedrock;
 mod fal;
+mod redirect;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::uri::{Authority, PathAndQuery};
+use isango_types::policy::Timeouts;
 use isango_types::provider::{BaseUrl, PathRule};
 use isango_types::{Gateway, Provider, Snapshot, Target, Wire, is_account, is_gateway_id};
 
+pub use self::redirect::can_redirect;
+pub(crate) use self::redirect::redirect;
 use crate::error::Error;
 
 /// The two ids that a path begins with, before it is known what they name; for the record of a
@@ -95,6 +99,8 @@ pub struct Route {
     pub resource: Option<Box<str>>,
     /// Azure deployment that the path named.
     pub deployment: Option<Box<str>>,
+    /// Of a request that fell back: what its body must name as its model, where it names another.
+    pub model: Option<Box<str>>,
     /// Whether the upstream connection is encrypted.
     pub https: bool,
     /// Upstream host and port.
@@ -117,6 +123,13 @@ impl Route {
         self.target
             .as_ref()
             .map_or(&self.provider.slug, |target| &target.name)
+    }
+
+    /// How long its calls may take.
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        self.target
+            .as_ref()
+            .map_or(&self.gateway.timeouts, |target| &target.timeouts)
     }
 }
 
@@ -150,7 +163,7 @@ pub fn place(path_and_query: &str) -> Place<'_> {
 ///
 /// # Errors
 /// [`Error::NoSuchPath`], [`Error::UnknownGateway`], [`Error::InvalidProvider`],
-/// [`Error::InvalidPath`]; none can be helped by trying again.
+/// [`Error::InvalidPath`], [`Error::Residency`]; none can be helped by trying again.
 pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Result<Route, Error> {
     if place.account.is_empty() || (place.gateway.is_empty() && place.provider.is_empty()) {
         return Err(no_such_path());
@@ -162,29 +175,57 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
         return Err(no_such_path());
     }
     let (provider, named) = enter(config, gateway, place.provider)?;
-    let query_at = memchr::memchr(b'?', place.rest.as_bytes());
-    let (path, query) = place.rest.split_at(query_at.unwrap_or(place.rest.len()));
-    // One doubled slash, from a base URL with a slash at its end.
-    let path = path.strip_prefix('/').unwrap_or(path);
+    let (path, query) = split(place.rest);
     if segment::has_dots(path) {
         return Err(invalid(
             "the path holds a `.` or `..` segment, plain or encoded; leave it out",
         ));
     }
     let resource = named.map(|target| target.resource.as_deref().unwrap_or(""));
-    let mapped = match provider.path {
+    let mapped = map(provider, path, resource, place.account, headers)?;
+    let target = named.or_else(|| target_of(gateway, provider, &mapped.names));
+    route(gateway, provider, target, &mapped, query)
+}
+
+/// Path, without one doubled slash from a base URL with a slash at its end, and query.
+fn split(rest: &str) -> (&str, &str) {
+    let query_at = memchr::memchr(b'?', rest.as_bytes());
+    let (path, query) = rest.split_at(query_at.unwrap_or(rest.len()));
+    (path.strip_prefix('/').unwrap_or(path), query)
+}
+
+/// Reads a path by its provider's rule. `resource`: that of the target that the path named in place
+/// of the provider.
+fn map<'p>(
+    provider: &Provider,
+    path: &'p str,
+    resource: Option<&'p str>,
+    account: &'p str,
+    headers: &'p HeaderMap,
+) -> Result<Mapped<'p>, Error> {
+    Ok(match provider.path {
         PathRule::Append => append::map(path),
         PathRule::AzureOpenai => azure::openai(path, resource)?,
         PathRule::Azure => azure::models(path, resource)?,
         PathRule::Bedrock => bedrock::map(path)?,
         PathRule::Vertex => vertex::map(path)?,
-        PathRule::WorkersAi => workers_ai::map(path, place.account)?,
+        PathRule::WorkersAi => workers_ai::map(path, account)?,
         PathRule::Fal => fal::map(path, headers)?,
         PathRule::Baseten => baseten::map(path)?,
-    };
-    let target = named.or_else(|| target_of(gateway, provider, &mapped.names));
-    let address = Address::of(provider, target.map(|target| &**target), &mapped)?;
-    let (path, wire) = address.path(provider, &mapped, query)?;
+    })
+}
+
+/// The address of what was read from a path, if the gateway's residency allows it.
+fn route(
+    gateway: &Arc<Gateway>,
+    provider: &Arc<Provider>,
+    target: Option<&Arc<Target>>,
+    mapped: &Mapped<'_>,
+    query: &str,
+) -> Result<Route, Error> {
+    let address = Address::of(provider, target.map(|target| &**target), mapped)?;
+    stays(gateway, target.map(|target| &**target), mapped)?;
+    let (path, wire) = address.path(provider, mapped, query)?;
     let Names {
         resource, region, ..
     } = &mapped.names;
@@ -197,12 +238,35 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
         target: target.map(Arc::clone),
         resource: selected.map(Into::into),
         deployment: mapped.deployment.map(Into::into),
+        model: None,
         https: address.base.https,
         authority: address.authority,
         trusted: address.trusted,
         path,
         wire,
         credential_header: mapped.credential_header,
+    })
+}
+
+/// Checks that a request stays where the gateway's `residency` allows it: at a target in one of its
+/// regions, and, but for an address of the operator's, in the region that the path names.
+fn stays(gateway: &Gateway, target: Option<&Target>, mapped: &Mapped<'_>) -> Result<(), Error> {
+    if gateway.residency.is_empty() {
+        return Ok(());
+    }
+    let region = target.and_then(|target| target.region.as_deref());
+    let is_own = target.is_some_and(|target| target.base_url.is_some());
+    let named = mapped.names.region;
+    let strays = match named {
+        // Hosts that a request chooses, or that are the provider's for all regions.
+        "" => mapped.host.is_some() || mapped.elsewhere.is_some(),
+        named => !gateway.admits_region(Some(named)),
+    };
+    if gateway.admits_region(region) && (is_own || !strays) {
+        return Ok(());
+    }
+    Err(Error::Residency {
+        allowed: gateway.residency.join(", ").into(),
     })
 }
 

@@ -76,18 +76,26 @@ impl Secrets {
 
     /// Adds those of the query, as they came and decoded, and those that the configuration put in.
     pub(crate) fn and_known(mut self, path: &str, route: Option<&Route>) -> Self {
-        for value in pairs(path).filter(|pair| is_secret(pair)).map(value_of) {
+        for value in pairs(path)
+            .filter(|pair| is_secret_pair(pair))
+            .map(value_of)
+        {
             self.add(value);
             self.add(&percent_decode_str(value).decode_utf8_lossy());
         }
         if let Some(route) = route {
-            let credential = route.target.as_ref().and_then(|t| t.credential.as_ref());
-            let configured = route.provider.headers.iter().map(|(_, secret)| secret);
-            configured
-                .chain(credential)
-                .for_each(|secret| self.add(secret.expose()));
+            self.add_configured(route);
         }
         self
+    }
+
+    /// Adds those that the configuration puts into requests on this route.
+    pub(crate) fn add_configured(&mut self, route: &Route) {
+        let credential = route.target.as_ref().and_then(|t| t.credential.as_ref());
+        let configured = route.provider.headers.iter().map(|(_, secret)| secret);
+        configured
+            .chain(credential)
+            .for_each(|secret| self.add(secret.expose()));
     }
 
     fn add(&mut self, secret: &str) {
@@ -245,7 +253,7 @@ pub(crate) fn without_secret_keys(path: &str) -> Box<str> {
     let mut kept = String::with_capacity(path.len());
     kept.push_str(before);
     let mut separator = '?';
-    for pair in pairs(path).filter(|pair| !is_secret(pair)) {
+    for pair in pairs(path).filter(|pair| !is_secret_pair(pair)) {
         kept.push(separator);
         kept.push_str(pair);
         separator = '&';
@@ -253,12 +261,18 @@ pub(crate) fn without_secret_keys(path: &str) -> Box<str> {
     kept.into()
 }
 
+/// Whether the value under this name of a header is a credential.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    name::is_secret(name)
+}
+
 fn pairs(path: &str) -> impl Iterator<Item = &str> {
     let query = memchr::memchr(b'?', path.as_bytes()).map(|mark| &path[mark + 1..]);
     query.into_iter().flat_map(|query| query.split('&'))
 }
 
-fn is_secret(pair: &str) -> bool {
+/// Whether a pair of a query holds a credential.
+pub(crate) fn is_secret_pair(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or("");
     value_of(pair).starts_with(TOKEN_PREFIX)
         || name::is_secret(&percent_decode_str(name).decode_utf8_lossy())

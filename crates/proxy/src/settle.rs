@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
-    Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
+    Attempt, Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
 };
 use isango_types::{Cost, Usage, Wire};
 use isango_wire::body::{Kept, read_body};
@@ -17,7 +17,7 @@ use isango_wire::read::{Answer, Decoded, Reading};
 use isango_wire::{form, read, tokens};
 
 use crate::capture::Capture;
-use crate::exchange::Draft;
+use crate::exchange::{Cut, Draft};
 use crate::metadata;
 use crate::resolve::{self, Route};
 use crate::secrets::without_secret_keys;
@@ -89,7 +89,11 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         status: draft.status.map(|status| status.as_u16()),
         outcome: draft.outcome.unwrap_or(Outcome::ClientLeft),
         error: error(draft, &reading),
-        attempts: std::mem::take(&mut draft.attempts),
+        attempts: attempts(
+            std::mem::take(&mut draft.attempts),
+            (draft.step, draft.status),
+            usage.as_ref().map(|_told| &cost),
+        ),
         timing: timing(draft, &reading),
         stream: reading.is_stream,
         usage,
@@ -107,6 +111,23 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     draft.secrets = secrets.and_known(&draft.path, draft.route.as_deref());
     draft.secrets.leave(&mut record);
     record
+}
+
+/// The attempts; of several, the one whose answer was relayed tells what it cost.
+fn attempts(
+    mut attempts: Vec<Attempt>,
+    (step, status): (u16, Option<StatusCode>),
+    cost: Option<&Cost>,
+) -> Vec<Attempt> {
+    let Some(cost) = cost.filter(|_| attempts.len() > 1) else {
+        return attempts;
+    };
+    let status = status.map(|status| status.as_u16());
+    let answered = |attempt: &&mut Attempt| attempt.step == step && attempt.status == status;
+    if let Some(attempt) = attempts.iter_mut().rev().find(answered) {
+        attempt.cost = Some(cost.clone());
+    }
+    attempts
 }
 
 /// Whether the record holds bodies.
@@ -245,8 +266,11 @@ fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
 fn served_model(draft: &Draft, reading: &Reading) -> Option<Box<str>> {
     let mapped = || {
         let route = draft.route.as_ref()?;
-        let deployment = route.deployment.as_deref().or(draft.model.as_deref())?;
-        route.target.as_ref()?.models.get(deployment).cloned()
+        let rewritten = route.model.as_deref();
+        let named = route.deployment.as_deref().or(rewritten);
+        let models = &route.target.as_ref()?.models;
+        let model = models.get(named.or(draft.model.as_deref())?);
+        model.map(|model| &**model).or(rewritten).map(Into::into)
     };
     reading
         .model
@@ -382,6 +406,23 @@ fn error(draft: &Draft, reading: &Reading) -> Option<RecordError> {
         })
     };
     match draft.outcome {
+        Some(Outcome::UpstreamCut) if draft.cut.is_some() => {
+            let (code, message) = match draft.cut {
+                Some(Cut::Idle(limit)) => (
+                    "idle_timeout",
+                    format!("the provider was silent for {} ms", limit.as_millis()),
+                ),
+                Some(Cut::Total(limit)) => (
+                    "total_timeout",
+                    format!(
+                        "the answer outlasted the {} ms of a request",
+                        limit.as_millis()
+                    ),
+                ),
+                None => ("upstream_cut", String::new()),
+            };
+            of(code.into(), Blame::Upstream, message)
+        }
         Some(Outcome::UpstreamCut) => of(
             "upstream_cut".into(),
             Blame::Upstream,

@@ -19,7 +19,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use self::connect::{Connected, Connector};
 pub(crate) use self::pool::{Http1, Http2Share};
@@ -80,10 +80,43 @@ pub(crate) struct Head<'c> {
     pub(crate) headers: &'c HeaderMap,
     /// The operator named this address.
     pub(crate) trusted: bool,
-    /// How long the answer may take to begin.
-    pub(crate) first_byte_timeout: Option<Duration>,
+    /// How long it may take.
+    pub(crate) bounds: &'c Bounds,
     /// Where interim answers go; `None`: the client can take none.
     pub(crate) interim: Option<Interim<'c>>,
+}
+
+/// How long a send may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// To make a connection; `None`: as [`Settings::connect_timeout`] says.
+    pub(crate) connect: Option<Duration>,
+    /// Until the answer begins.
+    pub(crate) first_byte: Option<Duration>,
+    /// When the request as a whole is over, and how long it could take in all.
+    pub(crate) deadline: Option<(Instant, Duration)>,
+}
+
+impl Bounds {
+    /// The bound that is reached first, and the error that says so.
+    fn nearest(&self) -> Option<(Instant, Error)> {
+        let first_byte = self.first_byte.map(|limit| {
+            let limit_ms = millis(limit);
+            (Instant::now() + limit, Error::FirstByteTimeout { limit_ms })
+        });
+        let total = self.deadline.map(|(at, limit)| {
+            let limit_ms = millis(limit);
+            (at, Error::TotalTimeout { limit_ms })
+        });
+        match (first_byte, total) {
+            (Some(first_byte), Some(total)) if first_byte.0 < total.0 => Some(first_byte),
+            (first_byte, total) => total.or(first_byte),
+        }
+    }
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What became of the time while sending.
@@ -180,12 +213,11 @@ impl Upstream {
         sending: &mut Sending,
     ) -> Result<Response<Source>, Error> {
         let asking = self.ask(head, body, sending);
-        match head.first_byte_timeout {
+        match head.bounds.nearest() {
             None => asking.await,
-            Some(limit) => timeout(limit, asking).await.unwrap_or_else(|_elapsed| {
-                let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                Err(Error::FirstByteTimeout { limit_ms })
-            }),
+            Some((at, error)) => timeout_at(at, asking)
+                .await
+                .unwrap_or_else(|_elapsed| Err(error)),
         }
     }
 
@@ -212,7 +244,14 @@ impl Upstream {
                 }
                 None => {
                     sending.reused = false;
-                    Box::pin(self.open(&origin, &mut sending.connect)).await?
+                    let limit = head.bounds.connect;
+                    match Box::pin(self.open(&origin, limit, &mut sending.connect)).await {
+                        Ok(fresh) => fresh,
+                        Err(error) => {
+                            outgoing.put_back(body);
+                            return Err(error);
+                        }
+                    }
                 }
             };
             let failure = match connection {
@@ -237,14 +276,19 @@ impl Upstream {
         }
     }
 
-    async fn open(&self, origin: &Origin, spent: &mut Duration) -> Result<Pooled, Error> {
+    async fn open(
+        &self,
+        origin: &Origin,
+        limit: Option<Duration>,
+        spent: &mut Duration,
+    ) -> Result<Pooled, Error> {
         let _clock = Spending {
             begun: Instant::now(),
             spent,
         };
-        let connected = self
-            .connector
-            .connect(origin.https, &origin.authority, origin.trusted);
+        let connected =
+            self.connector
+                .connect(origin.https, &origin.authority, origin.trusted, limit);
         let Connected {
             stream,
             probe,

@@ -7,6 +7,7 @@
 mod check;
 mod entities;
 pub mod keys;
+mod policy;
 mod problem;
 mod reference;
 mod references;

@@ -93,6 +93,11 @@ pub(crate) const MANUAL: &[Row] = &[
         "close the connection that long after the answer, unannounced",
     ),
     (
+        "only",
+        "part of a path",
+        "only requests whose path holds it suffer the other faults: one of several regions",
+    ),
+    (
         "key",
         "any text",
         "whose requests `fail-first` and `fail-rate` count",
@@ -178,6 +183,7 @@ pub(crate) struct Faults {
     pub(crate) piece: Option<NonZeroUsize>,
     pub(crate) gzip: bool,
     pub(crate) close: Option<Duration>,
+    only: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) fail_first: Option<u64>,
     pub(crate) fail_rate: Option<u64>,
@@ -247,6 +253,7 @@ impl Faults {
             }
             "gzip" => self.gzip = switch(value)?,
             "close" => self.close = Some(millis(value)?),
+            "only" => self.only = Some(value.to_owned()).filter(|part| !part.is_empty()),
             "key" => self.key = Some(value.to_owned()),
             "fail-first" => self.fail_first = Some(number(value, 0, 1_000_000)?),
             "fail-rate" => self.fail_rate = Some(number(value, 0, 100)?),
@@ -257,6 +264,14 @@ impl Faults {
             _ => return None,
         }
         Some(())
+    }
+
+    /// The faults of a request for `path`: none where they are for another.
+    pub(crate) fn at(self, path: &str) -> Self {
+        match &self.only {
+            Some(part) if !path.contains(&**part) => Self::default(),
+            Some(_) | None => self,
+        }
     }
 
     /// How long a stall lasts.

@@ -73,7 +73,7 @@ impl App {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let route = route::find(path, head.headers.contains_key("anthropic-version"));
-        let faults = Faults::read(&head.headers, head.uri.query());
+        let faults = Faults::read(&head.headers, head.uri.query()).map(|faults| faults.at(path));
         let undisturbed = faults.as_ref().is_ok_and(|faults| !faults.echo);
         if let Some(answer) = own_page(&head, &line).filter(|_| undisturbed) {
             let ticket = Ticket::begin(line);

@@ -59,6 +59,17 @@ impl Timestamp {
         Ok(Self(u64::try_from(moment.as_microsecond()).unwrap_or(0)))
     }
 
+    /// Reads a date as HTTP writes it (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// `None`: it is none. A date before 1970 is the first moment of it.
+    #[must_use]
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let moment = jiff::fmt::rfc2822::DateTimeParser::new()
+            .relaxed_weekday(true)
+            .parse_timestamp(text)
+            .ok()?;
+        Some(Self(u64::try_from(moment.as_microsecond()).unwrap_or(0)))
+    }
+
     /// Writes the 27 characters of the moment into `buffer` and returns them; a moment after 9999
     /// is the last one of it.
     #[must_use]
@@ -180,6 +191,13 @@ mod tests {
         let moment = Timestamp::from_micros(1_795_363_823_000_001);
         assert_eq!(moment.to_string(), "2026-11-22T16:10:23.000001Z");
         assert_eq!(Timestamp::parse(&moment.to_string()).unwrap(), moment);
+    }
+
+    #[test]
+    fn a_date_of_http_is_a_moment() {
+        let moment = Timestamp::parse_http_date("Sun, 22 Nov 2026 16:10:23 GMT");
+        assert_eq!(moment, Timestamp::parse("2026-11-22T16:10:23Z").ok());
+        assert_eq!(Timestamp::parse_http_date("22 Nov"), None);
     }
 
     #[test]

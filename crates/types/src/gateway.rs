@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::{Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
 use crate::secret::Secret;
 
@@ -29,10 +30,20 @@ pub struct Gateway {
     pub max_request_bytes: u64,
     /// How much of each body a record stores, in bytes.
     pub max_record_body_bytes: usize,
-    /// How long a provider may take to its first byte; `None`: as long as it needs.
-    pub first_byte_timeout: Option<Duration>,
+    /// How long calls to providers may take that belong to no target.
+    pub timeouts: Timeouts,
+    /// From the head of a request to the last byte of its answer; `None`: as long as it needs.
+    pub total_timeout: Option<Duration>,
+    /// Whether the same target is asked again, unless the request says otherwise.
+    pub retry: RetryPolicy,
+    /// How much of a body is held so that it can be sent again, in bytes.
+    pub max_replay_bytes: usize,
     /// Named targets, in the order of the configuration.
     pub targets: Vec<Arc<Target>>,
+    /// Who is asked when a target fails, at most one chain for each.
+    pub fallback: Vec<Chain>,
+    /// Regions whose targets may be used; empty: any address.
+    pub residency: Vec<Box<str>>,
 }
 
 impl Gateway {
@@ -48,9 +59,27 @@ impl Gateway {
             record_raw_streams: false,
             max_request_bytes: 100 << 20,
             max_record_body_bytes: 4 << 20,
-            first_byte_timeout: None,
+            timeouts: Timeouts::default(),
+            total_timeout: None,
+            retry: RetryPolicy::default(),
+            max_replay_bytes: 4 << 20,
             targets: Vec::new(),
+            fallback: Vec::new(),
+            residency: Vec::new(),
         }
+    }
+
+    /// The chain of the target `name`.
+    #[must_use]
+    pub fn chain(&self, name: &str) -> Option<&Chain> {
+        self.fallback.iter().find(|chain| *chain.from == *name)
+    }
+
+    /// Whether requests may go to a target of this region.
+    #[must_use]
+    pub fn admits_region(&self, region: Option<&str>) -> bool {
+        let is_region = |allowed: &str| region.is_some_and(|one| one.eq_ignore_ascii_case(allowed));
+        self.residency.is_empty() || self.residency.iter().any(|allowed| is_region(allowed))
     }
 }
 
@@ -63,12 +92,18 @@ pub struct Target {
     pub provider: Box<str>,
     /// Azure resource; a request for this resource is this target's.
     pub resource: Option<Box<str>>,
-    /// Region, as the operator names it.
+    /// Region, as the operator names it; `residency` goes by it, and a request that falls back to
+    /// this target goes there.
     pub region: Option<Box<str>>,
     /// Credential for requests that carry none.
     pub credential: Option<Secret>,
-    /// Deployment to model, for prices.
+    /// What this target calls a model (an Azure deployment) to the model: for prices, and to find
+    /// the same model at another target.
     pub models: BTreeMap<Box<str>, Box<str>>,
+    /// Azure API version of requests that fall back to this target.
+    pub api_version: Option<Box<str>>,
     /// Address instead of the provider's: a private endpoint, or the simulator.
     pub base_url: Option<BaseUrl>,
+    /// How long its calls may take; the gateway's where it does not say otherwise.
+    pub timeouts: Timeouts,
 }

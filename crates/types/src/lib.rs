@@ -1,15 +1,16 @@
 //! The nouns of Isango: plain data that every other crate shares.
 //!
 //! No I/O and no async runtime live here. In reading order: what a request is called
-//! ([`id`]), who it is sent to ([`provider`], [`gateway`]), the compiled view of all
-//! configuration ([`snapshot`]), and what one exchange leaves behind ([`usage`], [`price`],
-//! [`record`]).
+//! ([`id`]), who it is sent to ([`provider`], [`gateway`]) and by which rules ([`policy`]), the
+//! compiled view of all configuration ([`snapshot`]), and what one exchange leaves behind
+//! ([`usage`], [`price`], [`record`]).
 
 pub mod clock;
 pub mod gateway;
 pub mod id;
 pub mod key;
 pub mod operation;
+pub mod policy;
 pub mod price;
 pub mod provider;
 pub mod record;

@@ -12,7 +12,7 @@ mod tests;
 use serde::Deserialize;
 
 pub use self::base_url::{BaseUrl, BaseUrlError};
-pub use self::config::{ProviderConfig, ProviderError};
+pub use self::config::{ProviderConfig, ProviderError, RetryConfig};
 use crate::secret::Secret;
 
 const CATALOGUE: &str = include_str!("providers.toml");
@@ -34,6 +34,21 @@ pub enum Wire {
     /// Unknown: bytes pass, nothing is read from them.
     #[default]
     Opaque,
+}
+
+impl Wire {
+    /// The name in `providers.toml`, configuration and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+            Self::Opaque => "opaque",
+        }
+    }
 }
 
 /// How the path after the provider's slug becomes an upstream address.

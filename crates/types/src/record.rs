@@ -193,6 +193,15 @@ pub struct RecordError {
 pub struct Attempt {
     /// Name of the target, or of the provider where no target is configured.
     pub target: Box<str>,
+    /// Which target of the request's plan it is, or which leg; 0 is the first.
+    #[serde(default, skip_serializing_if = "is_zero_step")]
+    pub step: u16,
+    /// How long the gateway waited before it, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wait_us: u64,
+    /// Why it waited: `backoff`, or the header of the answer before that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<Box<str>>,
     /// Status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -213,6 +222,9 @@ pub struct Attempt {
     /// Whether the connection came from the pool.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
+    /// What it cost, if it was not the only one and its answer was relayed; then also the record's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
 }
 
 /// Where the time of an exchange went, in microseconds since the head of the request was read.
@@ -269,6 +281,14 @@ pub struct Message {
 )]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero_step(step: &u16) -> bool {
+    *step == 0
 }
 
 /// Why a body is absent or not whole.

@@ -37,6 +37,37 @@ pub fn with_include_usage_as_scanned(body: &[u8], scanned: &Scan<'_>) -> Option<
     ))
 }
 
+/// Makes `model` the model of a JSON request: the value of its `model` member, which is added where
+/// there is none. Of a member that stands twice, the last counts, as for JSON parsers.
+///
+/// `None` when the body is no JSON object.
+#[must_use]
+pub fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
+    let text = serde_json::to_vec(model).ok()?;
+    let (mut last, mut is_empty): (Option<&RawValue>, _) = (None, true);
+    let is_object = json::each_member(body, |name, value| {
+        is_empty = false;
+        if name == "model" {
+            last = Some(value);
+        }
+    });
+    if !is_object {
+        return None;
+    }
+    if let Some(value) = last {
+        let value = value.get();
+        let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+        return Some(splice(body, start..start + value.len(), &[&text]));
+    }
+    let inside = memchr::memchr(b'{', body)? + 1;
+    let comma: &[u8] = if is_empty { b"" } else { b"," };
+    Some(splice(
+        body,
+        inside..inside,
+        &[br#""model":"#, &text, comma],
+    ))
+}
+
 fn extend_options(body: &[u8]) -> Option<Vec<u8>> {
     let mut last: Option<&RawValue> = None;
     json::each_member(body, |name, value| {
@@ -146,8 +177,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_model_is_replaced_where_it_stands() {
+        let check = |body: &str, expected: Option<&str>| {
+            let edited = with_model(body.as_bytes(), "gpt \"4\"");
+            let edited = edited.map(|edited| String::from_utf8(edited).unwrap());
+            assert_eq!(edited.as_deref(), expected, "{body}");
+        };
+        check(
+            r#"{ "a":1, "model" : "x" , "b":2}"#,
+            Some(r#"{ "a":1, "model" : "gpt \"4\"" , "b":2}"#),
+        );
+        check(r#"{"b":2}"#, Some(r#"{"model":"gpt \"4\"","b":2}"#));
+        check("{}", Some(r#"{"model":"gpt \"4\""}"#));
+        check(
+            r#"{"model":"x","model":null}"#,
+            Some(r#"{"model":"x","model":"gpt \"4\""}"#),
+        );
+        for other in ["[]", "", "{", r#"{"model":"x""#, "1"] {
+            check(other, None);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn only_the_model_is_changed(mut tree in object(json()), model in ".{0,12}") {
+            let mut body = Value::from(tree.clone()).to_string();
+            tree.insert("model".to_owned(), model.clone().into());
+            for _ in 0..2 {
+                let edited = with_model(body.as_bytes(), &model).unwrap();
+                body = String::from_utf8(edited).unwrap();
+                let after: Value = serde_json::from_str(&body).unwrap();
+                prop_assert_eq!(&after, &Value::from(tree.clone()));
+            }
+        }
 
         #[test]
         fn only_the_option_is_added(mut tree in object(json()), pretty in any::<bool>()) {

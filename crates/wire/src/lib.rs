@@ -12,6 +12,7 @@ pub mod facts;
 pub mod filter;
 pub mod form;
 pub mod read;
+pub mod refusal;
 pub mod scan;
 pub mod tokens;
 

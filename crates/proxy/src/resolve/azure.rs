@@ -161,7 +161,7 @@ fn named_deployment(path: &str) -> Result<Option<&str>, Error> {
     Ok(Some(deployment))
 }
 
-fn check_deployment(deployment: &str) -> Result<(), Error> {
+pub(super) fn check_deployment(deployment: &str) -> Result<(), Error> {
     let is_deployment = (1..=64).contains(&deployment.len())
         && deployment
             .bytes()

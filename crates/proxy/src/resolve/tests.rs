@@ -6,6 +6,7 @@ mod targets;
 use std::collections::BTreeMap;
 
 use http::{HeaderValue, Uri};
+use isango_types::policy::Timeouts;
 use isango_types::provider::ProviderConfig;
 use proptest::prelude::*;
 
@@ -25,7 +26,9 @@ fn target(name: &str, provider: &str, resource: &str, own: &str) -> Arc<Target> 
         region: None,
         credential: None,
         models: BTreeMap::new(),
+        api_version: None,
         base_url: (!own.is_empty()).then(|| base_url(own)),
+        timeouts: Timeouts::default(),
     })
 }
 

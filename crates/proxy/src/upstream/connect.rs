@@ -69,14 +69,16 @@ impl Connector {
     /// Connects to `authority`.
     ///
     /// `trusted`: the operator named this address; otherwise an address that is not globally
-    /// reachable is refused, after the name was resolved and before anything is sent.
+    /// reachable is refused, after the name was resolved and before anything is sent. `limit`: how
+    /// long it may take, instead of the setting.
     pub(crate) async fn connect(
         &self,
         https: bool,
         authority: &Authority,
         trusted: bool,
+        limit: Option<Duration>,
     ) -> Result<Connected, Error> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + limit.unwrap_or(self.timeout);
         let connecting = self.connect_before(https, authority, trusted, deadline);
         timeout_at(deadline, connecting)
             .await

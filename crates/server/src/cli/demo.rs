@@ -145,6 +145,7 @@ base_url = "http://{at}"
 [[gateways]]
 id = "support"
 record_raw_streams = true
+fallback = {{ azure-openai-sa = ["azure-openai-eu"] }}
 [[gateways.targets]]
 name = "azure-openai-sa"
 provider = "azure-openai"

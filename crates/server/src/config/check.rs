@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::policy::Chain;
 use isango_types::{Gateway, Provider, Target};
 
 use super::problem::nearest;
@@ -151,6 +152,10 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
                 other.provider == target.provider
                     && (other.resource.is_none() || other.resource == target.resource)
             };
+            let is_chained = |chain: &Chain| chain.to.iter().any(|to| to.name == target.name);
+            if gateway.fallback.iter().any(is_chained) {
+                continue;
+            }
             if let Some(other) = gateway.targets[..index].iter().find(same) {
                 config.warnings.push(format!(
                     "target `{}` of gateway `{}` is never used: `{}` before it takes the same \

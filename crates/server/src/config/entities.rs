@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::policy::Timeouts;
 use isango_types::price::PriceRow;
-use isango_types::provider::{Auth, ProviderConfig};
+use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
 
 use super::check;
+use super::policy;
 use super::problem::{Origins, nearest};
 use super::section::Section;
 use super::settings::{
@@ -44,7 +46,10 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
         },
         gateways: gateways(root, origins, &server, &providers),
         default_gateway: Gateway {
-            first_byte_timeout: server.first_byte_timeout,
+            timeouts: Timeouts {
+                first_byte: server.first_byte_timeout,
+                ..Timeouts::default()
+            },
             ..Gateway::new("", DEFAULT_GATEWAY)
         },
         server,
@@ -155,6 +160,7 @@ fn provider_config(section: &Section<'_>) -> ProviderConfig {
         Wire::Cohere,
         Wire::Opaque,
     ];
+    let retry = section.table("providers.*.retry");
     let auth = section.table("providers.*.auth");
     let auth = section.has("auth").then(|| Auth {
         header: auth.text("header").unwrap_or_default(),
@@ -168,7 +174,10 @@ fn provider_config(section: &Section<'_>) -> ProviderConfig {
         wire: section.has("wire").then(|| WIRES[section.choice("wire")]),
         auth,
         headers: section.secret_table("headers"),
-        retry: None,
+        retry: RetryConfig {
+            on: retry.has("on").then(|| retry.statuses("on")),
+            never: retry.has("never").then(|| retry.texts("never")),
+        },
         stream_usage_option: section
             .has("stream_usage_option")
             .then(|| section.flag("stream_usage_option")),
@@ -192,28 +201,52 @@ fn gateways(
                 format!("gateway `{id}` of account `{account}`"),
             );
         }
-        gateways.push(Gateway {
-            account: account.unwrap_or_default(),
-            id: id.unwrap_or_default(),
-            authentication: section.flag("authentication"),
-            collect_logs: section.flag("collect_logs"),
-            collect_log_payload: section.flag("collect_log_payload"),
-            record_raw_streams: section.flag("record_raw_streams"),
-            max_request_bytes: section.size("max_request_bytes"),
-            max_record_body_bytes: usize::try_from(section.size("max_record_body_bytes"))
-                .unwrap_or(usize::MAX),
-            first_byte_timeout: if section.has("first_byte_timeout") {
-                section.timeout("first_byte_timeout")
-            } else {
-                server.first_byte_timeout
-            },
-            targets: targets(&section, origins, providers),
-        });
+        gateways.push(gateway(&section, (account, id), server, origins, providers));
     }
     gateways
 }
 
-fn targets(gateway: &Section<'_>, origins: &Origins, providers: &[Provider]) -> Vec<Arc<Target>> {
+fn gateway(
+    section: &Section<'_>,
+    (account, id): (Option<Box<str>>, Option<Box<str>>),
+    server: &ServerSettings,
+    origins: &Origins,
+    providers: &[Provider],
+) -> Gateway {
+    let above = Timeouts {
+        first_byte: server.first_byte_timeout,
+        ..Timeouts::default()
+    };
+    let bytes = |name| usize::try_from(section.size(name)).unwrap_or(usize::MAX);
+    let timeouts = policy::timeouts(section, above);
+    let targets = targets(section, timeouts, origins, providers);
+    let mut gateway = Gateway {
+        account: account.unwrap_or_default(),
+        id: id.unwrap_or_default(),
+        authentication: section.flag("authentication"),
+        collect_logs: section.flag("collect_logs"),
+        collect_log_payload: section.flag("collect_log_payload"),
+        record_raw_streams: section.flag("record_raw_streams"),
+        max_request_bytes: section.size("max_request_bytes"),
+        max_record_body_bytes: bytes("max_record_body_bytes"),
+        timeouts,
+        total_timeout: section.timeout("total_timeout"),
+        retry: policy::retry(&section.table("gateways[].retry")),
+        max_replay_bytes: bytes("max_replay_bytes"),
+        residency: policy::residency(section, &targets),
+        targets,
+        fallback: Vec::new(),
+    };
+    gateway.fallback = policy::chains(section, &gateway, providers);
+    gateway
+}
+
+fn targets(
+    gateway: &Section<'_>,
+    above: Timeouts,
+    origins: &Origins,
+    providers: &[Provider],
+) -> Vec<Arc<Target>> {
     let mut seen = Seen::new(origins);
     let mut targets = Vec::new();
     for section in gateway.tables("gateways[].targets[]") {
@@ -229,7 +262,9 @@ fn targets(gateway: &Section<'_>, origins: &Origins, providers: &[Provider]) -> 
             region: section.text("region"),
             credential: section.secret("credential"),
             models: section.text_table("models"),
+            api_version: section.name("api_version"),
             base_url: section.url("base_url"),
+            timeouts: policy::timeouts(&section, above),
         };
         if let Some(slug) = provider {
             match providers.iter().find(|provider| provider.is_called(&slug)) {

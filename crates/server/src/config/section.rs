@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::keys::{self, LATER, Unset};
 use super::problem::{Report, nearest_key};
-use super::value::{self, Kind};
+use super::value::{self, ChainText, Kind};
 
 /// A table that is being read.
 #[derive(Debug)]
@@ -107,6 +107,11 @@ impl<'a> Section<'a> {
     /// Notes that the value of `name` is wrong.
     pub(super) fn problem(&self, name: &str, message: String, help: Option<String>) {
         self.report.advise(self.span(name), message, help);
+    }
+
+    /// Notes that what stands at `span` is wrong.
+    pub(super) fn problem_at(&self, span: Range<usize>, message: String, help: Option<String>) {
+        self.report.advise(Some(span), message, help);
     }
 
     /// Reads `name` with `read`; its default where it is absent.
@@ -269,6 +274,14 @@ impl<'a> Section<'a> {
 
     pub(super) fn text_table(&self, name: &str) -> BTreeMap<Box<str>, Box<str>> {
         self.read(name, value::text_table).unwrap_or_default()
+    }
+
+    pub(super) fn statuses(&self, name: &str) -> Vec<u16> {
+        self.read(name, value::statuses).unwrap_or_default()
+    }
+
+    pub(super) fn chains(&self, name: &str) -> Vec<ChainText> {
+        self.read(name, value::chains).unwrap_or_default()
     }
 
     pub(super) fn metadata(&self, name: &str) -> BTreeMap<Box<str>, MetadataValue> {

@@ -9,7 +9,7 @@ use isango_types::price::parse_usd;
 use isango_types::record::MetadataValue;
 use isango_types::{Secret, is_account, is_gateway_id};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub enum Kind {
     Date,
     /// A list of tables.
     Tables,
+    /// A list of error statuses.
+    Statuses,
+    /// Lists of targets, by the target whose requests they are for.
+    Chains,
 }
 
 impl Kind {
@@ -104,6 +108,8 @@ impl Kind {
             Self::Money => "amount".into(),
             Self::Date => "date".into(),
             Self::Tables => "list of tables".into(),
+            Self::Statuses => "list of statuses".into(),
+            Self::Chains => "table of lists of targets".into(),
         }
     }
 
@@ -152,6 +158,11 @@ impl Kind {
             Self::Money => r#"an amount in US dollars, such as 2.5 or "0.000125""#.into(),
             Self::Date => "a date such as 2026-11-22".into(),
             Self::Tables => "a list of tables".into(),
+            Self::Statuses => "a list of statuses from 400 to 599, such as [429, 503]".into(),
+            Self::Chains => {
+                "a table such as { a = [\"b\"] }, or { a = { to = [\"b\"], on = [\"5xx\"] } }"
+                    .into()
+            }
         }
     }
 
@@ -301,6 +312,57 @@ pub fn texts(_: &Kind, value: &DeValue<'_>) -> Option<Vec<Box<str>>> {
         .collect()
 }
 
+/// A list of error statuses.
+#[must_use]
+pub fn statuses(_: &Kind, value: &DeValue<'_>) -> Option<Vec<u16>> {
+    let status = |item: &Spanned<DeValue<'_>>| {
+        let number = item.get_ref().as_integer()?;
+        let status = u16::from_str_radix(number.as_str(), number.radix()).ok()?;
+        (400..=599).contains(&status).then_some(status)
+    };
+    value.as_array()?.iter().map(status).collect()
+}
+
+/// A fallback chain as it is written: names with their places, not yet looked up.
+#[derive(Debug)]
+pub struct ChainText {
+    /// The target whose requests it is for.
+    pub from: Spanned<Box<str>>,
+    /// The next ones.
+    pub to: Vec<Spanned<Box<str>>>,
+    /// Its conditions; `None`: all.
+    pub on: Option<Vec<Spanned<Box<str>>>>,
+}
+
+/// Chains: each a list of targets, or a table of `to` and `on`.
+#[must_use]
+pub fn chains(_: &Kind, value: &DeValue<'_>) -> Option<Vec<ChainText>> {
+    let chain = |(from, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        let from = Spanned::new(from.span(), (&**from.get_ref()).into());
+        let (to, on) = match value.get_ref().as_table() {
+            None => (spanned_texts(value)?, None),
+            Some(table) => {
+                let known = |name: &Spanned<DeString<'_>>| matches!(&**name.get_ref(), "to" | "on");
+                let on = table.get("on").map(spanned_texts);
+                if !table.keys().all(known) || matches!(on, Some(None)) {
+                    return None;
+                }
+                (spanned_texts(table.get("to")?)?, on.flatten())
+            }
+        };
+        Some(ChainText { from, to, on })
+    };
+    value.as_table()?.iter().map(chain).collect()
+}
+
+fn spanned_texts(list: &Spanned<DeValue<'_>>) -> Option<Vec<Spanned<Box<str>>>> {
+    let text = |item: &Spanned<DeValue<'_>>| {
+        let text = item.get_ref().as_str()?;
+        Some(Spanned::new(item.span(), text.into()))
+    };
+    list.get_ref().as_array()?.iter().map(text).collect()
+}
+
 /// A table of texts.
 #[must_use]
 pub fn text_table(_: &Kind, value: &DeValue<'_>) -> Option<BTreeMap<Box<str>, Box<str>>> {
@@ -336,6 +398,8 @@ pub fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
         Kind::Texts => texts(kind, value).is_some(),
         Kind::TextTable | Kind::SecretTable => text_table(kind, value).is_some(),
         Kind::Metadata => metadata(kind, value).is_some(),
+        Kind::Statuses => statuses(kind, value).is_some(),
+        Kind::Chains => chains(kind, value).is_some(),
         Kind::Path | Kind::Filter | Kind::Text | Kind::AnyText | Kind::Url | Kind::Secret => {
             text(kind, value).is_some()
         }

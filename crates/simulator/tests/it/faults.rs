@@ -47,6 +47,15 @@ async fn a_status_is_answered_with_what_the_provider_would_say_and_the_wait_aske
 }
 
 #[tokio::test]
+async fn an_outage_can_be_one_regions() {
+    let server = Server::quick().await;
+    let faults = |only| [("status", "503"), ("only", only)];
+    with(&server, false, &faults("/chat/")).await.refusal(503);
+    let reply = with(&server, false, &faults("my-region")).await;
+    assert_eq!(reply.status, 200);
+}
+
+#[tokio::test]
 async fn a_fault_that_is_not_understood_is_refused_with_what_would_be_right() {
     let server = Server::quick().await;
     let refusal = with(&server, false, &[("status", "200")])

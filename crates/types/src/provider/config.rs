@@ -45,10 +45,20 @@ pub struct ProviderConfig {
     /// Headers added to each request, by name.
     pub headers: BTreeMap<Box<str>, Secret>,
     /// Which answers may be retried.
-    pub retry: Option<RetrySemantics>,
+    pub retry: RetryConfig,
     /// Whether its streams tell their usage only with `stream_options.include_usage`; `false` for
     /// an own provider.
     pub stream_usage_option: Option<bool>,
+}
+
+/// `[providers.<slug>.retry]`: what replaces the provider's own semantics.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Statuses worth another try.
+    pub on: Option<Vec<u16>>,
+    /// Error codes or types in the body that will not pass.
+    pub never: Option<Vec<Box<str>>>,
 }
 
 /// What is wrong with a provider, and what would be right.
@@ -131,7 +141,8 @@ impl ProviderConfig {
         }
         provider.name = self.name.unwrap_or(provider.name);
         provider.wire = self.wire.unwrap_or(provider.wire);
-        provider.retry = self.retry.unwrap_or(provider.retry);
+        provider.retry.on = self.retry.on.unwrap_or(provider.retry.on);
+        provider.retry.never = self.retry.never.unwrap_or(provider.retry.never);
         provider.stream_usage_option = self
             .stream_usage_option
             .unwrap_or(provider.stream_usage_option);

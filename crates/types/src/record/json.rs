@@ -130,6 +130,13 @@ impl Attempt {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(b'{');
         text(out, text_key!("target"), &self.target)?;
+        number_if(out, key!("step"), (self.step > 0).then_some(self.step))?;
+        number_if(
+            out,
+            key!("wait_us"),
+            (self.wait_us > 0).then_some(self.wait_us),
+        )?;
+        text_if(out, text_key!("wait_reason"), self.wait_reason.as_deref())?;
         number_if(out, key!("status"), self.status)?;
         text_if(out, text_key!("error"), self.error.as_deref())?;
         text_if(out, text_key!("cause"), self.cause.as_deref())?;
@@ -137,6 +144,10 @@ impl Attempt {
         number(out, key!("connect_us"), self.connect_us)?;
         number_if(out, key!("ttfb_us"), self.ttfb_us)?;
         flag(out, key!("reused"), self.reused);
+        if let Some(cost) = &self.cost {
+            out.extend_from_slice(b"\"cost\":");
+            cost.write(out)?;
+        }
         close(out, b'}');
         Ok(())
     }

@@ -26,7 +26,12 @@ pub(super) fn print(record: &Record, out: &mut dyn Write) -> io::Result<()> {
         };
         let first_byte = attempt.ttfb_us.map_or("-".to_owned(), duration);
         let (number, target) = (index + 1, plain(&attempt.target));
-        let about = format!("{target} {ended}, first byte {first_byte}, {connection}");
+        let wait = attempt.wait_reason.as_ref().map(|reason| {
+            let waited = duration(attempt.wait_us);
+            format!(", after {waited} ({})", plain(reason))
+        });
+        let wait = wait.unwrap_or_default();
+        let about = format!("{target} {ended}, first byte {first_byte}, {connection}{wait}");
         fact(out, &format!("attempt {number}"), &about)?;
     }
     for note in &record.notes {

@@ -4,6 +4,7 @@ use super::Unset::{Absent, From, Is, Required};
 use super::settings::DAY_MS;
 use super::{Key, key};
 use crate::config::value::Kind;
+use isango_types::policy::Backoff;
 
 /// A price in US dollars.
 const fn rate(path: &'static str, meaning: &'static str) -> Key {
@@ -138,6 +139,91 @@ pub(super) const KEYS: &[Key] = &[
         r#""60s""#,
         "How long a provider may take to the first byte of its answer. `0s`: no limit.",
     ),
+    key(
+        "gateways[].connect_timeout",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        From("upstream.connect_timeout"),
+        r#""2s""#,
+        "How long a connection to a provider may take to be made, TLS included.",
+    ),
+    key(
+        "gateways[].idle_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("0s"),
+        r#""60s""#,
+        "How long a provider may be silent in the midst of its answer, which is then cut. `0s`: no \
+         limit.",
+    ),
+    key(
+        "gateways[].total_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        Is("0s"),
+        r#""5m""#,
+        "How long a request may take from its head to the last byte of its answer, all attempts \
+         and waits included; an answer that outlasts it is cut. `0s`: no limit.",
+    ),
+    key(
+        "gateways[].max_replay_bytes",
+        Kind::Size {
+            min: 0,
+            max: 1 << 30,
+        },
+        Is("4MiB"),
+        r#""32MiB""#,
+        "How much of a request's body is held so that it can be sent again, where retries or a \
+         fallback are set; larger ones are sent once.",
+    ),
+    key(
+        "gateways[].residency",
+        Kind::Texts,
+        Absent,
+        r#"["southafricanorth"]"#,
+        "Regions that requests may go to: only targets with such a `region` are used, whatever a \
+         request names. Not set: any.",
+    ),
+    key(
+        "gateways[].fallback",
+        Kind::Chains,
+        Absent,
+        r#"{ azure-openai-sa = ["azure-openai-eu"] }"#,
+        "Targets that are asked in turn when one fails. `{ to = […], on = […] }` in place of the \
+         list chooses when, of `connect`, `timeout`, `5xx` and `429` (after its retries).",
+    ),
+    key(
+        "gateways[].retry.max_attempts",
+        Kind::Count { min: 1, max: 5 },
+        Is("1"),
+        "3",
+        "How often a target is asked, the first time included. `cf-aig-max-attempts` overrides it.",
+    ),
+    key(
+        "gateways[].retry.delay_ms",
+        Kind::Count {
+            min: 0,
+            max: 60_000,
+        },
+        Is("500"),
+        "250",
+        "Milliseconds before the first retry. A longer wait that the provider asks for holds \
+         instead. `cf-aig-retry-delay` overrides it.",
+    ),
+    key(
+        "gateways[].retry.backoff",
+        Kind::Choice(&Backoff::NAMES),
+        Is("constant"),
+        r#""exponential""#,
+        "How the wait before the n-th retry grows: the delay, n times the delay, or doubled each \
+         time. `cf-aig-backoff` overrides it.",
+    ),
     // targets
     key(
         "gateways[].targets[].name",
@@ -166,21 +252,61 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         Absent,
         r#""southafricanorth""#,
-        "Region, as it shall stand in records.",
+        "Region: where `residency` says it is, and where requests that fall back to it go.",
     ),
     key(
         "gateways[].targets[].credential",
         Kind::Secret,
         Absent,
         r#""env:AOAI_SA_KEY""#,
-        "Used for requests that carry no credential of their own.",
+        "Used for requests that carry no credential of their own, and for those that fall back to \
+         it: a client's own credential is never sent to another target.",
     ),
     key(
         "gateways[].targets[].models",
         Kind::TextTable,
         Absent,
         r#"{ chat = "gpt-4o" }"#,
-        "Deployment to model, for prices.",
+        "Deployment, or other name of this target, to model: for prices, and to find the same \
+         model when a request falls back. Not set: models have the same names here.",
+    ),
+    key(
+        "gateways[].targets[].api_version",
+        Kind::Name,
+        Absent,
+        r#""2024-10-21""#,
+        "Azure `api-version` of requests that fall back to it. Not set: the client's; the `v1` \
+         endpoints where the request comes from another provider.",
+    ),
+    key(
+        "gateways[].targets[].first_byte_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        From("gateways[].first_byte_timeout"),
+        r#""10s""#,
+        "How long it may take to the first byte of its answer. `0s`: no limit.",
+    ),
+    key(
+        "gateways[].targets[].connect_timeout",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        From("gateways[].connect_timeout"),
+        r#""1s""#,
+        "How long a connection to it may take to be made, TLS included.",
+    ),
+    key(
+        "gateways[].targets[].idle_timeout",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: DAY_MS,
+        },
+        From("gateways[].idle_timeout"),
+        r#""30s""#,
+        "How long it may be silent in the midst of its answer. `0s`: no limit.",
     ),
     key(
         "gateways[].targets[].base_url",
@@ -233,6 +359,20 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "Whether its streams tell their usage only with `stream_options.include_usage`, which is \
          then added.",
+    ),
+    key(
+        "providers.*.retry.on",
+        Kind::Statuses,
+        From("the built-in provider, else 408, 429, 500, 502, 503 and 504"),
+        "[429, 503, 529]",
+        "Statuses worth another try at the same target.",
+    ),
+    key(
+        "providers.*.retry.never",
+        Kind::Texts,
+        From("the built-in provider"),
+        r#"["insufficient_quota"]"#,
+        "Error codes or types in the body of a refusal that waiting does not cure.",
     ),
     key(
         "providers.*.auth.header",

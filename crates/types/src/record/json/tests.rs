@@ -86,22 +86,28 @@ fn error() -> impl Strategy<Value = Option<RecordError>> {
 fn attempt() -> BoxedStrategy<Attempt> {
     (
         text(),
-        any::<Option<u16>>(),
-        [maybe(), maybe()],
-        [number(), number()],
+        (any::<Option<u16>>(), prop_oneof![Just(0), any::<u16>()]),
+        [maybe(), maybe(), maybe()],
+        [number(), number(), number()],
         maybe_number(),
-        any::<bool>(),
+        (any::<bool>(), prop::option::of(cost())),
     )
         .prop_map(
-            |(target, status, [error, cause], us, ttfb_us, reused)| Attempt {
-                target,
-                status,
-                error,
-                cause,
-                started_us: us[0],
-                connect_us: us[1],
-                ttfb_us,
-                reused,
+            |(target, (status, step), [error, cause, wait_reason], us, ttfb_us, (reused, cost))| {
+                Attempt {
+                    target,
+                    step,
+                    wait_us: us[2],
+                    wait_reason,
+                    status,
+                    error,
+                    cause,
+                    started_us: us[0],
+                    connect_us: us[1],
+                    ttfb_us,
+                    reused,
+                    cost,
+                }
             },
         )
         .boxed()

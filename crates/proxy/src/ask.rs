@@ -1,0 +1,409 @@
+//! Asks providers: once, or by a plan until one answers. After the first byte there is no way back.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Response, StatusCode};
+use isango_types::policy::Timeouts;
+use isango_types::record::Attempt;
+use isango_types::{Clock, Snapshot, Target};
+use isango_wire::{edit, refusal};
+use tokio::time::{Instant, sleep};
+
+use crate::Proxy;
+use crate::call::CallBody;
+use crate::error::Error;
+use crate::exchange::{Exchange, micros};
+use crate::plan::Plan;
+use crate::resolve::{self, Place, Route};
+use crate::retry::{self, Failure, Next, Situation, asked_wait};
+use crate::serve::Interim;
+use crate::upstream::{Bounds, Head, Sending, Source};
+use crate::{auth, failures, headers, understand};
+
+/// How much of a refusal is looked at before it is relayed, and for how long.
+const PEEK_BYTES: usize = 64 << 10;
+const PEEK_TIME: Duration = Duration::from_secs(2);
+
+/// What is wrong with a body that is more than cut into chunks on its way.
+pub(crate) const FOREIGN_CODING: &str = "a transfer coding other than chunked";
+
+/// A request as it is sent to one target.
+pub(crate) struct Call<'a> {
+    pub(crate) route: Arc<Route>,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: CallBody,
+    /// The body as it came, where `include_usage` was added to it.
+    pub(crate) original: Option<Bytes>,
+    /// Where interim answers go; `None`: the client can take none.
+    pub(crate) interim: Option<Interim<'a>>,
+}
+
+/// A provider's answer.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Source>,
+    /// It answers a request that `include_usage` was added to.
+    pub(crate) edited: bool,
+}
+
+/// How long the sends of a request may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// The request's own first-byte timeout, instead of its target's.
+    pub(crate) first_byte: Option<Duration>,
+    /// When the request is over, and what its gateway says.
+    pub(crate) deadline: Option<(Instant, Duration)>,
+}
+
+impl Limits {
+    fn bounds(&self, timeouts: &Timeouts, is_last: bool) -> Bounds {
+        let first_byte = self.first_byte.or(timeouts.first_byte);
+        Bounds {
+            connect: timeouts.connect,
+            first_byte: first_byte.filter(|_| !is_last),
+            deadline: self.deadline,
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let (deadline, _) = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Asks the one target of a request, once.
+///
+/// # Errors
+/// Those of [`Error`] with an `attempt_word`, and those of the request's own body.
+pub(crate) fn once(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    limits: &Limits,
+) -> impl Future<Output = Result<Answer, Error>> {
+    let bounds = limits.bounds(call.route.timeouts(), false);
+    send(proxy, exchange, call, bounds)
+}
+
+/// Asks by a plan until a target answers or nothing is left to ask; then the failure that is of most
+/// use to the client is the answer, as the provider wrote it.
+///
+/// # Errors
+/// As [`once`].
+pub(crate) async fn by_plan(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    config: &Snapshot,
+    call: &mut Call<'_>,
+    (plan, limits): (Plan<'_>, &Limits),
+) -> Result<Answer, Error> {
+    let path = exchange
+        .draft()
+        .map_or_else(Box::default, |draft| draft.path.clone());
+    let here = (config, resolve::place(&path));
+    if matches!(call.body, CallBody::Passing(_)) {
+        exchange.remark("the body is larger than `max_replay_bytes`: it cannot be sent again");
+    }
+    let mut moved: Option<Call<'_>> = None;
+    let mut best: Option<Best> = None;
+    let (mut step, mut tried) = (0, 0);
+    loop {
+        tried += 1;
+        let fallback = plan.fallback_after(step);
+        let is_last = fallback.is_none() && tried >= plan.policy.max_attempts;
+        let current = moved.as_mut().unwrap_or(call);
+        let bounds = limits.bounds(current.route.timeouts(), is_last);
+        let result = send(proxy, exchange, current, bounds).await;
+        let result = judge(
+            result,
+            &current.route,
+            (step == 0, is_last),
+            proxy.sink.clock(),
+        )
+        .await;
+        let (failure, result) = match (result, best.take()) {
+            // Out of time: what a provider wrote before says more.
+            ((None, Err(Error::TotalTimeout { .. })), Some(best)) => return best.tell(exchange),
+            ((None, result), _) => return result,
+            ((Some(failure), result), earlier) => {
+                best = earlier;
+                (failure, result)
+            }
+        };
+        let now = Situation {
+            policy: plan.policy,
+            tried,
+            replayable: !matches!(current.body, CallBody::Gone),
+            left: limits.left(),
+            fallback,
+        };
+        let next = retry::next(&failure, &now, jitter());
+        let better = Best::of(&failure, result, &current.route, step);
+        let best_now = Best::better(best.take(), better);
+        match next {
+            Next::Stop => return best_now.tell(exchange),
+            Next::Retry { wait, reason } => {
+                best = Some(best_now);
+                sleep(wait).await;
+                exchange.waited(wait, reason);
+            }
+            Next::Fallback => {
+                let next = move_on(proxy, exchange, here, call, plan.targets_after(step));
+                let Some((at, redirected)) = next else {
+                    return best_now.tell(exchange);
+                };
+                best = Some(best_now);
+                exchange.goes_to(at, Arc::clone(&redirected.route));
+                moved = Some(redirected);
+                (step, tried) = (at, 0);
+            }
+        }
+    }
+}
+
+/// The failure that is the answer when nothing better comes.
+struct Best {
+    rank: (u8, Duration),
+    result: Result<Answer, Error>,
+    route: Arc<Route>,
+    step: usize,
+}
+
+impl Best {
+    fn of(
+        failure: &Failure,
+        result: Result<Answer, Error>,
+        route: &Arc<Route>,
+        step: usize,
+    ) -> Self {
+        Self {
+            rank: failure.rank(),
+            result,
+            route: Arc::clone(route),
+            step,
+        }
+    }
+
+    /// The better one; of equals the later, which is fresher.
+    fn better(earlier: Option<Self>, later: Self) -> Self {
+        match earlier {
+            Some(earlier) if earlier.rank < later.rank => earlier,
+            Some(_) | None => later,
+        }
+    }
+
+    fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {
+        exchange.goes_to(self.step, self.route);
+        self.result
+    }
+}
+
+type Judged = (Option<Failure>, Result<Answer, Error>);
+
+/// Whether a result is a failure. Of a refusal that another attempt may follow, the beginning is
+/// read; it comes back as it was. `own`: the client named this target itself.
+async fn judge(
+    result: Result<Answer, Error>,
+    route: &Route,
+    (own, is_last): (bool, bool),
+    clock: &Clock,
+) -> Judged {
+    let Answer { response, edited } = match result {
+        Err(error) => return (Failure::of_error(&error), Err(error)),
+        Ok(answer) => answer,
+    };
+    let semantics = &route.provider.retry;
+    let failure = Failure::of_status(response.status(), semantics, own);
+    let Some(mut failure) = failure else {
+        return (None, Ok(Answer { response, edited }));
+    };
+    failure.asked = asked_wait(response.status(), response.headers(), clock.now());
+    if is_last {
+        return (Some(failure), Ok(Answer { response, edited }));
+    }
+    let (head, source) = response.into_parts();
+    let (seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
+    let encoding = head.headers.get(http::header::CONTENT_ENCODING);
+    let encoding = encoding.and_then(|encoding| encoding.to_str().ok());
+    failure.may_pass &= !refusal::names_any(&seen, encoding, &semantics.never);
+    let response = Response::from_parts(head, source);
+    (Some(failure), Ok(Answer { response, edited }))
+}
+
+/// A random number from 0 up to 1.
+fn jitter() -> f64 {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// The first of `targets` that the request can be sent to, with its step; the record tells why
+/// others were passed over.
+fn move_on<'t, 'a>(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    (config, place): (&Snapshot, Place<'_>),
+    call: &mut Call<'a>,
+    targets: impl Iterator<Item = (usize, &'t Arc<Target>)>,
+) -> Option<(usize, Call<'a>)> {
+    for (step, target) in targets {
+        match redirect(proxy, exchange, (config, place), call, target) {
+            Ok(call) => return Some((step, call)),
+            Err(why) => {
+                let name = &target.name;
+                exchange.remark(&format!("target `{name}` was passed over: it {why}"));
+            }
+        }
+    }
+    None
+}
+
+/// The call at another target: its address, its credential, its name of the model.
+///
+/// # Errors
+/// Why it cannot be sent there.
+fn redirect<'a>(
+    proxy: &Proxy,
+    exchange: &Exchange,
+    (config, place): (&Snapshot, Place<'_>),
+    call: &mut Call<'a>,
+    target: &Arc<Target>,
+) -> Result<Call<'a>, String> {
+    let model = exchange.draft().and_then(|draft| draft.model.as_deref());
+    let asked = (place, &call.headers);
+    let route = resolve::redirect(config, &call.route, target, asked, model)?;
+    let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
+    auth::configured_headers(&route, &mut headers);
+    auth::credential(&route, &mut headers)
+        .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
+    let whole = match (&call.body, &call.original) {
+        (CallBody::Whole(_), Some(original)) => Some(original.clone()),
+        (CallBody::Whole(whole), None) => Some(whole.clone()),
+        (CallBody::Passing(_) | CallBody::Gone, _) => None,
+    };
+    let whole = match (whole, &route.model) {
+        (whole, None) => whole,
+        (Some(whole), Some(model)) if !whole.is_empty() => {
+            let edited = edit::with_model(&whole, model);
+            let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
+            headers.remove(CONTENT_LENGTH);
+            Some(edited.into())
+        }
+        (None, Some(_)) => {
+            return Err("calls the model otherwise, and the body is too large".into());
+        }
+        (empty, Some(_)) => empty,
+    };
+    let body = match whole {
+        Some(whole) => CallBody::Whole(whole),
+        None => std::mem::replace(&mut call.body, CallBody::Gone),
+    };
+    let mut moved = Call {
+        route: Arc::new(route),
+        method: call.method.clone(),
+        headers,
+        body,
+        original: None,
+        interim: call.interim,
+    };
+    understand::prepare(proxy, &mut moved);
+    Ok(moved)
+}
+
+/// One send, and another one without `include_usage` where that is what is refused.
+async fn send(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    bounds: Bounds,
+) -> Result<Answer, Error> {
+    let response = attempt(proxy, exchange, call, &bounds).await?;
+    let edited = call.original.is_some();
+    if edited && matches!(response.status().as_u16(), 400 | 422) {
+        // Rare, and so kept out of the future of every request.
+        return Box::pin(as_it_came(proxy, exchange, call, (&bounds, response))).await;
+    }
+    Ok(Answer { response, edited })
+}
+
+/// Sends an edited request again as it came, if `refused` is a refusal of the edit; else gives
+/// `refused` back.
+async fn as_it_came(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    (bounds, refused): (&Bounds, Response<Source>),
+) -> Result<Answer, Error> {
+    let (refused, is_refusal) = refuses_usage_option(refused).await;
+    let edited = false;
+    let Some(original) = call.original.take().filter(|_| is_refusal) else {
+        return Ok(Answer {
+            response: refused,
+            edited,
+        });
+    };
+    proxy.refusals.remember(&call.route);
+    exchange.remark("the provider refused `stream_options`; sent again without it");
+    call.headers.remove(CONTENT_LENGTH);
+    call.body = CallBody::Whole(original);
+    let response = attempt(proxy, exchange, call, bounds).await?;
+    Ok(Answer { response, edited })
+}
+
+/// Whether a refusal is about the `stream_options` that the gateway added. Its beginning is read
+/// for that; the answer comes back as it was.
+async fn refuses_usage_option(response: Response<Source>) -> (Response<Source>, bool) {
+    let (head, source) = response.into_parts();
+    let (seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
+    let refused = memchr::memmem::find(&seen, b"stream_options").is_some();
+    (Response::from_parts(head, source), refused)
+}
+
+/// One send, on the record.
+async fn attempt(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    bounds: &Bounds,
+) -> Result<Response<Source>, Error> {
+    let started_us = exchange.elapsed_us();
+    exchange.attempting(started_us);
+    let mut sending = Sending::default();
+    let route = &call.route;
+    let head = Head {
+        https: route.https,
+        authority: &route.authority,
+        path: &route.path,
+        method: &call.method,
+        headers: &call.headers,
+        trusted: route.trusted,
+        bounds,
+        interim: call.interim,
+    };
+    let answer = proxy
+        .upstream
+        .send(&head, &mut call.body, &mut sending)
+        .await;
+    let answer = answer.and_then(|answer| match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => Err(Error::BadAnswer("101 was not asked for".into())),
+        _ if headers::is_coded(answer.headers()) => Err(Error::BadAnswer(FOREIGN_CODING.into())),
+        _ => Ok(answer),
+    });
+    let failed = answer.as_ref().err();
+    failed.inspect(|error| proxy.failures.tell(route.target_name(), error));
+    exchange.attempted(Attempt {
+        target: route.target_name().into(),
+        status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
+        error: failed.and_then(Error::attempt_word).map(Into::into),
+        cause: failed.and_then(failures::cause),
+        started_us,
+        connect_us: micros(sending.connect),
+        ttfb_us: answer.is_ok().then(|| exchange.elapsed_us() - started_us),
+        reused: sending.reused,
+        ..Attempt::default()
+    });
+    answer
+}
