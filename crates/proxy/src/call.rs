@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::capture::Capture;
 use crate::error::{BoxError, Error};
+use crate::headers;
 use crate::serve::Reading;
 
 /// How much of a body is read before it is sent on when something must be known of it.
@@ -326,7 +327,7 @@ impl Passing {
                 .map(|()| Some(Err(Error::BodyTimeout)));
         };
         self.stalled = None;
-        let frame = frame.transpose()?;
+        let mut frame = frame.transpose()?;
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             let Some(room) = self.room.checked_sub(data.len() as u64) else {
                 let limit = self.limit;
@@ -334,6 +335,8 @@ impl Passing {
             };
             self.room = room;
             self.capture.lock().push(data, micros(self.started));
+        } else if let Some(trailers) = frame.as_mut().and_then(Frame::trailers_mut) {
+            headers::trailers(trailers);
         }
         Poll::Ready(frame.map(Ok))
     }

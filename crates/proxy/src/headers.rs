@@ -48,7 +48,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// `connection` names, the gateway's own, and `expect` (which the connection sets anew). `host`
 /// stays, to be written over with the provider's.
 ///
-/// `te: trailers` survives as such, since trailers are relayed.
+/// `te: trailers` survives as such, since trailers are relayed, and `connection` names it (RFC 9110
+/// section 10.1.4), which HTTP/2 has no use for.
 pub(crate) fn to_upstream(headers: &mut HeaderMap) {
     let trailers = headers.contains_key(TE)
         && headers.get_all(TE).iter().any(|value| {
@@ -66,6 +67,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap) {
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -105,6 +107,12 @@ pub(crate) fn for_another_target(headers: &HeaderMap, from: &Provider, to: &Rout
 /// Makes a provider's headers ready for the client.
 pub(crate) fn to_client(headers: &mut HeaderMap) {
     take_out(headers, |name| is_hop_by_hop(name) || is_ours(name));
+}
+
+/// Makes trailers ready for the other side, in either direction. What speaks of a connection would
+/// spoil a message of HTTP/2 (RFC 9113 section 8.2.2).
+pub(crate) fn trailers(trailers: &mut HeaderMap) {
+    take_out(trailers, |name| is_hop_by_hop(name) || is_ours(name));
 }
 
 /// Takes out the headers that `stays_behind` and those that `connection` names. One pass over the
@@ -206,8 +214,12 @@ mod tests {
     fn the_wish_for_trailers_is_passed_on() {
         check(
             to_upstream,
-            &[("te", "gzip, trailers")],
-            &[("te", "trailers")],
+            &[
+                ("te", "gzip, trailers"),
+                ("connection", "TE, x"),
+                ("x", "1"),
+            ],
+            &[("te", "trailers"), ("connection", "te")],
         );
         check(to_upstream, &[("te", "gzip")], &[]);
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::error::BoxError;
 use crate::exchange::{Cut, Exchange};
+use crate::headers;
 pub(crate) use crate::serve::Activity;
 use crate::upstream::Source;
 
@@ -117,7 +118,10 @@ impl Relay {
             }
             let chunk = match frame.into_data() {
                 Ok(chunk) => chunk,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                Err(mut trailers) => {
+                    trailers.trailers_mut().map(headers::trailers);
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
             };
             self.exchange.answer_chunk(&chunk);
             let chunk = match &mut self.filter {

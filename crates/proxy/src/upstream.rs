@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Frame;
@@ -412,6 +412,7 @@ async fn over_http2(
     *request.uri_mut() = uri.unwrap_or_default();
     *request.headers_mut() = head.headers.clone();
     request.headers_mut().remove(HOST);
+    request.headers_mut().remove(CONNECTION);
     *request.version_mut() = http::Version::HTTP_2;
     match share.send.try_send_request(request).await {
         Ok(response) => Ok(response.map(|body| Source::Http2(body, share))),

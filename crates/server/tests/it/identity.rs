@@ -9,7 +9,6 @@ use isango_testkit::fixtures::{self, COMPLETION, PROMPT, binary, gzip, multipart
 use isango_testkit::h2::H2Client;
 use isango_testkit::head::Head;
 use isango_testkit::upstream::{Received, Upstream};
-use isango_types::record::Outcome;
 
 use crate::harness::{CHAT, Harness};
 use crate::legs::{Inbound, WAYS, before, provider};
@@ -490,74 +489,6 @@ async fn every_method_crosses_with_and_without_a_body() {
             }
         }
     }
-}
-
-#[tokio::test]
-async fn trailers_that_were_announced_cross_in_both_directions() {
-    for (inbound, outbound) in WAYS {
-        let answer = Answer::new(200)
-            .chunked(["x"])
-            .trailers(&[("x-sum", "1"), ("x-more", "ü")]);
-        let (upstream, gateway) = outbound.serving([answer]).await;
-        let ask = Ask::new("POST", AUDIO)
-            .with("content-type", "application/octet-stream")
-            .with("te", "trailers")
-            .with("trailer", "x-sum-up")
-            .chunked(["body"])
-            .trailer("x-sum-up", "2");
-        let (trailers, body) = match inbound {
-            Inbound::Http1 => {
-                let reply = gateway.ask(&ask).await;
-                (reply.trailers, reply.body)
-            }
-            Inbound::Http2 => {
-                let reply = H2Client::connect(gateway.addr).await.ask(&ask).await;
-                (reply.trailers, reply.body)
-            }
-        };
-        let what = format!("{inbound:?} {outbound:?}");
-        assert_eq!(body, b"x", "{what}");
-        let expected = [("x-sum", "1"), ("x-more", "ü")];
-        let mut read: Vec<_> = trailers;
-        read.sort_by(|a, b| b.cmp(a));
-        assert_eq!(
-            read,
-            expected.map(|(n, v)| (n.to_owned(), v.as_bytes().to_vec())),
-            "{what}"
-        );
-        let received = upstream.request(0).await;
-        assert_eq!(
-            received.trailers,
-            [("x-sum-up".to_owned(), b"2".to_vec())],
-            "{what}"
-        );
-        assert_eq!(
-            (&received.body[..], received.head.header("te")),
-            (&b"body"[..], Some("trailers"))
-        );
-        assert_eq!(gateway.record().await.outcome, Outcome::Answered, "{what}");
-    }
-}
-
-/// hyper (1.12, `Encoder::encode_trailers`) writes only trailers that a `trailer` header named; the
-/// rest is lost between two connections of HTTP/1.1, as RFC 9110 section 6.5.1 allows. The body
-/// must be whole all the same.
-#[tokio::test]
-async fn a_body_with_trailers_that_nobody_announced_is_whole() {
-    let answer =
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-sum: 1\r\n\r\n";
-    let upstream = Upstream::start([Answer::raw([Step::Raw(answer.into())])]).await;
-    let gateway = before(&upstream).await;
-    let ask = Ask::new("POST", AUDIO)
-        .chunked(["body"])
-        .trailer("x-own", "1");
-    let mut client = Client::connect(gateway.addr).await;
-    for index in 0..2 {
-        let reply = client.ask(&ask).await;
-        assert_eq!((reply.text(), reply.end), ("x", End::Whole));
-        assert_eq!(upstream.request(index).await.body, b"body");
-    }
-    assert_eq!(upstream.connections().len(), 1);
 }
 
 #[tokio::test]

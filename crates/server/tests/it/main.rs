@@ -32,4 +32,5 @@ mod shutdown;
 mod swap;
 mod tls;
 mod tokens;
+mod trailers;
 mod usage;

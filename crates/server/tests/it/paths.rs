@@ -347,6 +347,7 @@ async fn headers_cross_as_they_came() {
         ("accept-encoding", "gzip, br"),
         ("api-key", "sk-1"),
         ("authorization", "Bearer sk-1"),
+        ("connection", "te"),
         ("content-length", &length),
         ("content-type", "application/json"),
         ("cookie", "a=b; c=d"),
