@@ -499,3 +499,28 @@ async fn many_streams_on_several_threads_all_end_whole() {
         );
     }
 }
+
+/// hyper (1.12, `Conn::mid_message_detect_eof`) does not look for the end of a connection while it
+/// holds bytes of a further request: only writing tells.
+#[tokio::test]
+async fn a_client_that_pipelined_is_noticed_to_be_gone_when_more_is_sent() {
+    let event = || Step::Data("data: {}\n\n".into());
+    let mut answer = sse(["data: {}\n\n"]).then(Step::Wait);
+    for _ in 0..20 {
+        answer = answer
+            .then(event())
+            .then(Step::Pause(Duration::from_millis(10)));
+    }
+    let (upstream, gateway) = Outbound::Http1.serving([answer.then(Step::Stall)]).await;
+    let mut client = Client::connect(gateway.addr).await;
+    client
+        .send(&Ask::post(CHAT, PROMPT).to_bytes().repeat(2))
+        .await;
+    client.head().await;
+    client.piece().await;
+    drop(client);
+    upstream.go();
+    upstream.given_up(0).await;
+    assert_eq!(gateway.record().await.outcome, Outcome::ClientLeft);
+    assert_eq!(upstream.count(), 1, "nobody waits for the further answer");
+}
