@@ -50,6 +50,14 @@ pub(crate) struct Answer {
     pub(crate) edited: bool,
 }
 
+impl Answer {
+    /// Whether the provider refused, or failed.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let status = self.response.status();
+        status.is_client_error() || status.is_server_error()
+    }
+}
+
 /// How long the sends of a request may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
@@ -114,7 +122,7 @@ pub(crate) async fn by_plan(
     loop {
         tried += 1;
         let fallback = plan.fallback_after(step);
-        let is_last = fallback.is_none() && tried >= plan.policy.max_attempts;
+        let is_last = !plan.is_followed && fallback.is_none() && tried >= plan.policy.max_attempts;
         let current = moved.as_mut().unwrap_or(call);
         let bounds = limits.bounds(current.route.timeouts(), is_last);
         let result = send(proxy, exchange, current, bounds).await;
@@ -142,7 +150,7 @@ pub(crate) async fn by_plan(
             fallback,
         };
         let next = retry::next(&failure, &now, jitter());
-        let better = Best::of(&failure, result, &current.route, step);
+        let better = Best::of(&failure, result, &current.route, plan.begin + step);
         let best_now = Best::better(best.take(), better);
         match next {
             Next::Stop => return best_now.tell(exchange),
@@ -157,7 +165,7 @@ pub(crate) async fn by_plan(
                     return best_now.tell(exchange);
                 };
                 best = Some(best_now);
-                exchange.goes_to(at, Arc::clone(&redirected.route));
+                exchange.goes_to(plan.begin + at, Arc::clone(&redirected.route));
                 moved = Some(redirected);
                 (step, tried) = (at, 0);
             }
@@ -166,7 +174,7 @@ pub(crate) async fn by_plan(
 }
 
 /// The failure that is the answer when nothing better comes.
-struct Best {
+pub(crate) struct Best {
     rank: (u8, Duration),
     result: Result<Answer, Error>,
     route: Arc<Route>,
@@ -191,12 +199,44 @@ impl Best {
     /// The better one; of equals the later, which is fresher.
     fn better(earlier: Option<Self>, later: Self) -> Self {
         match earlier {
-            Some(earlier) if earlier.rank < later.rank => earlier,
+            Some(earlier) if earlier.is_better(&later) => earlier,
             Some(_) | None => later,
         }
     }
 
-    fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {
+    /// Keeps the failure of a leg while others are tried: of a refusal, the beginning is read.
+    pub(crate) async fn hold(
+        result: Result<Answer, Error>,
+        route: &Arc<Route>,
+        step: usize,
+        clock: &Clock,
+    ) -> Self {
+        let (failure, result) = match result {
+            Ok(Answer { response, edited }) => {
+                let asked = asked_wait(response.status(), response.headers(), clock.now());
+                let failure = Failure::of_leg(response.status(), asked);
+                let (head, source) = response.into_parts();
+                let (_seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
+                let response = Response::from_parts(head, source);
+                (Some(failure), Ok(Answer { response, edited }))
+            }
+            Err(error) => (Failure::of_error(&error), Err(error)),
+        };
+        let rank = failure.map_or((u8::MAX, Duration::MAX), |failure| failure.rank());
+        Self {
+            rank,
+            result,
+            route: Arc::clone(route),
+            step,
+        }
+    }
+
+    /// Whether this one is of more use than a later one.
+    pub(crate) fn is_better(&self, later: &Self) -> bool {
+        self.rank < later.rank
+    }
+
+    pub(crate) fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {
         exchange.goes_to(self.step, self.route);
         self.result
     }

@@ -2,8 +2,8 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use isango_types::Snapshot;
 use isango_types::key::{TOKEN_PREFIX, Token};
+use isango_types::{Gateway, Snapshot};
 use memchr::memmem;
 use std::sync::Arc;
 
@@ -20,19 +20,34 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Arc<Token>>,
 }
 
-/// Finds the caller, and takes gateway tokens out of whatever other header they stand in, such as
-/// the provider's own, so that none ever reaches a provider.
+/// Finds the caller, and takes gateway tokens out of whatever other header they stand in.
 ///
 /// # Errors
 /// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
-/// [`Error::InvalidPath`]: a token stands in the query, which is sent on as it is.
+/// Those of [`take_tokens`].
 pub(crate) fn caller(
     config: &Snapshot,
-    route: &Route,
-    account: &str,
+    gateway: &Gateway,
+    (query, account): (&str, &str),
     headers: &mut HeaderMap,
 ) -> Result<Caller, Error> {
-    let query = route.path.query().unwrap_or("");
+    let token = take_tokens(query, headers)?
+        .and_then(|token| config.token(&digest(&token)))
+        .filter(|token| token.opens(account, &gateway.id));
+    if gateway.authentication && token.is_none() {
+        return Err(Error::Unauthorized);
+    }
+    Ok(Caller {
+        token: token.cloned(),
+    })
+}
+
+/// The gateway token among `headers`. Tokens are taken out of whatever header they stand in but the
+/// gateway's own, such as the provider's, so that none ever reaches a provider.
+///
+/// # Errors
+/// [`Error::InvalidPath`]: a token stands in the query, which is sent on as it is.
+pub(crate) fn take_tokens(query: &str, headers: &mut HeaderMap) -> Result<Option<Box<str>>, Error> {
     if !query.is_empty() && memmem::find(query.as_bytes(), IN_QUERY).is_some() {
         return Err(Error::InvalidPath(format!(
             "a gateway token stands in the query; send it in the header {GATEWAY_AUTHORIZATION}"
@@ -54,15 +69,7 @@ pub(crate) fn caller(
         headers.remove(name);
         presented = presented.or(Some(token));
     }
-    let token = presented
-        .and_then(|token| config.token(&digest(&token)))
-        .filter(|token| token.opens(account, &route.gateway.id));
-    if route.gateway.authentication && token.is_none() {
-        return Err(Error::Unauthorized);
-    }
-    Ok(Caller {
-        token: token.cloned(),
-    })
+    Ok(presented)
 }
 
 /// A gateway token as the value of a query key.

@@ -91,6 +91,11 @@ impl Capture {
         self
     }
 
+    /// Says how many bytes crossed, where something else was shown.
+    pub(crate) const fn came_as(&mut self, bytes: u64) {
+        self.total = bytes;
+    }
+
     /// Sets how many bytes of the beginning are kept, before any has passed.
     pub(crate) const fn keep_at_most(&mut self, limit: usize) {
         self.limit = limit;

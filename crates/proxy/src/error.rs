@@ -48,6 +48,10 @@ pub enum Error {
         /// The regions.
         allowed: Box<str>,
     },
+    /// The body of a request to the Universal endpoint is no list of legs, or one of them is
+    /// malformed. Says how.
+    #[error("{0}")]
+    BadLegs(String),
     /// The request asks for a protocol that this surface does not speak.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -139,6 +143,7 @@ impl Error {
             }
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, 3017, Blame::Client),
             Self::Residency { .. } => (StatusCode::FORBIDDEN, 3018, Blame::Client),
+            Self::BadLegs(_) => (StatusCode::BAD_REQUEST, 3021, Blame::Client),
             Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
             Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
@@ -170,6 +175,7 @@ impl Error {
             | Self::InvalidPath(_)
             | Self::MissingCredential { .. }
             | Self::Residency { .. }
+            | Self::BadLegs(_)
             | Self::BodyTooLarge { .. }
             | Self::BodyBroken(_)
             | Self::BodyTimeout
@@ -300,7 +306,8 @@ mod tests {
             Some(Error::UriTooLong) => Error::Residency {
                 allowed: "a region".into(),
             },
-            Some(Error::Residency { .. }) => Error::ConnectFailed(cause()),
+            Some(Error::Residency { .. }) => Error::BadLegs("a leg".into()),
+            Some(Error::BadLegs(_)) => Error::ConnectFailed(cause()),
             Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
             Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
             Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),

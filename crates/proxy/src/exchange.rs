@@ -224,6 +224,17 @@ impl Exchange {
         wishes
     }
 
+    /// The same of one leg of several; remarks stay.
+    pub(crate) fn asks_for(&mut self, options: Options) -> Wishes {
+        let wishes = options.wishes;
+        self.note(|draft| {
+            let mut notes = std::mem::take(&mut draft.options.notes);
+            notes.extend(options.notes.iter().cloned());
+            draft.options = Options { notes, ..options };
+        });
+        wishes
+    }
+
     /// Where the request goes; from here on bodies are kept up to the gateway's limit.
     pub(crate) fn routed(&mut self, route: Arc<Route>, place: &resolve::Place<'_>) {
         let limit = route.gateway.max_record_body_bytes;
@@ -254,6 +265,11 @@ impl Exchange {
     /// What must not be seen in the record.
     pub(crate) fn holds(&mut self, secrets: Secrets) {
         self.note(|draft| draft.secrets = secrets);
+    }
+
+    /// What else must not be seen there.
+    pub(crate) fn holds_too(&mut self, secrets: &Secrets) {
+        self.note(|draft| draft.secrets.extend(secrets));
     }
 
     /// Who sent it.

@@ -27,6 +27,7 @@ mod retry;
 mod secrets;
 mod settle;
 mod understand;
+mod universal;
 mod waking;
 
 use std::io;

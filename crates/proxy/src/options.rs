@@ -33,6 +33,23 @@ pub(crate) struct Options {
     pub(crate) notes: Vec<Box<str>>,
 }
 
+impl Options {
+    /// These over those of `below`; the remarks of both.
+    pub(crate) fn over(self, below: &Self) -> Self {
+        let mut notes = below.notes.clone();
+        notes.extend(self.notes);
+        Self {
+            collect_log: self.collect_log.or(below.collect_log),
+            collect_log_payload: self.collect_log_payload.or(below.collect_log_payload),
+            event_id: self.event_id.or_else(|| below.event_id.clone()),
+            wishes: self.wishes.or(below.wishes),
+            metadata: self.metadata.or_else(|| below.metadata.clone()),
+            custom_cost: self.custom_cost.or_else(|| below.custom_cost.clone()),
+            notes,
+        }
+    }
+}
+
 /// How a request is to be sent, where it says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
@@ -47,6 +64,16 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
+    /// These over those of `below`.
+    fn or(self, below: Self) -> Self {
+        Self {
+            first_byte_timeout: self.first_byte_timeout.or(below.first_byte_timeout),
+            max_attempts: self.max_attempts.or(below.max_attempts),
+            delay: self.delay.or(below.delay),
+            backoff: self.backoff.or(below.backoff),
+        }
+    }
+
     /// These over those of the gateway.
     pub(crate) fn over(self, below: RetryPolicy) -> RetryPolicy {
         RetryPolicy {

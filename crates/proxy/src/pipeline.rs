@@ -23,10 +23,10 @@ use crate::secrets::Secrets;
 use crate::serve::BareLf;
 use crate::understand::{understand, wants_inspection};
 use crate::upstream::Source;
-use crate::{auth, headers};
+use crate::{auth, headers, universal};
 
 /// An answer that is ready to be relayed.
-struct Reply {
+pub(crate) struct Reply {
     response: Response<Source>,
     filter: Option<Box<UsageFilter>>,
     pace: Pace,
@@ -40,7 +40,14 @@ pub(crate) async fn handle(
 ) -> Response<Relay> {
     let config = proxy.config.get();
     let mut exchange = Exchange::begin(&proxy.sink, Arc::clone(&config), &request);
-    let reply = match serve(proxy, &config, &mut exchange, request, &activity).await {
+    let served = if universal::is_asked(&request) {
+        // Kept out of the future of every request.
+        let serving = universal::serve(proxy, &config, &mut exchange, request, &activity);
+        Box::pin(serving).await
+    } else {
+        serve(proxy, &config, &mut exchange, request, &activity).await
+    };
+    let reply = match served {
         Ok(reply) => reply,
         Err(error) => refuse(&mut exchange, &error),
     };
@@ -105,8 +112,10 @@ async fn admit<'a>(
     let place = resolve::place(path_of(&head.uri));
     let route = Arc::new(resolve::resolve(config, place, &head.headers)?);
     exchange.routed(Arc::clone(&route), &place);
-    exchange.holds(Secrets::carried(&head.headers, &route.provider));
-    let caller = auth::caller(config, &route, place.account, &mut head.headers)?;
+    exchange.holds(Secrets::carried(&head.headers, &route.provider.auth.header));
+    let query = route.path.query().unwrap_or("");
+    let from = (query, place.account);
+    let caller = auth::caller(config, &route.gateway, from, &mut head.headers)?;
     exchange.identified(caller);
     speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);
@@ -140,7 +149,7 @@ async fn admit<'a>(
 }
 
 /// How long the request may take. `first_byte`: its own wish.
-fn limits(route: &Route, first_byte: Option<Duration>, exchange: &Exchange) -> Limits {
+pub(crate) fn limits(route: &Route, first_byte: Option<Duration>, exchange: &Exchange) -> Limits {
     let total = route.gateway.total_timeout;
     Limits {
         first_byte,
@@ -161,7 +170,7 @@ fn held_bytes(route: &Route, head: &Parts, may_replay: bool) -> usize {
 }
 
 /// The answer as the client gets it.
-fn reply(exchange: &mut Exchange, answer: Answer, limits: &Limits) -> Reply {
+pub(crate) fn reply(exchange: &mut Exchange, answer: Answer, limits: &Limits) -> Reply {
     let Answer {
         mut response,
         edited,
@@ -191,7 +200,7 @@ fn reply(exchange: &mut Exchange, answer: Answer, limits: &Limits) -> Reply {
 }
 
 /// Only plain requests are relayed, and only those whose bodies can be told in one way.
-fn speaks_http(head: &Parts) -> Result<(), Error> {
+pub(crate) fn speaks_http(head: &Parts) -> Result<(), Error> {
     let headers = &head.headers;
     let hosts = headers.get_all(HOST).iter().count();
     if hosts > 1 || hosts == 0 && head.version == Version::HTTP_11 {

@@ -13,6 +13,10 @@ use crate::resolve::Route;
 pub(crate) struct Plan<'r> {
     pub(crate) policy: RetryPolicy,
     chain: Option<&'r Chain>,
+    /// The step of the request's own route.
+    pub(crate) begin: usize,
+    /// Something else is tried when this plan has failed.
+    pub(crate) is_followed: bool,
 }
 
 impl<'r> Plan<'r> {
@@ -24,7 +28,22 @@ impl<'r> Plan<'r> {
             true => None,
             false => (route.target.as_ref()).and_then(|target| route.gateway.chain(&target.name)),
         };
-        (policy.max_attempts > 1 || chain.is_some()).then_some(Self { policy, chain })
+        (policy.max_attempts > 1 || chain.is_some()).then_some(Self {
+            policy,
+            chain,
+            begin: 0,
+            is_followed: false,
+        })
+    }
+
+    /// The plan of a leg, which only retries: its place among all, and whether others follow.
+    pub(crate) fn of_leg(policy: RetryPolicy, begin: usize, is_followed: bool) -> Self {
+        Self {
+            policy,
+            chain: None,
+            begin,
+            is_followed,
+        }
     }
 
     /// The targets behind `step`, with the step of each.

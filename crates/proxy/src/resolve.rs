@@ -165,12 +165,7 @@ pub fn place(path_and_query: &str) -> Place<'_> {
 /// [`Error::NoSuchPath`], [`Error::UnknownGateway`], [`Error::InvalidProvider`],
 /// [`Error::InvalidPath`], [`Error::Residency`]; none can be helped by trying again.
 pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Result<Route, Error> {
-    if place.account.is_empty() || (place.gateway.is_empty() && place.provider.is_empty()) {
-        return Err(no_such_path());
-    }
-    let gateway = config
-        .gateway(place.account, place.gateway)
-        .ok_or(Error::UnknownGateway)?;
+    let gateway = gateway(config, &place)?;
     if place.provider.is_empty() {
         return Err(no_such_path());
     }
@@ -185,6 +180,22 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
     let mapped = map(provider, path, resource, place.account, headers)?;
     let target = named.or_else(|| target_of(gateway, provider, &mapped.names));
     route(gateway, provider, target, &mapped, query)
+}
+
+/// The gateway that a path begins with.
+///
+/// # Errors
+/// [`Error::NoSuchPath`], [`Error::UnknownGateway`].
+pub(crate) fn gateway<'c>(
+    config: &'c Snapshot,
+    place: &Place<'_>,
+) -> Result<&'c Arc<Gateway>, Error> {
+    if place.account.is_empty() || (place.gateway.is_empty() && place.provider.is_empty()) {
+        return Err(no_such_path());
+    }
+    config
+        .gateway(place.account, place.gateway)
+        .ok_or(Error::UnknownGateway)
 }
 
 /// Path, without one doubled slash from a base URL with a slash at its end, and query.

@@ -53,6 +53,7 @@ impl Failure {
             | Error::InvalidPath(_)
             | Error::MissingCredential { .. }
             | Error::Residency { .. }
+            | Error::BadLegs(_)
             | Error::BodyTooLarge { .. }
             | Error::BodyBroken(_)
             | Error::BodyTimeout
@@ -96,6 +97,15 @@ impl Failure {
         })
     }
 
+    /// What the status of a leg means, behind which there is another one: every error is a failure.
+    pub(crate) fn of_leg(status: StatusCode, asked: Option<Asked>) -> Self {
+        Self {
+            kind: Kind::Status(status),
+            may_pass: false,
+            asked,
+        }
+    }
+
     /// Whether the next target of a chain with these conditions is asked.
     fn falls_back(&self, on: FallbackOn) -> bool {
         match self.kind {
@@ -116,6 +126,8 @@ impl Failure {
     pub(crate) fn rank(&self) -> (u8, Duration) {
         let order = match self.kind {
             Kind::Status(StatusCode::TOO_MANY_REQUESTS) => 0,
+            // What is wrong with the request may be right elsewhere.
+            Kind::Status(status) if status.is_client_error() && status != 408 => 3,
             Kind::Status(_) => 1,
             Kind::Connect | Kind::Timeout => 2,
             Kind::Misconfigured(_) => 3,

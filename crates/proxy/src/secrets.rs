@@ -10,9 +10,9 @@ use http::header::{
     HeaderName, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue};
+use isango_types::Secret;
 use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
-use isango_types::{Provider, Secret};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ const SHORTEST: usize = 8;
 /// The same for one of the cookies of a header, most of which are settings.
 const SHORTEST_COOKIE: usize = 16;
 /// What stands in the place of a credential.
-const MARK: &str = "[secret]";
+pub(crate) const MARK: &str = "[secret]";
 /// Longest binary body that is searched, in bytes; an error is shorter.
 const MAX_BINARY_BYTES: usize = 64 << 10;
 
@@ -44,8 +44,8 @@ const MAX_BINARY_BYTES: usize = 64 << 10;
 pub(crate) struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// Those that a request carries in its headers.
-    pub(crate) fn carried(headers: &HeaderMap, provider: &Provider) -> Self {
+    /// Those that a request carries in its headers; `slot`: where its provider's key travels.
+    pub(crate) fn carried(headers: &HeaderMap, slot: &str) -> Self {
         let mut secrets = Self::default();
         for (name, value) in headers {
             if PLAIN.contains(name) {
@@ -55,7 +55,7 @@ impl Secrets {
                 secrets.add_cookies(value);
             } else if name == AUTHORIZATION
                 || name::is_secret(name.as_str())
-                || *name.as_str() == *provider.auth.header
+                || name.as_str() == slot
             {
                 last_word(value)
                     .into_iter()
@@ -76,6 +76,15 @@ impl Secrets {
 
     /// Adds those of the query, as they came and decoded, and those that the configuration put in.
     pub(crate) fn and_known(mut self, path: &str, route: Option<&Route>) -> Self {
+        self = self.and_of_path(path);
+        if let Some(route) = route {
+            self.add_configured(route);
+        }
+        self
+    }
+
+    /// Adds those of a query, as they came and decoded.
+    pub(crate) fn and_of_path(mut self, path: &str) -> Self {
         for value in pairs(path)
             .filter(|pair| is_secret_pair(pair))
             .map(value_of)
@@ -83,10 +92,13 @@ impl Secrets {
             self.add(value);
             self.add(&percent_decode_str(value).decode_utf8_lossy());
         }
-        if let Some(route) = route {
-            self.add_configured(route);
-        }
         self
+    }
+
+    /// Adds those of another.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let others = other.0.iter();
+        others.for_each(|secret| self.add(secret.expose()));
     }
 
     /// Adds those that the configuration puts into requests on this route.

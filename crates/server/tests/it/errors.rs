@@ -144,8 +144,7 @@ async fn a_path_that_names_no_surface_is_told_what_would() {
             refused("/v1"),
             refused("/v1/local"),
             refused("/v2/local/default/openai/chat/completions"),
-            refused("/v1/local/default"),
-            refused("/v1/local/default/"),
+            refused("/v1/local//"),
             refused("/v1/%61/default/openai/chat/completions"),
         ],
     )

@@ -33,4 +33,5 @@ mod swap;
 mod tls;
 mod tokens;
 mod trailers;
+mod universal;
 mod usage;

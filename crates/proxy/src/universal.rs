@@ -1,0 +1,177 @@
+//! The Universal endpoint (data-plane section 9): a request whose body lists legs, which are tried
+//! in order until one succeeds. Each leg is a request of its own, with headers and retries of its
+//! own, and takes the way of every other one.
+//!
+//! The chains of the gateway's targets are not followed here: the legs are the chain.
+
+mod leg;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Version};
+use isango_types::Snapshot;
+
+use self::leg::{Leg, LegText};
+use crate::Proxy;
+use crate::ask::{self, Answer, Best, Limits};
+use crate::auth;
+use crate::call::{self, CallBody, Upload};
+use crate::error::Error;
+use crate::exchange::{Exchange, path_of};
+use crate::options::{self, Options};
+use crate::pipeline::{Reply, limits, reply, speaks_http};
+use crate::plan::Plan;
+use crate::relay::Activity;
+use crate::resolve::{self, Place};
+use crate::secrets::Secrets;
+use crate::understand::understand;
+
+/// Legs of one request.
+const MAX_LEGS: usize = 16;
+/// Largest body, in bytes: all of it is held.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// Whether a request names a gateway and nothing behind it.
+pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
+    // Most requests name a provider: its slash is found without looking at the rest.
+    let path = request.uri().path().as_bytes();
+    let is_gateway = memchr::memchr_iter(b'/', path)
+        .nth(3)
+        .is_none_or(|slash| slash + 1 == path.len());
+    is_gateway && request.method() == Method::POST && {
+        let place = resolve::place(path_of(request.uri()));
+        !place.account.is_empty() && !place.gateway.is_empty()
+    }
+}
+
+/// Tries the legs of a request until one succeeds; of failures, that which helps the client most is
+/// the answer.
+pub(crate) async fn serve(
+    proxy: &Proxy,
+    config: &Snapshot,
+    exchange: &mut Exchange,
+    request: Request<Upload>,
+    activity: &Activity,
+) -> Result<Reply, Error> {
+    let (mut head, body) = request.into_parts();
+    // Whose is it?
+    let options = options::read(&head.headers);
+    exchange.asked(options.clone());
+    let place = resolve::place(path_of(&head.uri));
+    let gateway = resolve::gateway(config, &place)?;
+    exchange.holds(Secrets::carried(&head.headers, ""));
+    let query = head.uri.query().unwrap_or("");
+    let caller = auth::caller(config, gateway, (query, place.account), &mut head.headers)?;
+    exchange.identified(caller);
+    speaks_http(&head)?;
+    // What are its legs?
+    let before_body = exchange.elapsed_us();
+    let whole = read(body, gateway.max_request_bytes, exchange).await?;
+    let waited_us = exchange.queued_until_now() - before_body;
+    let texts = leg::parse(&whole, MAX_LEGS)?;
+    let from = Options {
+        notes: Vec::new(),
+        ..options
+    };
+    let mut legs = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let leg = text.prepare(config, (&place, &head.headers), &whole, &from);
+        let mut leg = leg.map_err(|error| in_leg(exchange, index, error))?;
+        leg.call.interim = (head.version == Version::HTTP_11).then(|| activity.interim());
+        legs.push(leg);
+    }
+    record(exchange, &whole, (&place, &texts), &legs);
+    // Ask them in turn; after the first byte there is no way back.
+    exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
+    let (answer, limits) = Box::pin(ask_in_turn(proxy, config, exchange, legs)).await?;
+    Ok(reply(exchange, answer, &limits))
+}
+
+/// The whole body. Its record is made of what is left without the credentials of its legs.
+async fn read(body: Upload, limit: u64, exchange: &Exchange) -> Result<Bytes, Error> {
+    let limit = limit.min(MAX_BYTES);
+    let hold = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1);
+    let (unrecorded, started) = (exchange.request_capture(), exchange.started());
+    match call::read(body, hold, limit, unrecorded, started).await? {
+        CallBody::Whole(whole) => Ok(whole),
+        CallBody::Passing(_) | CallBody::Gone => Err(Error::BodyTooLarge { limit }),
+    }
+}
+
+/// A refusal of one leg is one of the whole request, before anything is sent.
+fn in_leg(exchange: &mut Exchange, index: usize, error: Error) -> Error {
+    exchange.remark(&format!("leg {index} was refused"));
+    if let Error::InvalidPath(wrong) = &error {
+        Error::InvalidPath(format!("leg {index}: {wrong}"))
+    } else if let Error::BadLegs(wrong) = &error {
+        Error::BadLegs(format!("leg {index}: {wrong}"))
+    } else {
+        error
+    }
+}
+
+/// Puts the request on the record: where its first leg goes, and its body without credentials.
+fn record(
+    exchange: &mut Exchange,
+    whole: &Bytes,
+    (place, texts): (&Place<'_>, &[LegText<'_>]),
+    legs: &[Leg<'_>],
+) {
+    for leg in legs {
+        exchange.holds_too(&leg.secrets);
+    }
+    if let Some(first) = legs.first() {
+        exchange.routed(Arc::clone(&first.call.route), place);
+    }
+    let clean = leg::without_secrets(whole, texts, legs);
+    let at_us = exchange.elapsed_us();
+    let capture = exchange.request_capture();
+    let mut capture = capture.lock();
+    capture.push(&clean, at_us);
+    capture.came_as(whole.len() as u64);
+}
+
+async fn ask_in_turn(
+    proxy: &Proxy,
+    config: &Snapshot,
+    exchange: &mut Exchange,
+    legs: Vec<Leg<'_>>,
+) -> Result<(Answer, Limits), Error> {
+    let count = legs.len();
+    let mut best: Option<(Best, Limits, Options)> = None;
+    for (step, mut leg) in legs.into_iter().enumerate() {
+        let route = Arc::clone(&leg.call.route);
+        exchange.goes_to(step, Arc::clone(&route));
+        let wishes = exchange.asks_for(leg.options.clone());
+        understand(proxy, exchange, &mut leg.call);
+        let limits = limits(&route, wishes.first_byte_timeout, exchange);
+        let policy = wishes.over(route.gateway.retry);
+        let result = if count == 1 && policy.max_attempts == 1 {
+            ask::once(proxy, exchange, &mut leg.call, &limits).await
+        } else {
+            let plan = Plan::of_leg(policy, step, step + 1 < count);
+            let asking = ask::by_plan(proxy, exchange, config, &mut leg.call, (plan, &limits));
+            Box::pin(asking).await
+        };
+        let held = match result {
+            Ok(answer) if !answer.is_refusal() => return Ok((answer, limits)),
+            Err(error) if error.attempt_word().is_none() => return Err(error),
+            Err(error @ Error::TotalTimeout { .. }) if best.is_none() => return Err(error),
+            Err(Error::TotalTimeout { .. }) => break,
+            failed => Best::hold(failed, &route, step, proxy.sink.clock()).await,
+        };
+        best = match best {
+            Some(earlier) if earlier.0.is_better(&held) => Some(earlier),
+            Some(_) | None => Some((held, limits, leg.options)),
+        };
+    }
+    let (best, limits, options) = best.ok_or(Error::Internal)?;
+    exchange.asks_for(Options {
+        notes: Vec::new(),
+        ..options
+    });
+    Ok((best.tell(exchange)?, limits))
+}
