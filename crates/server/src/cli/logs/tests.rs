@@ -279,9 +279,9 @@ fn every_cell_of_a_csv_survives() {
         let cell = export::cell(&text);
         let inner = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
         let read = inner.map_or(cell.clone(), |inner| inner.replace("\"\"", "\""));
+        proptest::prop_assert!(!read.starts_with(['=', '+', '-', '@']));
         let read = read.strip_prefix('\'').filter(|rest| text == **rest).unwrap_or(&read);
         proptest::prop_assert_eq!(read, &text);
-        proptest::prop_assert!(!cell.trim_start_matches('"').starts_with(['=', '+', '-', '@']));
     });
 }
 
