@@ -94,6 +94,24 @@ fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
     Running::start(&mut command, &scratch.file("simulator.log"))
 }
 
+/// Two resources of Azure, of which the second stands in for the first.
+const TARGETS: &str = r#"
+[[gateways]]
+id = "default"
+fallback = { first = ["second"] }
+[[gateways.targets]]
+name = "first"
+provider = "azure-openai"
+resource = "aoai-first"
+models = { chat = "gpt-4o" }
+[[gateways.targets]]
+name = "second"
+provider = "azure-openai"
+resource = "aoai-second"
+credential = "planted-key-second"
+models = { chat-second = "gpt-4o" }
+"#;
+
 /// Every provider of the tests at the simulator (host and port).
 fn configuration(simulator: &str) -> String {
     let places = [
@@ -105,7 +123,7 @@ fn configuration(simulator: &str) -> String {
     let tables = places.map(|(slug, path)| {
         format!("[providers.{slug}]\nbase_url = \"http://{simulator}{path}\"\n\n")
     });
-    tables.concat()
+    tables.concat() + TARGETS
 }
 
 /// What is not on record although a client was answered, or is recorded wrongly. Empties the

@@ -160,6 +160,7 @@ pub(crate) async fn by_plan(
                 exchange.waited(wait, reason);
             }
             Next::Fallback => {
+                give_body_back(moved.take(), call);
                 let next = move_on(proxy, exchange, here, call, plan.targets_after(step));
                 let Some((at, redirected)) = next else {
                     return best_now.tell(exchange);
@@ -278,6 +279,17 @@ async fn judge(
 fn jitter() -> f64 {
     let random = std::hash::RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// A body that passes, and of which a target took nothing, goes back to the request as it came.
+fn give_body_back(moved: Option<Call<'_>>, call: &mut Call<'_>) {
+    if let Some(Call {
+        body: passing @ CallBody::Passing(_),
+        ..
+    }) = moved
+    {
+        call.body = passing;
+    }
 }
 
 /// The first of `targets` that the request can be sent to, with its step; the record tells why

@@ -226,6 +226,53 @@ def azure_openai_cases():
         yield f"{name}: models", models, (client, "azure-openai")
 
 
+def survives(case, check, client, provider, model, deployment, headers):
+    """A call that must succeed although the provider fails; the answer tells how."""
+    trouble, told = headers
+    # Short, so that it is not taken for a credential.
+    key = {"x-sim-key": f"r{len(reported)}", "x-sim-fail-first": "1"}
+    key = {} if "x-sim-only" in trouble else key
+    seen = {}
+
+    def note(response):
+        seen.update(response.headers)
+
+    client = client.with_options(default_headers={**trouble, **key})
+    client._client.event_hooks["response"] = [note]
+    check(case, client, provider, model, deployment)
+    assert {name: seen.get(name) for name in told} == told, seen
+
+
+def resilience_cases():
+    """The gateway asks again, or elsewhere; the clients themselves never do."""
+    again = (
+        {
+            "x-sim-status": "429",
+            "x-sim-retry-after-ms": "20",
+            "cf-aig-max-attempts": "2",
+            "cf-aig-retry-delay": "1",
+        },
+        {"cf-aig-attempts": "2", "cf-aig-step": "0", "cf-aig-provider": "openai"},
+    )
+    elsewhere = (
+        {"x-sim-status": "503", "x-sim-only": "aoai-first"},
+        {"cf-aig-attempts": "2", "cf-aig-step": "1", "cf-aig-provider": "second"},
+    )
+    for check in (chat, chat_stream):
+        name = check.__name__
+        client = openai.OpenAI(base_url=f"{GATEWAY}/openai", api_key=KEY, max_retries=0)
+        args = (check, client, "openai", "gpt-4o", None, again)
+        yield f"retry: {name}", survives, args
+        client = openai.AzureOpenAI(
+            azure_endpoint=f"{GATEWAY}/azure-openai/aoai-first",
+            api_key=KEY,
+            api_version=VERSION,
+            max_retries=0,
+        )
+        args = (check, client, "azure-openai", "chat", "chat-second", elsewhere)
+        yield f"fallback: {name}", survives, args
+
+
 def openai_cases():
     for end in ("openai", "openai/", "openai/v1", "openai/v1/"):
         client = openai.OpenAI(base_url=f"{GATEWAY}/{end}", api_key=KEY, max_retries=0)
@@ -254,7 +301,7 @@ def anthropic_cases():
 
 def main():
     passed = failed = 0
-    for cases in (azure_openai_cases(), openai_cases(), anthropic_cases()):
+    for cases in (azure_openai_cases(), openai_cases(), anthropic_cases(), resilience_cases()):
         for case, check, arguments in cases:
             try:
                 check(case, *arguments)

@@ -377,12 +377,26 @@ async fn a_body_that_is_too_large_to_be_held_falls_back_before_it_is_sent() {
     let eu = Upstream::start([json(COMPLETION)]).await;
     let chain = format!("{CHAIN}\nmax_replay_bytes = 10");
     let gateway = Harness::start(&regions(&nobody, &eu.url(), &chain)).await;
+    let third = format!(
+        "[[gateways.targets]]\nname = \"third\"\nprovider = \"azure-openai\"\n\
+         resource = \"third\"\ncredential = \"key\"\nbase_url = \"{}\"\n",
+        eu.url()
+    );
+    let both = "fallback = { azure-sa = [\"azure-eu\", \"third\"] }\nmax_replay_bytes = 10";
+    let nowhere = regions(&nobody, &nobody, both) + &third;
+    let twice = Harness::start(&nowhere).await;
     let path = "/v1/local/g/azure-openai/sa/chat/audio/transcriptions";
     let upload = Ask::new("POST", path)
         .with("content-type", "audio/wav")
         .body(vec![b'x'; 100_000]);
     assert_eq!(gateway.ask(&upload).await.status(), 200);
     assert_eq!(eu.request(0).await.body_bytes, 100_000);
+    let reply = twice.ask(&upload).await;
+    assert_eq!(
+        (reply.status(), reply.header("cf-aig-step")),
+        (200, Some("2"))
+    );
+    assert_eq!(eu.request(1).await.body_bytes, 100_000);
 }
 
 #[tokio::test]
