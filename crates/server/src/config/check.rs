@@ -146,6 +146,12 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
             ));
         }
     }
+    let doubts: Vec<String> = config
+        .gateways
+        .iter()
+        .flat_map(|gateway| doubtful_chains(gateway, &config.providers))
+        .collect();
+    config.warnings.extend(doubts);
     for gateway in &config.gateways {
         for (index, target) in gateway.targets.iter().enumerate() {
             let same = |other: &&Arc<Target>| {
@@ -165,6 +171,38 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
             }
         }
     }
+}
+
+/// Fallbacks that will hardly ever answer.
+fn doubtful_chains(gateway: &Gateway, providers: &[Provider]) -> Vec<String> {
+    let needs_key = |target: &Target| {
+        let mut of_target = providers.iter().filter(|one| one.slug == target.provider);
+        target.credential.is_none() && of_target.any(|provider| !provider.auth.optional)
+    };
+    let mut doubts = Vec::new();
+    for chain in &gateway.fallback {
+        let from = gateway.targets.iter().find(|one| one.name == chain.from);
+        for to in &chain.to {
+            if needs_key(to) {
+                doubts.push(format!(
+                    "nothing falls back to target `{}` of gateway `{}`: it has no `credential`, \
+                     and a client's own is not sent there",
+                    to.name, gateway.id
+                ));
+            }
+            let is_foreign = |from: &&Arc<Target>| {
+                from.provider != to.provider && from.models.is_empty() && from.resource.is_some()
+            };
+            if let Some(from) = from.filter(is_foreign) {
+                doubts.push(format!(
+                    "target `{}` of gateway `{}` has no `models`: `{}` will be asked for models by \
+                     the names of its deployments",
+                    from.name, gateway.id, to.name
+                ));
+            }
+        }
+    }
+    doubts
 }
 
 /// Whether two listeners cannot both be had.

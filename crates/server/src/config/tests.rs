@@ -842,6 +842,15 @@ fallback = {{ sa = ["sa", "eu", "eu", "ew", "claude"], eu = [], me = ["sa"], mai
 }
 
 #[test]
+fn a_chain_that_will_hardly_answer_is_a_warning() {
+    let text = format!("[[gateways]]\nid = \"a\"\nfallback = {{ sa = [\"main\"] }}\n{TARGETS}");
+    insta::assert_snapshot!(load(&text).warnings.join("\n"), @r"
+    nothing falls back to target `main` of gateway `a`: it has no `credential`, and a client's own is not sent there
+    target `sa` of gateway `a` has no `models`: `main` will be asked for models by the names of its deployments
+    ");
+}
+
+#[test]
 fn residency_is_kept_by_chains_too() {
     let text = format!(
         r#"[[gateways]]
