@@ -1,1 +1,7 @@
-//! Foreign systems.
+//! Foreign systems behind the roles of [`isango_store`]: the only crate that names them.
+//!
+//! [`cache`] is the embedded cache: memory over a file of SQLite.
+
+pub mod cache;
+
+mod sqlite;

@@ -1,7 +1,9 @@
 //! What every backend must do, one suite per role. A suite takes a maker of empty stores and
 //! fails by assertion, so that a backend's test is one line.
 
+mod cache;
 mod logs;
 pub mod sample;
 
+pub use cache::{cache, entry};
 pub use logs::logs;

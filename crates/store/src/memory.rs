@@ -2,10 +2,12 @@
 //! scans everything, forgets at exit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use isango_types::{Record, RecordId};
+use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::RwLock;
 
+use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
@@ -91,6 +93,74 @@ impl LogReader for MemoryLogs {
     }
 }
 
+/// Answers in memory, without a limit.
+#[derive(Debug, Default)]
+pub struct MemoryCache(RwLock<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: BTreeMap<Key, Arc<Entry>>,
+    generation: u64,
+}
+
+impl Kept {
+    fn remove(&mut self, goes: impl Fn(&Entry) -> bool) -> u64 {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| !goes(entry));
+        (before - self.entries.len()) as u64
+    }
+}
+
+impl CacheStore for MemoryCache {
+    fn peek(&self, key: &Key) -> Peek {
+        match self.0.read().entries.get(key) {
+            Some(entry) => Peek::Here(Arc::clone(entry)),
+            None => Peek::Nowhere,
+        }
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<Arc<Entry>>, cache::Error> {
+        Ok(self.0.read().entries.get(key).cloned())
+    }
+
+    fn put(&self, entry: Arc<Entry>, generation: u64) -> Result<(), cache::Error> {
+        let mut kept = self.0.write();
+        if kept.generation == generation {
+            kept.entries.insert(entry.key, entry);
+        }
+        Ok(())
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.read().generation
+    }
+
+    fn purge(&self, what: &Purge) -> Result<u64, cache::Error> {
+        let mut kept = self.0.write();
+        kept.generation += 1;
+        Ok(kept.remove(|entry| what.names(entry)))
+    }
+
+    fn expire(&self, now: Timestamp) -> Result<u64, cache::Error> {
+        Ok(self.0.write().remove(|entry| entry.keep_until <= now))
+    }
+
+    fn stats(&self) -> Result<Stats, cache::Error> {
+        let kept = self.0.read();
+        let bytes: usize = kept.entries.values().map(|entry| entry.weight()).sum();
+        let memory = Size {
+            entries: kept.entries.len() as u64,
+            bytes: bytes as u64,
+            limit: u64::MAX,
+        };
+        Ok(Stats { memory, disk: None })
+    }
+
+    fn flush(&self) -> Result<(), cache::Error> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +168,7 @@ mod tests {
     #[test]
     fn memory_conforms() {
         crate::conformance::logs(MemoryLogs::default);
+        crate::conformance::cache(MemoryCache::default);
     }
 
     #[test]

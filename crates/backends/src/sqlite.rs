@@ -1,0 +1,95 @@
+//! Files of SQLite: how they are opened, who may read them, and what happens to a damaged one.
+
+pub(crate) mod cache;
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// How long a statement waits for another connection's lock.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Opens a file for reading and writing; makes it where it is missing. Nobody else may read it:
+/// SQLite gives the files beside it the same mode.
+///
+/// # Errors
+/// It cannot be made or opened, or is no database.
+pub(crate) fn open(file: &Path) -> Result<Connection, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(file)?);
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// Opens an existing file for reading.
+///
+/// # Errors
+/// It is not there, or is no database.
+pub(crate) fn open_to_read(file: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// Puts a damaged file, and those beside it, out of the way: `cache.sqlite` becomes
+/// `cache.sqlite.bad`. An older one of that name is replaced.
+///
+/// # Errors
+/// It cannot be moved.
+pub(crate) fn set_aside(file: &Path) -> io::Result<PathBuf> {
+    let beside = |suffix: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = beside(".bad");
+    match fs::rename(file, &aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    for companion in ["-wal", "-shm"].map(beside) {
+        match fs::remove_file(companion) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Why a file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the file cannot be used")]
+    Io(#[from] io::Error),
+    #[error("the database failed")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the database is of another version")]
+    Version,
+}
+
+impl Error {
+    /// Whether the file itself is at fault, and another one would help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            ),
+            Self::Version => true,
+            Self::Io(_) => false,
+        }
+    }
+}
