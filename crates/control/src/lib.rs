@@ -1,4 +1,7 @@
-//! The control plane on the admin listener: health and metrics. Management resources join here.
+//! The control plane on the admin listener: health, metrics, and the cache. Management resources
+//! join here.
+
+mod cache;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,24 +11,31 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use isango_store::cache::CacheStore;
+use isango_types::Clock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 /// The shared state of the control plane.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Control {
     registry: Arc<Registry>,
     ready: Arc<AtomicBool>,
+    cache: Arc<dyn CacheStore>,
+    clock: Clock,
 }
 
 impl Control {
-    /// A control plane that shows the metrics of `registry`. It is not ready until told so.
+    /// A control plane that shows the metrics of `registry` and what `cache` keeps. It is not ready
+    /// until told so.
     #[must_use]
-    pub fn new(registry: Registry) -> Self {
+    pub fn new(registry: Registry, cache: Arc<dyn CacheStore>, clock: Clock) -> Self {
         Self {
             registry: Arc::new(registry),
             ready: Arc::default(),
+            cache,
+            clock,
         }
     }
 
@@ -40,7 +50,15 @@ impl Control {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .route("/cache", get(cache::stats))
+            .route("/cache/purge", post(cache::purge))
             .with_state(self.clone())
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Exchange, micros};
+use crate::options::Wishes;
 use crate::plan::Plan;
 use crate::resolve::{self, Place, Route};
 use crate::retry::{self, Failure, Next, Situation, asked_wait};
@@ -41,6 +42,13 @@ pub(crate) struct Call<'a> {
     pub(crate) original: Option<Bytes>,
     /// Where interim answers go; `None`: the client can take none.
     pub(crate) interim: Option<Interim<'a>>,
+}
+
+impl Call<'_> {
+    /// The body as the client sent it, where all of it is held.
+    pub(crate) fn question(&self) -> Option<&Bytes> {
+        self.original.as_ref().or(self.body.whole())
+    }
 }
 
 /// A provider's answer.
@@ -77,7 +85,8 @@ impl Limits {
         }
     }
 
-    fn left(&self) -> Option<Duration> {
+    /// How long is left of the request's time; `None`: it has no end.
+    pub(crate) fn left(&self) -> Option<Duration> {
         let (deadline, _) = self.deadline?;
         Some(deadline.saturating_duration_since(Instant::now()))
     }
@@ -95,6 +104,24 @@ pub(crate) fn once(
 ) -> impl Future<Output = Result<Answer, Error>> {
     let bounds = limits.bounds(call.route.timeouts(), false);
     send(proxy, exchange, call, bounds)
+}
+
+/// Asks by the plan that follows from the request's gateway and wishes.
+///
+/// # Errors
+/// As [`once`].
+pub(crate) async fn by_its_plan(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    config: &Snapshot,
+    call: &mut Call<'_>,
+    (wishes, limits): (Wishes, &Limits),
+) -> Result<Answer, Error> {
+    let route = Arc::clone(&call.route);
+    match Plan::of(&route, wishes) {
+        Some(plan) => by_plan(proxy, exchange, config, call, (plan, limits)).await,
+        None => once(proxy, exchange, call, limits).await,
+    }
 }
 
 /// Asks by a plan until a target answers or nothing is left to ask; then the failure that is of most

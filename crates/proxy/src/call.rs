@@ -147,6 +147,11 @@ pub(crate) async fn read(
         return Ok(CallBody::Whole(Bytes::new()));
     }
     let mut whole = Gathered::default();
+    // Of a body that is announced as longer than that, the beginning would be of no more use.
+    let hold = match usize::try_from(body.body.size_hint().lower()) {
+        Ok(length) if length <= hold => hold,
+        Ok(_) | Err(_) => hold.min(INSPECT_BYTES),
+    };
     if hold > 0 {
         while whole.len() < hold {
             let Some(frame) = next_frame(&mut body).await? else {
@@ -241,6 +246,16 @@ pub(crate) enum Outgoing {
     Whole(Option<Bytes>),
     /// Passing through.
     Passing(Passing),
+}
+
+impl CallBody {
+    /// The body, if all of it is held.
+    pub(crate) const fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(whole) => Some(whole),
+            Self::Passing(_) | Self::Gone => None,
+        }
+    }
 }
 
 impl Outgoing {

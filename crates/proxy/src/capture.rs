@@ -29,7 +29,8 @@ impl Budget {
         }
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    /// Takes so many bytes, unless there are too few.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.limit {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -38,7 +39,7 @@ impl Budget {
         true
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

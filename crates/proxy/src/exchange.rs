@@ -8,11 +8,15 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
+use isango_wire::facts::facts;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use crate::ask::Call;
 use crate::auth::Caller;
+use crate::cache::asked::Wish;
+use crate::cache::{self, Caching, Terms};
 use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
@@ -84,6 +88,8 @@ pub(crate) struct Draft {
     pub(crate) wait: Option<(Duration, &'static str)>,
     /// Bound that the answer was cut at.
     pub(crate) cut: Option<Cut>,
+    /// What the cache did; `None`: it was not asked for.
+    pub(crate) cache: Option<Box<Caching>>,
     /// When the attempt under way began, in microseconds since the request.
     pub(crate) asking: Option<u64>,
     pub(crate) timing: Timing,
@@ -112,6 +118,24 @@ impl Draft {
         if self.attempts.len() < MAX_ATTEMPTS {
             self.attempts.push(attempt);
         }
+    }
+
+    /// Whether no provider ever gave the answer.
+    pub(crate) fn is_own_answer(&self) -> bool {
+        let is_kept = self.cache.as_ref().is_some_and(|c| c.status().is_kept());
+        self.error.is_some() || self.attempts.is_empty() && !is_kept
+    }
+
+    /// What `cf-aig-cache-status` says.
+    pub(crate) fn cache_status(&self) -> &'static str {
+        let known = self.cache.as_ref().map(|cache| cache.status());
+        known.unwrap_or_default().as_header()
+    }
+
+    /// Every credential that the exchange knows.
+    pub(crate) fn known_secrets(&self) -> Secrets {
+        let carried = self.secrets.clone();
+        carried.and_known(&self.path, self.route.as_deref())
     }
 
     /// Whether the exchange leaves a record that can be read.
@@ -175,6 +199,7 @@ impl Exchange {
             step: 0,
             wait: None,
             cut: None,
+            cache: None,
             asking: None,
             timing: Timing::default(),
             outcome: None,
@@ -298,6 +323,58 @@ impl Exchange {
         let now = self.elapsed_us();
         self.note(|draft| draft.timing.queue_us = now);
         now
+    }
+
+    /// On which terms the request may be answered from the cache; `None`: it may not, and the record
+    /// tells why where it asked for it.
+    pub(crate) fn cache_terms(&mut self, route: &Route, method: &Method) -> Option<Box<Terms>> {
+        let policy = &route.gateway.cache;
+        let draft = self.draft.as_ref()?;
+        if draft.options.cache.is_nothing() && policy.ttl.is_zero() {
+            return None;
+        }
+        let facts = facts(route.wire, method.as_str(), route.path.path());
+        let request = cache::asked::Request {
+            method,
+            operation: facts.operation,
+            asked: &draft.options.cache,
+            metadata: draft.options.metadata.as_ref(),
+            token: draft.caller.token.as_deref(),
+        };
+        match cache::asked::wish(policy, request) {
+            Wish::Off => None,
+            Wish::On(terms) => Some(terms),
+            Wish::Bypass(why) => {
+                self.cached(Caching::bypassed(why));
+                None
+            }
+        }
+    }
+
+    /// The same once the body was read.
+    pub(crate) fn may_recall(
+        &mut self,
+        terms: Option<Box<Terms>>,
+        call: &Call<'_>,
+    ) -> Option<Box<Terms>> {
+        let fits = |body: &Bytes| body.len() <= cache::MAX_REQUEST_BYTES;
+        if terms.is_some() && !call.question().is_some_and(fits) {
+            self.cached(Caching::bypassed("its body is larger than 25 MiB"));
+            return None;
+        }
+        terms
+    }
+
+    /// What the cache did.
+    pub(crate) fn cached(&mut self, caching: Caching) {
+        self.note(|draft| draft.cache = Some(Box::new(caching)));
+    }
+
+    /// When the request's head had been read.
+    pub(crate) fn created_at(&self) -> Timestamp {
+        self.draft
+            .as_ref()
+            .map_or_else(|| self.sink.clock().now(), |draft| draft.created_at)
     }
 
     /// One send begins, at `started_us`.

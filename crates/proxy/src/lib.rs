@@ -4,6 +4,7 @@
 //! current [`Snapshot`](isango_types::Snapshot). Nothing but the end of an `Exchange` makes a
 //! record, and no stream is collected.
 
+pub mod cache;
 pub mod error;
 pub mod metrics;
 pub mod resolve;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use isango_store::logs::LogWriter;
+use isango_store::Stores;
 use isango_types::{Clock, SnapshotCell};
 use parking_lot::Mutex;
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub upstream: upstream::Settings,
     /// The way of records to the store.
     pub sink: sink::Settings,
+    /// What is kept of answers.
+    pub cache: cache::Settings,
 }
 
 /// The shared state of the data plane.
@@ -59,6 +62,7 @@ pub struct Proxy {
     config: Arc<SnapshotCell>,
     upstream: upstream::Upstream,
     sink: Arc<sink::Sink>,
+    cache: Arc<cache::Cache>,
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Arc<Metrics>,
     serving: serve::Settings,
@@ -67,23 +71,26 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A data plane that reads `config` and writes its records to `store`.
+    /// A data plane that reads `config` and writes its records and answers to `stores`.
     ///
     /// # Errors
     /// The extra certificate file cannot be read, or the records thread cannot be started.
     pub fn start(
         settings: &Settings,
         config: Arc<SnapshotCell>,
-        store: Arc<dyn LogWriter>,
+        stores: Stores,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> io::Result<Arc<Self>> {
         let upstream = upstream::Upstream::new(&settings.upstream)?;
-        let (sink, thread) = sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), store)?;
+        let cache = cache::Cache::new(stores.cache, settings.cache, Arc::clone(&metrics));
+        let (sink, thread) =
+            sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), stores.logs)?;
         Ok(Arc::new(Self {
             config,
             upstream,
             sink,
+            cache,
             thread: Mutex::new(Some(thread)),
             metrics,
             serving: settings.serving,

@@ -4,7 +4,7 @@
 //! chooses (an account of the `default` gateway, a model, metadata) becomes one; questions by those
 //! are for the records.
 
-use isango_types::record::{Outcome, Record};
+use isango_types::record::{CacheStatus, Outcome, Record};
 use isango_types::{CostStatus, Operation, Usage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -44,6 +44,13 @@ struct Tokens {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheRequest {
+    gateway: String,
+    provider: String,
+    status: &'static str,
+}
+
 type Histograms = Family<Place, Histogram, fn() -> Histogram>;
 
 /// Every metric of the data plane.
@@ -68,6 +75,9 @@ pub struct Metrics {
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
     pub(crate) record_errors: Counter,
+    cache_requests: Family<CacheRequest, Counter>,
+    /// Lookups and fills that failed, were too slow or too many.
+    pub(crate) cache_errors: Counter,
 }
 
 impl Metrics {
@@ -93,6 +103,8 @@ impl Metrics {
             records_written: Counter::default(),
             records_dropped: Counter::default(),
             record_errors: Counter::default(),
+            cache_requests: Family::default(),
+            cache_errors: Counter::default(),
         };
         metrics.register(registry.sub_registry_with_prefix("isango"));
         metrics
@@ -167,6 +179,16 @@ impl Metrics {
             "Failed writes of records",
             self.record_errors.clone(),
         );
+        to.register(
+            "cache_requests",
+            "Requests that wanted the cache, by what it did",
+            self.cache_requests.clone(),
+        );
+        to.register(
+            "cache_errors",
+            "Lookups and fills of the cache that failed, were too slow or too many",
+            self.cache_errors.clone(),
+        );
     }
 }
 
@@ -204,7 +226,17 @@ struct Meters {
     overhead: Option<Histogram>,
     tokens: [Option<Counter>; KINDS.len()],
     cost: Option<Counter>,
+    /// By what the cache did, in the order of [`CACHE`].
+    cache: [Option<Counter>; CACHE.len()],
 }
+
+/// What the cache can have done.
+const CACHE: [CacheStatus; 4] = [
+    CacheStatus::Hit,
+    CacheStatus::Miss,
+    CacheStatus::Bypass,
+    CacheStatus::Stale,
+];
 
 /// The kinds of tokens, in the order of [`tokens`].
 const KINDS: [&str; 9] = [
@@ -280,6 +312,7 @@ impl Meters {
             overhead: None,
             tokens: [const { None }; KINDS.len()],
             cost: None,
+            cache: [const { None }; CACHE.len()],
             place,
         }
     }
@@ -305,7 +338,26 @@ impl Meters {
         if let Some(usage) = &record.usage {
             self.used(metrics, usage);
         }
+        if let Some(cache) = &record.cache {
+            self.asked_cache(metrics, cache.status);
+        }
         self.charge(metrics, record);
+    }
+
+    fn asked_cache(&mut self, metrics: &Metrics, status: CacheStatus) {
+        let place = &self.place;
+        let counters = CACHE.iter().zip(&mut self.cache);
+        for (_, counter) in counters.filter(|(of, _)| **of == status) {
+            counter
+                .get_or_insert_with(|| {
+                    metrics.cache_requests.get_or_create_owned(&CacheRequest {
+                        gateway: place.gateway.clone(),
+                        provider: place.provider.clone(),
+                        status: status.as_str(),
+                    })
+                })
+                .inc();
+        }
     }
 
     /// The counter of requests that ended like this one.

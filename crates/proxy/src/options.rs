@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use isango_types::policy::{Backoff, MAX_ATTEMPTS, RetryPolicy};
 
+use crate::cache::asked::{self, Asked};
 use crate::exchange::detached;
 
 /// Longest first-byte timeout that a request can ask for: a day.
@@ -29,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) metadata: Option<HeaderValue>,
     /// `cf-aig-custom-cost`, unread.
     pub(crate) custom_cost: Option<HeaderValue>,
+    /// What is asked of the cache.
+    pub(crate) cache: Asked,
     /// What was malformed and ignored.
     pub(crate) notes: Vec<Box<str>>,
 }
@@ -43,6 +46,7 @@ impl Options {
             collect_log_payload: self.collect_log_payload.or(below.collect_log_payload),
             event_id: self.event_id.or_else(|| below.event_id.clone()),
             wishes: self.wishes.or(below.wishes),
+            cache: self.cache.or(&below.cache),
             metadata: self.metadata.or_else(|| below.metadata.clone()),
             custom_cost: self.custom_cost.or_else(|| below.custom_cost.clone()),
             notes,
@@ -87,11 +91,18 @@ impl Wishes {
 /// Reads the options of a request.
 pub(crate) fn read(headers: &HeaderMap) -> Options {
     let mut options = Options::default();
+    let mut older = Asked::default();
     for (name, value) in headers {
-        let Some(name) = name.as_str().strip_prefix("cf-aig-") else {
+        let Some(rest) = name.as_str().strip_prefix("cf-") else {
             continue;
         };
-        options.set(name, value);
+        match rest.strip_prefix("aig-") {
+            Some(rest) => options.set(rest, value),
+            None => options.set_older(&mut older, rest, value),
+        }
+    }
+    if !older.is_nothing() {
+        options.cache = std::mem::take(&mut options.cache).or(&older);
     }
     options
 }
@@ -131,10 +142,38 @@ impl Options {
                     self.ignore(name, "`constant`, `linear` or `exponential`");
                 }
             }
+            "cache-ttl" => self.cache.ttl = self.ttl("cf-aig-cache-ttl", value),
+            "skip-cache" => self.cache.skip = self.boolean(name, value),
+            "cache-key" if !value.is_empty() => self.cache.key = Some(detached(value)),
+            "cache-key" => self.ignore(name, "a text that is not empty"),
             "metadata" => self.metadata = Some(detached(value)),
             "custom-cost" => self.custom_cost = Some(detached(value)),
             _ => {}
         }
+    }
+
+    /// Names of before 2024, which clients still send (data-plane section 10).
+    fn set_older(&mut self, older: &mut Asked, name: &str, value: &HeaderValue) {
+        match name {
+            "cache-ttl" => older.ttl = self.ttl("cf-cache-ttl", value),
+            "skip-cache" => older.skip = self.boolean(name, value),
+            _ => {}
+        }
+    }
+
+    fn ttl(&mut self, name: &str, value: &HeaderValue) -> Option<Duration> {
+        let seconds = value.to_str().ok().map(str::trim);
+        // Digits alone: a number that is too large for us is a long time, no mistake.
+        let digits = seconds
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(digits) = digits else {
+            self.notes
+                .push(format!("{name} was ignored: it must be a whole number of seconds").into());
+            return None;
+        };
+        let (ttl, remark) = asked::ttl(digits.parse().unwrap_or(u64::MAX));
+        self.notes.extend(remark.map(Into::into));
+        Some(ttl)
     }
 
     fn boolean(&mut self, name: &str, value: &HeaderValue) -> Option<bool> {

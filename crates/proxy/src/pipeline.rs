@@ -12,6 +12,7 @@ use isango_wire::filter::UsageFilter;
 
 use crate::Proxy;
 use crate::ask::{self, Answer, Call, FOREIGN_CODING, Limits};
+use crate::cache::{self, Found, Terms, Ticket};
 use crate::call::{self, INSPECT_BYTES, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
@@ -30,6 +31,22 @@ pub(crate) struct Reply {
     response: Response<Source>,
     filter: Option<Box<UsageFilter>>,
     pace: Pace,
+}
+
+impl Reply {
+    /// An answer out of the cache, or one that somebody else asked for.
+    pub(crate) fn recalled(exchange: &Exchange, answer: cache::Answer, limits: &Limits) -> Self {
+        let pace = match answer.is_on_its_way {
+            true => pace(exchange, limits),
+            // It has wholly come already.
+            false => Pace::default(),
+        };
+        Self {
+            response: answer.response,
+            filter: answer.filter,
+            pace,
+        }
+    }
 }
 
 /// Carries one request from a client's socket to a provider, and the answer back.
@@ -73,28 +90,43 @@ async fn serve(
     let Admitted {
         mut call,
         wishes,
+        terms,
         waited_us,
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
-    // Ask; after the first byte there is no way back.
-    let route = Arc::clone(&call.route);
-    let limits = limits(&route, wishes.first_byte_timeout, exchange);
-    let answer = match Plan::of(&route, wishes) {
-        None => ask::once(proxy, exchange, &mut call, &limits).await?,
+    let limits = limits(&call.route, wishes.first_byte_timeout, exchange);
+    // Has it been answered before?
+    let found = match exchange.may_recall(terms, &call) {
+        None => Found::Nothing,
         // Kept out of the future of every request.
-        Some(plan) => {
-            let asking = ask::by_plan(proxy, exchange, config, &mut call, (plan, &limits));
-            Box::pin(asking).await?
-        }
+        Some(terms) => Box::pin(proxy.cache.look(exchange, &call, terms, &limits)).await?,
     };
-    Ok(reply(exchange, answer, &limits))
+    let mut ticket = match found {
+        Found::Answer(answer) => return Ok(Reply::recalled(exchange, *answer, &limits)),
+        Found::Ask(ticket) => Some(ticket),
+        Found::Nothing => None,
+    };
+    // Ask; after the first byte there is no way back.
+    let answer = if Plan::of(&call.route, wishes).is_none() {
+        ask::once(proxy, exchange, &mut call, &limits).await
+    } else {
+        // Kept out of the future of every request.
+        let asking = ask::by_its_plan(proxy, exchange, config, &mut call, (wishes, &limits));
+        Box::pin(asking).await
+    };
+    if let Some(answer) = ticket.as_mut().and_then(|t| t.stand_in(exchange, &answer)) {
+        return Ok(Reply::recalled(exchange, answer, &limits));
+    }
+    Ok(reply(exchange, answer?, ticket, &limits))
 }
 
 /// A request that may be sent.
 struct Admitted<'a> {
     call: Call<'a>,
     wishes: Wishes,
+    /// On which terms it may be answered from the cache.
+    terms: Option<Box<Terms>>,
     /// How long was waited for its body.
     waited_us: u64,
 }
@@ -123,10 +155,11 @@ async fn admit<'a>(
     auth::configured_headers(&route, &mut head.headers);
     // What does it send?
     let may_replay = Plan::of(&route, wishes).is_some();
+    let terms = exchange.cache_terms(&route, &head.method);
     let before_body = exchange.elapsed_us();
     let body = call::read(
         body,
-        held_bytes(&route, &head, may_replay),
+        held_bytes(&route, &head, may_replay, terms.is_some()),
         route.gateway.max_request_bytes,
         exchange.request_capture(),
         exchange.started(),
@@ -144,6 +177,7 @@ async fn admit<'a>(
     Ok(Admitted {
         call,
         wishes,
+        terms,
         waited_us,
     })
 }
@@ -157,20 +191,38 @@ pub(crate) fn limits(route: &Route, first_byte: Option<Duration>, exchange: &Exc
     }
 }
 
-/// How much of a body is read before it is sent: to look at it, or to send it again.
-fn held_bytes(route: &Route, head: &Parts, may_replay: bool) -> usize {
+/// How much of a body is read before it is sent: to look at it, to send it again, or to find it
+/// in the cache.
+fn held_bytes(route: &Route, head: &Parts, may_replay: bool, is_compared: bool) -> usize {
     let looked_at = match wants_inspection(route, &head.method, &head.headers) {
         true => INSPECT_BYTES,
         false => 0,
     };
-    match may_replay {
-        true => looked_at.max(route.gateway.max_replay_bytes),
-        false => looked_at,
-    }
+    let replayed = match may_replay {
+        true => route.gateway.max_replay_bytes,
+        false => 0,
+    };
+    let compared = match is_compared {
+        true => cache::MAX_REQUEST_BYTES,
+        false => 0,
+    };
+    looked_at.max(replayed).max(compared)
 }
 
-/// The answer as the client gets it.
-pub(crate) fn reply(exchange: &mut Exchange, answer: Answer, limits: &Limits) -> Reply {
+/// How long the answer that begins now may be silent.
+fn pace(exchange: &Exchange, limits: &Limits) -> Pace {
+    let route = exchange.draft().and_then(|draft| draft.route.as_ref());
+    let idle = route.and_then(|route| route.timeouts().idle);
+    Pace::new(idle, limits.deadline)
+}
+
+/// The answer as the client gets it, and as it is kept by its `ticket`.
+pub(crate) fn reply(
+    exchange: &mut Exchange,
+    answer: Answer,
+    ticket: Option<Box<Ticket>>,
+    limits: &Limits,
+) -> Reply {
     let Answer {
         mut response,
         edited,
@@ -182,14 +234,15 @@ pub(crate) fn reply(exchange: &mut Exchange, answer: Answer, limits: &Limits) ->
     if filter.is_some() {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
+    if let Some(ticket) = ticket {
+        response = ticket.begin(exchange, response, filter.is_some());
+    }
     exchange.overhead(exchange.elapsed_us() - received);
-    let route = exchange.draft().and_then(|draft| draft.route.as_ref());
     let pace = match response.body() {
         // It is here already: a refusal that was kept while others were asked.
         Source::Whole(_) => Pace::default(),
-        Source::Http1(..) | Source::Http2(..) | Source::Seen { .. } => {
-            let idle = route.and_then(|route| route.timeouts().idle);
-            Pace::new(idle, limits.deadline)
+        Source::Http1(..) | Source::Http2(..) | Source::Cached(_) | Source::Seen { .. } => {
+            pace(exchange, limits)
         }
     };
     Reply {
@@ -280,6 +333,7 @@ fn sign(headers: &mut HeaderMap, exchange: &Exchange) {
     const EVENT_ID: HeaderName = HeaderName::from_static("cf-aig-event-id");
     const STEP: HeaderName = HeaderName::from_static("cf-aig-step");
     const PROVIDER: HeaderName = HeaderName::from_static("cf-aig-provider");
+    const CACHE_STATUS: HeaderName = HeaderName::from_static("cf-aig-cache-status");
     const ATTEMPTS: HeaderName = HeaderName::from_static("cf-aig-attempts");
     let Some(draft) = exchange.draft() else {
         return;
@@ -295,6 +349,7 @@ fn sign(headers: &mut HeaderMap, exchange: &Exchange) {
         }
         headers.insert(REQUEST_ID, id);
     }
+    headers.insert(CACHE_STATUS, HeaderValue::from_static(draft.cache_status()));
     headers.insert(STEP, count(draft.step.into()));
     headers.insert(ATTEMPTS, count(draft.sends));
     let name = draft

@@ -230,7 +230,10 @@ impl Drop for Relay {
 }
 
 impl Source {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Http1(body, connection) => connection
                 .poll_with(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
@@ -243,6 +246,7 @@ impl Source {
                 Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
                 Poll::Pending => Poll::Pending,
             },
+            Self::Cached(playback) => playback.poll_frame(cx),
             Self::Whole(whole) => Poll::Ready(whole.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Seen { read, then, rest } => {
                 if let Some(read) = read.take() {
@@ -257,9 +261,10 @@ impl Source {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body, _) | Self::Http2(body, _) => body.is_end_stream(),
+            Self::Cached(playback) => playback.is_end_stream(),
             Self::Whole(whole) => whole.is_none(),
             Self::Seen { read, then, rest } => {
                 let ended = rest.as_ref().is_none_or(|rest| rest.is_end_stream());
@@ -269,13 +274,13 @@ impl Source {
     }
 
     /// The body has wholly passed: its connection may serve the next request.
-    fn give_back(self) {
+    pub(crate) fn give_back(self) {
         match self {
             Self::Http1(_, connection) => connection.give_back(),
             Self::Seen {
                 rest: Some(rest), ..
             } => rest.give_back(),
-            Self::Http2(..) | Self::Whole(_) | Self::Seen { .. } => {}
+            Self::Http2(..) | Self::Cached(_) | Self::Whole(_) | Self::Seen { .. } => {}
         }
     }
 
@@ -321,6 +326,7 @@ impl Source {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body, _) | Self::Http2(body, _) => body.size_hint(),
+            Self::Cached(playback) => playback.size_hint(),
             Self::Whole(whole) => {
                 SizeHint::with_exact(whole.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

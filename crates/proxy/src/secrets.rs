@@ -116,6 +116,12 @@ impl Secrets {
         }
     }
 
+    /// Whether one of them stands in these bytes.
+    pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
+        let mut secrets = self.0.iter();
+        secrets.any(|secret| Searched::new(secret).is_in(bytes))
+    }
+
     /// Takes them out of a record.
     pub(crate) fn leave(&self, record: &mut Record) {
         if !self.0.is_empty() {

@@ -53,8 +53,17 @@ pub(crate) fn settle_without_bodies(draft: &mut Draft) -> Record {
 fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     let mut notes: Vec<Box<str>> = std::mem::take(&mut draft.options.notes);
     notes.extend(reading.notes.iter().map(|note| note.as_str().into()));
-    let usage = usage(draft, &asked, &reading);
-    let cost = cost(draft, &reading, usage.as_ref(), &mut notes);
+    let mut usage = usage(draft, &asked, &reading);
+    let mut cost = cost(draft, &reading, usage.as_ref(), &mut notes);
+    let mut cache = draft
+        .cache
+        .as_ref()
+        .map(|cache| Box::new(cache.to_record(draft.id, draft.timing.total_us)));
+    if let Some(saved) = cache.as_mut().and_then(|cache| cache.saved.as_mut()) {
+        // Nobody was paid again: what would have been is what was saved.
+        saved.usage = usage.take();
+        saved.nanousd = std::mem::replace(&mut cost, Cost::free()).nanousd;
+    }
     let metadata = labels(draft, &mut notes);
     let payload = keeps_payload(draft);
     let request = request(draft, asked, payload, &mut notes);
@@ -98,6 +107,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         stream: reading.is_stream,
         usage,
         cost,
+        cache,
         finish_reason: reading.finish_reason.clone(),
         provider_id: provider_id(draft, &reading),
         metadata,
@@ -213,7 +223,7 @@ fn model_of_form(draft: &Draft, asked: &Sent) -> Option<Box<str>> {
 
 fn read_answer(draft: &mut Draft) -> Reading {
     let chunks = draft.response.take_chunks();
-    let own = draft.attempts.is_empty() || draft.error.is_some();
+    let own = draft.is_own_answer();
     let Some(route) = draft.route.as_ref().filter(|_| !own) else {
         // An answer of our own says nothing about tokens.
         let body = (!chunks.is_empty()).then(|| read_body(&chunks, None, Kept::Whole).0);
@@ -288,7 +298,7 @@ fn cost(
     let Some(route) = &draft.route else {
         return Cost::free();
     };
-    if draft.attempts.is_empty() || !is_success(draft) {
+    if draft.is_own_answer() || !is_success(draft) {
         // An error of the provider that still tells a usage is not billed as output.
         return Cost::free();
     }

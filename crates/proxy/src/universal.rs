@@ -11,11 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Version};
 use isango_types::Snapshot;
+use isango_types::policy::RetryPolicy;
 
 use self::leg::{Leg, LegText};
 use crate::Proxy;
-use crate::ask::{self, Answer, Best, Limits};
+use crate::ask::{self, Answer, Best, Call, Limits};
 use crate::auth;
+use crate::cache::Found;
 use crate::call::{self, CallBody, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
@@ -84,8 +86,7 @@ pub(crate) async fn serve(
     record(exchange, &whole, (&place, &texts), &legs);
     // Ask them in turn; after the first byte there is no way back.
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
-    let (answer, limits) = Box::pin(ask_in_turn(proxy, config, exchange, legs)).await?;
-    Ok(reply(exchange, answer, &limits))
+    Box::pin(ask_in_turn(proxy, config, exchange, legs)).await
 }
 
 /// The whole body. Its record is made of what is left without the credentials of its legs.
@@ -134,12 +135,28 @@ fn record(
     capture.came_as(whole.len() as u64);
 }
 
+/// Asks for one leg of so many.
+async fn ask_leg(
+    proxy: &Proxy,
+    config: &Snapshot,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    ((policy, step, count), limits): ((RetryPolicy, usize, usize), &Limits),
+) -> Result<Answer, Error> {
+    if count == 1 && policy.max_attempts == 1 {
+        return ask::once(proxy, exchange, call, limits).await;
+    }
+    let plan = Plan::of_leg(policy, step, step + 1 < count);
+    let asking = ask::by_plan(proxy, exchange, config, call, (plan, limits));
+    Box::pin(asking).await
+}
+
 async fn ask_in_turn(
     proxy: &Proxy,
     config: &Snapshot,
     exchange: &mut Exchange,
     legs: Vec<Leg<'_>>,
-) -> Result<(Answer, Limits), Error> {
+) -> Result<Reply, Error> {
     let count = legs.len();
     let mut best: Option<(Best, Limits, Options)> = None;
     for (step, mut leg) in legs.into_iter().enumerate() {
@@ -148,16 +165,26 @@ async fn ask_in_turn(
         let wishes = exchange.asks_for(leg.options.clone());
         understand(proxy, exchange, &mut leg.call);
         let limits = limits(&route, wishes.first_byte_timeout, exchange);
-        let policy = wishes.over(route.gateway.retry);
-        let result = if count == 1 && policy.max_attempts == 1 {
-            ask::once(proxy, exchange, &mut leg.call, &limits).await
-        } else {
-            let plan = Plan::of_leg(policy, step, step + 1 < count);
-            let asking = ask::by_plan(proxy, exchange, config, &mut leg.call, (plan, &limits));
-            Box::pin(asking).await
+        let terms = exchange.cache_terms(&route, &leg.call.method);
+        let found = match exchange.may_recall(terms, &leg.call) {
+            None => Ok(Found::Nothing),
+            Some(terms) => proxy.cache.look(exchange, &leg.call, terms, &limits).await,
+        };
+        let (ticket, asks) = match found {
+            Ok(Found::Answer(answer)) => return Ok(Reply::recalled(exchange, *answer, &limits)),
+            Ok(Found::Ask(ticket)) => (Some(ticket), Ok(())),
+            Ok(Found::Nothing) => (None, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let plan = (wishes.over(route.gateway.retry), step, count);
+        let result = match asks {
+            Ok(()) => ask_leg(proxy, config, exchange, &mut leg.call, (plan, &limits)).await,
+            Err(error) => Err(error),
         };
         let held = match result {
-            Ok(answer) if !answer.is_refusal() => return Ok((answer, limits)),
+            Ok(answer) if !answer.is_refusal() => {
+                return Ok(reply(exchange, answer, ticket, &limits));
+            }
             Err(error) if error.attempt_word().is_none() => return Err(error),
             Err(error @ Error::TotalTimeout { .. }) if best.is_none() => return Err(error),
             Err(Error::TotalTimeout { .. }) => break,
@@ -173,5 +200,6 @@ async fn ask_in_turn(
         notes: Vec::new(),
         ..options
     });
-    Ok((best.tell(exchange)?, limits))
+    let answer = best.tell(exchange)?;
+    Ok(reply(exchange, answer, None, &limits))
 }

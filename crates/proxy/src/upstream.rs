@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use self::connect::{Connected, Connector};
 pub(crate) use self::pool::{Http1, Http2Share};
 use self::pool::{Origin, Pool, Pooled, with_connection};
+use crate::cache::Playback;
 use crate::call::{CallBody, Outgoing};
 use crate::error::{BoxError, Error};
 use crate::serve::Interim;
@@ -135,6 +136,8 @@ pub(crate) enum Source {
         Incoming,
         #[expect(dead_code, reason = "held for its drop, which ends the share")] Http2Share,
     ),
+    /// An answer that was asked for before.
+    Cached(Box<Playback>),
     /// Held whole: an answer of our own, or a short one that was looked at.
     Whole(Option<Bytes>),
     /// An answer whose beginning was looked at.

@@ -30,7 +30,7 @@ pub use self::problem::{ConfigError, Problem};
 pub use self::reference::markdown;
 pub use self::references::Environment;
 pub use self::settings::{
-    Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
+    CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
     UpstreamSettings,
 };
 
@@ -221,6 +221,18 @@ impl Config {
             (
                 "records.retention_age",
                 records.retention_age == new_records.retention_age,
+            ),
+            (
+                "cache.memory_bytes",
+                self.cache.memory_bytes == new.cache.memory_bytes,
+            ),
+            (
+                "cache.disk_bytes",
+                self.cache.disk_bytes == new.cache.disk_bytes,
+            ),
+            (
+                "cache.max_entry_bytes",
+                self.cache.max_entry_bytes == new.cache.max_entry_bytes,
             ),
             ("log.format", self.log.format == new.log.format),
         ];

@@ -15,11 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use isango_backends::cache::{EmbeddedCache, Limits};
 use isango_control::Control;
 use isango_proxy::{Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync};
+use isango_store::Stores;
+use isango_store::cache::{CacheStore, Purge};
 use isango_store::logs::LogWriter;
-use isango_types::{Clock, SnapshotCell};
+use isango_types::{Clock, Gateway, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
@@ -29,6 +32,9 @@ use crate::tasks::Tasks;
 
 /// How often idle connections to providers are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often kept answers are looked at for their age.
+const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often records are looked at for their age.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
@@ -40,6 +46,8 @@ pub struct Server {
     https: bool,
     cell: Arc<SnapshotCell>,
     proxy: Arc<Proxy>,
+    cache: Arc<dyn CacheStore>,
+    clock: Clock,
     control: Control,
     tasks: Tasks,
     admin_tasks: Tasks,
@@ -60,7 +68,14 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     })?;
     tell_recovery(records.recovery());
     let records = Arc::new(records);
-    let server = start_with(config, Arc::clone(&records) as _, Clock::system())?;
+    let stores = Stores {
+        logs: Arc::clone(&records) as _,
+        cache: Arc::new(EmbeddedCache::open(
+            &config.data_dir.join("cache"),
+            config.to_cache(),
+        )),
+    };
+    let server = start_with(config, stores, Clock::system())?;
     server.run_expiry(records);
     Ok(server)
 }
@@ -74,15 +89,25 @@ fn tell_recovery(recovery: &Recovery) {
     }
 }
 
-/// Starts the server of `config` with a store and a clock of the caller's.
+/// Starts the server of `config` with records that go to `logs`, and answers that are kept in memory
+/// alone.
 ///
 /// # Errors
 /// An address is taken, or a certificate cannot be read.
-pub fn start_with(
+pub fn start_in_memory(
     config: &Config,
-    store: Arc<dyn LogWriter>,
+    logs: Arc<dyn LogWriter>,
     clock: Clock,
 ) -> anyhow::Result<Server> {
+    let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
+    start_with(config, Stores { logs, cache }, clock)
+}
+
+/// Starts the server of `config` with stores and a clock of the caller's.
+///
+/// # Errors
+/// An address is taken, or a certificate cannot be read.
+pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Result<Server> {
     let tls = match &config.tls {
         Some(files) => Some(Arc::new(tls::Tls::load(files.clone()).context("TLS")?)),
         None => None,
@@ -93,7 +118,8 @@ pub fn start_with(
     let metrics = Arc::new(Metrics::new(&mut registry));
     let cell = Arc::new(SnapshotCell::new(config.snapshot()));
     let settings = config.to_proxy();
-    let proxy = Proxy::start(&settings, Arc::clone(&cell), store, metrics, clock)
+    let cache = Arc::clone(&stores.cache);
+    let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
     let server = Server {
         data: data.local_addr()?,
@@ -101,13 +127,16 @@ pub fn start_with(
         https: tls.is_some(),
         cell,
         proxy,
-        control: Control::new(registry),
+        control: Control::new(registry, Arc::clone(&cache), clock.clone()),
+        cache,
+        clock,
         tasks: Tasks::new(),
         admin_tasks: Tasks::new(),
         grace: config.server.shutdown_grace,
     };
     server.run_admin(admin);
     server.run_data(config, data, tls);
+    server.run_cache_expiry();
     server.control.set_ready(true);
     Ok(server)
 }
@@ -130,9 +159,38 @@ impl Server {
     }
 
     /// Puts a new configuration in force for requests that come from now on. Settings that hold
-    /// from the start to the end of a process stay as they are.
+    /// from the start to the end of a process stay as they are. Gateways that want it lose what was
+    /// kept for them when they change.
     pub fn reload(&self, config: &Config) {
-        self.cell.swap(config.snapshot());
+        let (old, new) = (self.cell.get(), config.snapshot());
+        let changed = |gateway: &&Arc<Gateway>| {
+            let new = new.gateway(&gateway.account, &gateway.id);
+            let wants = |gateway: &Gateway| gateway.cache.invalidate_on_update;
+            new.is_none_or(|new| new != *gateway)
+                && (wants(gateway) || new.is_some_and(|g| wants(g)))
+        };
+        let purges = old.gateways().filter(changed).map(|gateway| Purge {
+            account: Some(gateway.account.clone()),
+            gateway: Some(gateway.id.clone()),
+            ..Purge::default()
+        });
+        let purges: Vec<Purge> = purges.collect();
+        self.cell.swap(new);
+        if !purges.is_empty() {
+            let cache = Arc::clone(&self.cache);
+            self.tasks.spawn(async move {
+                let purging = move || {
+                    purges
+                        .iter()
+                        .try_for_each(|what| cache.purge(what).map(drop))
+                };
+                match tokio::task::spawn_blocking(purging).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "a changed gateway keeps its cache"),
+                    Err(error) => tracing::error!(%error, "emptying the cache failed"),
+                }
+            });
+        }
     }
 
     /// Stops in order: new connections are refused, running answers end (within the grace),
@@ -147,7 +205,14 @@ impl Server {
         }
         self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
-        tokio::task::spawn_blocking(move || proxy.close()).await?;
+        let cache = Arc::clone(&self.cache);
+        tokio::task::spawn_blocking(move || {
+            proxy.close();
+            if let Err(error) = cache.flush() {
+                tracing::warn!(%error, "what was kept last is lost");
+            }
+        })
+        .await?;
         self.admin_tasks.stop(Duration::from_secs(1), || ()).await;
         Ok(())
     }
@@ -171,6 +236,26 @@ impl Server {
                 tokio::select! {
                     _ = stopping.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(SWEEP_EVERY) => proxy.sweep(),
+                }
+            }
+        });
+    }
+
+    /// Removes kept answers that nobody wants any more, every minute.
+    fn run_cache_expiry(&self) {
+        let (cache, clock) = (Arc::clone(&self.cache), self.clock.clone());
+        let mut stopping = self.tasks.stopping();
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(EXPIRE_CACHE_EVERY) => {}
+                }
+                let (cache, now) = (Arc::clone(&cache), clock.now());
+                match tokio::task::spawn_blocking(move || cache.expire(now)).await {
+                    Ok(Ok(_removed)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "old answers cannot be removed"),
+                    Err(error) => tracing::warn!(%error, "removing old answers failed"),
                 }
             }
         });
@@ -226,6 +311,14 @@ impl Config {
         }
     }
 
+    /// The cache's share of the settings.
+    const fn to_cache(&self) -> Limits {
+        Limits {
+            memory_bytes: self.cache.memory_bytes,
+            disk_bytes: self.cache.disk_bytes,
+        }
+    }
+
     /// The data plane's share of the settings.
     fn to_proxy(&self) -> isango_proxy::Settings {
         isango_proxy::Settings {
@@ -249,6 +342,10 @@ impl Config {
                 flush_window: self.records.flush_window / 2,
                 max_body_bytes: usize::try_from(self.records.max_queue_bytes).unwrap_or(usize::MAX),
                 ..sink::Settings::default()
+            },
+            cache: isango_proxy::cache::Settings {
+                max_entry_bytes: usize::try_from(self.cache.max_entry_bytes).unwrap_or(usize::MAX),
+                ..isango_proxy::cache::Settings::default()
             },
         }
     }

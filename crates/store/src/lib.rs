@@ -10,4 +10,21 @@ pub mod filter;
 pub mod logs;
 pub mod memory;
 
+use std::sync::Arc;
+
 pub use filter::{Filter, FilterError};
+
+/// The roles that the data plane needs, bundled.
+#[derive(Clone)]
+pub struct Stores {
+    /// Where records go.
+    pub logs: Arc<dyn logs::LogWriter>,
+    /// Where answers are kept.
+    pub cache: Arc<dyn cache::CacheStore>,
+}
+
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{Chain, RetryPolicy, Timeouts};
+use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
 use crate::secret::Secret;
 
@@ -12,7 +12,7 @@ use crate::secret::Secret;
 pub const DEFAULT_GATEWAY: &str = "default";
 
 /// One gateway, compiled and checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
     /// The account it belongs to.
     pub account: Box<str>,
@@ -38,6 +38,8 @@ pub struct Gateway {
     pub retry: RetryPolicy,
     /// How much of a body is held so that it can be sent again, in bytes.
     pub max_replay_bytes: usize,
+    /// When an answer is given to an equal question.
+    pub cache: CachePolicy,
     /// Named targets, in the order of the configuration.
     pub targets: Vec<Arc<Target>>,
     /// Who is asked when a target fails, at most one chain for each.
@@ -63,6 +65,7 @@ impl Gateway {
             total_timeout: None,
             retry: RetryPolicy::default(),
             max_replay_bytes: 4 << 20,
+            cache: CachePolicy::default(),
             targets: Vec::new(),
             fallback: Vec::new(),
             residency: Vec::new(),
@@ -84,7 +87,7 @@ impl Gateway {
 }
 
 /// A provider as one gateway uses it: resource, region, credential, deployments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Its name in records and in `cf-aig-provider`.
     pub name: Box<str>,

@@ -1,9 +1,14 @@
 //! Policies of a gateway: what follows a failure, how long anything may take, where data may go.
 //! Settings with their bounds; the decisions are the data plane's.
 
+mod cache;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::cache::{
+    CachePolicy, KEYED_CACHE_TTL, KeyMode, MAX_CACHE_TTL, MIN_CACHE_TTL, Replay, ScopeFrom,
+};
 use crate::gateway::Target;
 
 /// How often a target is asked at most, whoever asks for it.
@@ -115,7 +120,7 @@ impl Default for FallbackOn {
 }
 
 /// Who is asked when a target fails. Chains are not followed on: what stands here is all there is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Name of the target whose requests it is for.
     pub from: Box<str>,

@@ -1,5 +1,6 @@
 //! What one exchange leaves behind: exactly one [`Record`], whatever happened.
 
+mod cache;
 mod json;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use crate::id::RecordId;
 use crate::operation::Operation;
 use crate::price::Cost;
 use crate::usage::Usage;
+
+pub use self::cache::{CacheStatus, CacheUse, Saved};
 
 /// The record of one exchange. Its JSON is one line of the journal; absent members are left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +78,9 @@ pub struct Record {
     pub usage: Option<Usage>,
     /// What it cost, or why that is not known.
     pub cost: Cost,
+    /// What the cache did, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Box<CacheUse>>,
     /// The provider's reason to stop (`stop`, `length`, `end_turn`, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Box<str>>,

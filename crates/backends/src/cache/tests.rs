@@ -125,7 +125,10 @@ fn memory_keeps_to_its_limit() {
         cache.put(Arc::new(entry(n)), 0).unwrap();
     }
     let memory = cache.stats().unwrap().memory;
-    assert!(memory.bytes <= memory.limit && memory.entries > 0, "{memory:?}");
+    assert!(
+        memory.bytes <= memory.limit && memory.entries > 0,
+        "{memory:?}"
+    );
 }
 
 #[test]
@@ -172,9 +175,7 @@ fn a_damaged_entry_is_absent_and_the_others_are_not() {
     let needle = b"find me in the file";
     let at = bytes.windows(needle.len()).position(|part| part == needle);
     let mut writing = fs::OpenOptions::new().write(true).open(&file).unwrap();
-    writing
-        .seek(SeekFrom::Start(at.unwrap() as u64))
-        .unwrap();
+    writing.seek(SeekFrom::Start(at.unwrap() as u64)).unwrap();
     writing.write_all(b"F").unwrap();
     let cache = InFolder(EmbeddedCache::open(folder.path(), DISK_ALONE), folder);
     assert_eq!(cache.0.get(&marked.key).unwrap(), None);
@@ -187,7 +188,11 @@ fn a_damaged_entry_is_absent_and_the_others_are_not() {
 fn a_file_that_is_no_database_is_set_aside_and_begun_anew() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("cache.sqlite");
-    fs::write(&file, b"this is no database, however long one looks at it ".repeat(100)).unwrap();
+    fs::write(
+        &file,
+        b"this is no database, however long one looks at it ".repeat(100),
+    )
+    .unwrap();
     let cache = InFolder(EmbeddedCache::open(folder.path(), DISK_ALONE), folder);
     let one = entry(1);
     cache.put(&one);

@@ -96,7 +96,8 @@ impl Shared {
 
 /// What the index holds of a key; keys are digests, and so evenly spread.
 fn short(key: &[u8]) -> u64 {
-    key.first_chunk().map_or(0, |head| u64::from_ne_bytes(*head))
+    key.first_chunk()
+        .map_or(0, |head| u64::from_ne_bytes(*head))
 }
 
 impl Disk {

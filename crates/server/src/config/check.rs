@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isango_types::gateway::DEFAULT_GATEWAY;
-use isango_types::policy::Chain;
+use isango_types::policy::{Chain, ScopeFrom};
 use isango_types::{Gateway, Provider, Target};
 
 use super::problem::nearest;
@@ -31,6 +31,21 @@ pub(super) fn file(
         );
     }
     Some(path)
+}
+
+/// Where the scope of a request comes from.
+pub(super) fn cache_scope(section: &Section<'_>, text: &str) -> Option<ScopeFrom> {
+    let member = text.strip_prefix("metadata.");
+    match member {
+        Some(member) if !member.is_empty() => Some(ScopeFrom::Metadata(member.into())),
+        None if text == "token" => Some(ScopeFrom::Token),
+        Some(_) | None => {
+            let message = format!("`cache_scope` is `token` or `metadata.<name>`; found `{text}`");
+            let help = Some(r#"write for instance `cache_scope = "metadata.tenantId"`"#.into());
+            section.problem("cache_scope", message, help);
+            None
+        }
+    }
 }
 
 /// A target with the slug of its provider in its first spelling, and an address that the

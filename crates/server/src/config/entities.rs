@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isango_types::gateway::DEFAULT_GATEWAY;
-use isango_types::policy::Timeouts;
+use isango_types::policy::{CachePolicy, KeyMode, Replay, Timeouts};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
@@ -16,7 +17,7 @@ use super::policy;
 use super::problem::{Origins, nearest};
 use super::section::Section;
 use super::settings::{
-    Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
+    CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
     UpstreamSettings,
 };
 
@@ -40,6 +41,7 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
         tls: tls(&root.table("tls"), &relative_to),
         upstream: upstream(&root.table("upstream"), &relative_to),
         records: records(&root.table("records")),
+        cache: cache(&root.table("cache")),
         log: LogSettings {
             level: log.filter("level"),
             format: [LogFormat::Text, LogFormat::Json][log.choice("format")],
@@ -122,6 +124,30 @@ fn records(section: &Section<'_>) -> RecordSettings {
         max_queue_bytes: section.size("max_queue_bytes"),
         retention_bytes: section.limit("retention_bytes"),
         retention_age: section.timeout("retention_age"),
+    }
+}
+
+fn cache(section: &Section<'_>) -> CacheSettings {
+    CacheSettings {
+        memory_bytes: section.size("memory_bytes"),
+        disk_bytes: section.size("disk_bytes"),
+        max_entry_bytes: section.size("max_entry_bytes"),
+    }
+}
+
+/// When a gateway gives an answer again.
+fn cache_policy(gateway: &Section<'_>) -> CachePolicy {
+    const MODES: [KeyMode; 2] = [KeyMode::Scope, KeyMode::Replace];
+    const PACES: [Replay; 2] = [Replay::AtOnce, Replay::Recorded];
+    CachePolicy {
+        ttl: Duration::from_secs(gateway.count("cache_ttl") as u64),
+        key_mode: MODES[gateway.choice("cache_key_mode")],
+        scope: gateway
+            .text("cache_scope")
+            .and_then(|text| check::cache_scope(gateway, &text)),
+        stale_if_error: gateway.wait("cache_stale_if_error"),
+        invalidate_on_update: gateway.flag("cache_invalidate_on_update"),
+        replay: PACES[gateway.choice("cache_replay")],
     }
 }
 
@@ -233,6 +259,7 @@ fn gateway(
         total_timeout: section.timeout("total_timeout"),
         retry: policy::retry(&section.table("gateways[].retry")),
         max_replay_bytes: bytes("max_replay_bytes"),
+        cache: cache_policy(section),
         residency: policy::residency(section, &targets),
         targets,
         fallback: Vec::new(),

@@ -143,10 +143,6 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 /// What design and documents promise for later versions, refused with a reason until then.
 pub const LATER: &[Later] = &[
     later("storage", "choosing other stores than the embedded one"),
-    later("gateways[].cache_ttl", "caching"),
-    later("gateways[].cache_key_mode", "caching"),
-    later("gateways[].cache_scope", "caching"),
-    later("gateways[].cache_invalidate_on_update", "caching"),
     later("gateways[].limits", "limiting requests, tokens and cost"),
     later("gateways[].spend_limits", "limiting cost"),
     later("gateways[].rate_limiting_interval", "limiting requests"),

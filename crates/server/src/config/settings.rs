@@ -26,6 +26,8 @@ pub struct Config {
     pub upstream: UpstreamSettings,
     /// How records are kept.
     pub records: RecordSettings,
+    /// How much of answers is kept.
+    pub cache: CacheSettings,
     /// How the server itself logs.
     pub log: LogSettings,
     /// The configured gateways.
@@ -103,6 +105,17 @@ pub struct RecordSettings {
     pub retention_bytes: Option<u64>,
     /// Records go when they are older; `None`: no limit.
     pub retention_age: Option<Duration>,
+}
+
+/// How much of answers is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// In memory, in bytes.
+    pub memory_bytes: u64,
+    /// On disk, in bytes; 0: nothing.
+    pub disk_bytes: u64,
+    /// The largest answer, in bytes.
+    pub max_entry_bytes: u64,
 }
 
 /// How the server itself logs.

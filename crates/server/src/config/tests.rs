@@ -372,7 +372,7 @@ max_connections = 0
 http2 = "yes"
 [[gateways]]
 id = "Support"
-cache_ttl = 60
+guards = []
 collect_logs = "maybe"
 "#;
     insta::assert_snapshot!(refused(text), @r#"
@@ -391,9 +391,9 @@ collect_logs = "maybe"
     configuration:9:6: `id` must be 1 to 64 of a-z, 0-9 and `_`, with single `-` between them; found another text
       9 | id = "Support"
         |      ^^^^^^^^^
-    configuration:10:1: `cache_ttl` is not available in this version (0.1): caching is not built yet
-      10 | cache_ttl = **
-         | ^^^^^^^^^
+    configuration:10:1: `guards` is not available in this version (0.1): guarding content is not built yet
+      10 | guards = **
+         | ^^^^^^
     configuration:11:16: `collect_logs` must be true or false; found another text
       11 | collect_logs = "maybe"
          |                ^^^^^^^
@@ -432,14 +432,14 @@ fn a_secret_in_a_wrong_line_is_not_shown() {
 
 #[test]
 fn a_later_key_is_told_apart_from_an_unknown_one() {
-    let text = "[storage]\nconfig = \"postgres://x\"\n[[gateways]]\nid = \"a\"\ncache_ttl = 60";
+    let text = "[storage]\nconfig = \"postgres://x\"\n[[gateways]]\nid = \"a\"\nguards = []";
     insta::assert_snapshot!(refused(text), @r"
     configuration:1:2: `storage` is not available in this version (0.1): choosing other stores than the embedded one is not built yet
       1 | [storage]
         |  ^^^^^^^
-    configuration:5:1: `cache_ttl` is not available in this version (0.1): caching is not built yet
-      5 | cache_ttl = **
-        | ^^^^^^^^^
+    configuration:5:1: `guards` is not available in this version (0.1): guarding content is not built yet
+      5 | guards = **
+        | ^^^^^^
     ");
 }
 

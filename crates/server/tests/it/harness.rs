@@ -37,7 +37,7 @@ impl Harness {
     /// The same, from a configuration that was read already, and by a clock of the test's.
     pub(crate) fn start_config(config: &Config, clock: Clock) -> Self {
         let logs = Arc::new(MemoryLogs::default());
-        let server = isango_server::start_with(config, Arc::clone(&logs) as _, clock).unwrap();
+        let server = isango_server::start_in_memory(config, Arc::clone(&logs) as _, clock).unwrap();
         let of = |url: String| url.split_once("://").unwrap().1.parse().unwrap();
         let (addr, admin) = (of(server.data_url()), of(server.admin_url()));
         Self {

@@ -79,6 +79,7 @@ pub fn record(n: u64) -> Record {
             ..Usage::default()
         }),
         cost: cost(n, status),
+        cache: None,
         finish_reason: Some("stop".into()),
         provider_id: Some(format!("chatcmpl-{n}").into()),
         metadata: [("tenantId", tenant.into()), ("n", n.to_string())]

@@ -99,6 +99,11 @@ impl Record {
         }
         out.extend_from_slice(b"\"cost\":");
         self.cost.write(out)?;
+        if let Some(cache) = &self.cache {
+            out.extend_from_slice(b"\"cache\":");
+            serde_json::to_writer(&mut *out, cache)?;
+            out.push(b',');
+        }
         text_if(
             out,
             text_key!("finish_reason"),

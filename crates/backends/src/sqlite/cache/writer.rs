@@ -99,7 +99,8 @@ impl Writer {
                     self.answer(removed, &reply);
                 }
                 Command::Expire(now, reply) => {
-                    let removed = self.remove(|table, each| table::remove_expired(table, now, each));
+                    let removed =
+                        self.remove(|table, each| table::remove_expired(table, now, each));
                     self.answer(removed, &reply);
                 }
                 Command::Flush(reply) => self.answer(Ok(0), &reply),

@@ -58,6 +58,7 @@ fn record(id: u64) -> Record {
             nanousd: Some(3_250_000),
             price: Some("2026-11-20/azure-openai/gpt-4o".into()),
         },
+        cache: None,
         finish_reason: Some("stop".into()),
         provider_id: None,
         metadata: [("tenantId".into(), MetadataValue::Text("acme".into()))].into(),

@@ -4,7 +4,7 @@ use super::Unset::{Absent, From, Is, Required};
 use super::settings::DAY_MS;
 use super::{Key, key};
 use crate::config::value::Kind;
-use isango_types::policy::Backoff;
+use isango_types::policy::{Backoff, MAX_CACHE_TTL};
 
 /// A price in US dollars.
 const fn rate(path: &'static str, meaning: &'static str) -> Key {
@@ -223,6 +223,60 @@ pub(super) const KEYS: &[Key] = &[
         r#""exponential""#,
         "How the wait before the n-th retry grows: the delay, n times the delay, or doubled each \
          time. `cf-aig-backoff` overrides it.",
+    ),
+    key(
+        "gateways[].cache_ttl",
+        Kind::Count {
+            min: 0,
+            max: MAX_CACHE_TTL.as_secs(),
+        },
+        Is("0"),
+        "3600",
+        "How long answers are kept and given to equal questions, in seconds; at most 30 days. `0`: \
+         only where a request asks for it (`cf-aig-cache-ttl`, `cf-aig-cache-key`).",
+    ),
+    key(
+        "gateways[].cache_key_mode",
+        Kind::Choice(&["scope", "replace"]),
+        Is("scope"),
+        r#""replace""#,
+        "What a `cf-aig-cache-key` does: `scope` keeps equal questions with different keys apart; \
+         `replace` answers all questions with the same key alike, whatever they say, as Cloudflare \
+         does.",
+    ),
+    key(
+        "gateways[].cache_scope",
+        Kind::Text,
+        Absent,
+        r#""metadata.tenantId""#,
+        "Keeps tenants apart: `metadata.<name>` (of `cf-aig-metadata` or the gateway token, which \
+         wins) or `token`. A request that does not name it is not answered from the cache.",
+    ),
+    key(
+        "gateways[].cache_stale_if_error",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: 30 * DAY_MS,
+        },
+        Is("0s"),
+        r#""1h""#,
+        "How long after its time a kept answer may stand in for a provider that cannot be reached \
+         or answers 500, 502, 503, 504 or 529; marked `STALE`. `0s`: never.",
+    ),
+    key(
+        "gateways[].cache_replay",
+        Kind::Choice(&["at_once", "recorded"]),
+        Is("at_once"),
+        r#""recorded""#,
+        "How a kept stream is given again: as fast as the client reads, or at the pace in which it \
+         first came.",
+    ),
+    key(
+        "gateways[].cache_invalidate_on_update",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Whether a reload that changes the gateway empties its cache.",
     ),
     // targets
     key(

@@ -197,6 +197,38 @@ pub(super) const KEYS: &[Key] = &[
         r#""90d""#,
         "Records go when they are older than this. `0s`: no limit.",
     ),
+    // cache
+    key(
+        "cache.memory_bytes",
+        Kind::Size {
+            min: 0,
+            max: 1 << 40,
+        },
+        Is("64MiB"),
+        r#""512MiB""#,
+        "Memory for kept answers; those that are asked for most stay.",
+    ),
+    key(
+        "cache.disk_bytes",
+        Kind::Size {
+            min: 0,
+            max: 1 << 50,
+        },
+        Is("1GiB"),
+        r#""20GiB""#,
+        "Size of the file of kept answers, `cache/cache.sqlite` in `data_dir`; the oldest go first. \
+         `0`: answers are kept in memory alone.",
+    ),
+    key(
+        "cache.max_entry_bytes",
+        Kind::Size {
+            min: 1,
+            max: 1 << 30,
+        },
+        Is("8MiB"),
+        r#""32MiB""#,
+        "Largest answer that is kept; larger ones cross and are not.",
+    ),
     // log
     key(
         "log.level",

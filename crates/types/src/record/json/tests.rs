@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::id::RecordId;
 use crate::operation::Operation;
 use crate::price::CostStatus;
-use crate::record::{Blame, Omitted, Outcome};
+use crate::record::{Blame, CacheStatus, CacheUse, Omitted, Outcome, Saved};
 
 fn text() -> BoxedStrategy<Box<str>> {
     prop_oneof![
@@ -160,6 +160,39 @@ fn cost() -> BoxedStrategy<Cost> {
         .boxed()
 }
 
+fn cache() -> BoxedStrategy<Option<Box<CacheUse>>> {
+    let status = prop::sample::select(vec![
+        CacheStatus::Hit,
+        CacheStatus::Miss,
+        CacheStatus::Bypass,
+        CacheStatus::Stale,
+    ]);
+    let id = || prop::option::of(number().prop_map(|at| RecordId::new(Timestamp::from_micros(at))));
+    let saved = (usage(), maybe_number(), number());
+    let saved = saved.prop_map(|(usage, nanousd, us)| Saved { usage, nanousd, us });
+    let cache = (
+        (status, [maybe(), maybe(), maybe()], [id(), id()]),
+        (maybe_number(), any::<bool>(), prop::option::of(saved)),
+        prop::collection::vec(text(), 0..3),
+    );
+    let cache = cache.prop_map(|((status, texts, ids), (age_s, joined, saved), differs)| {
+        let ([key, reason, fill], [filled_by, nearest]) = (texts, ids);
+        Box::new(CacheUse {
+            status,
+            key,
+            filled_by,
+            age_s,
+            joined,
+            saved,
+            reason,
+            nearest,
+            differs,
+            fill,
+        })
+    });
+    prop::option::of(cache).boxed()
+}
+
 fn metadata() -> impl Strategy<Value = BTreeMap<Box<str>, MetadataValue>> {
     let value = prop_oneof![
         Just(MetadataValue::Null),
@@ -228,7 +261,7 @@ prop_compose! {
             in [maybe(), maybe(), maybe(), maybe(), maybe(), maybe()],
         [finish_reason, provider_id, token, user_agent] in [maybe(), maybe(), maybe(), maybe()],
         (operation, outcome, status) in (operation(), outcome(), any::<Option<u16>>()),
-        (error, timing, usage, cost) in (error(), timing(), usage(), cost()),
+        (error, timing, usage, cost, cache) in (error(), timing(), usage(), cost(), cache()),
         attempts in prop::collection::vec(attempt(), 0..3),
         metadata in metadata(),
         notes in prop::collection::vec(text(), 0..3),
@@ -241,7 +274,7 @@ prop_compose! {
             created_at: Timestamp::from_micros(created_at),
             account, gateway, provider, target, resource, deployment, operation, model_requested,
             model, method, path, http_version, status, outcome, error, attempts, timing, stream,
-            usage, cost, finish_reason, provider_id, metadata, token, user_agent, notes, request,
+            usage, cost, cache, finish_reason, provider_id, metadata, token, user_agent, notes, request,
             response,
         }
     }

@@ -1,0 +1,43 @@
+//! The cache: what is answered from it, what never is, what is told of it.
+
+mod entries;
+mod flights;
+mod stores;
+
+use isango_testkit::client::{Ask, Reply};
+use isango_testkit::fixtures::PROMPT;
+use isango_testkit::within;
+
+use crate::harness::{CHAT, Harness};
+
+/// A question that asks for the cache.
+fn question() -> Ask {
+    asking(PROMPT)
+}
+
+/// The same with another body.
+fn asking(body: &str) -> Ask {
+    Ask::post(CHAT, body.to_owned())
+        .with("authorization", "Bearer sk-one")
+        .with("cf-aig-cache-ttl", "3600")
+}
+
+/// What the cache is said to have done.
+fn status(reply: &Reply) -> &str {
+    reply.header("cf-aig-cache-status").unwrap()
+}
+
+/// Waits until so many requests are under way.
+async fn under_way(gateway: &Harness, count: usize) {
+    let line = format!("isango_requests_in_flight {count}");
+    within("requests to be under way", async {
+        loop {
+            let metrics = isango_testkit::client::ask(gateway.admin, &Ask::get("/metrics")).await;
+            if metrics.text().lines().any(|shown| shown == line) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
