@@ -147,7 +147,10 @@ impl Drop for Running {
 /// Configuration of a gateway with everything on whose provider `openai` is at `upstream` (host
 /// and port).
 pub(crate) fn in_front_of(upstream: SocketAddr) -> String {
-    format!("[providers.openai]\nbase_url = \"http://{upstream}/v1\"\n")
+    format!(
+        "[providers.openai]\nbase_url = \"http://{upstream}/v1\"\n\
+         [[gateways]]\nid = \"cached\"\ncache_ttl = 3600\n"
+    )
 }
 
 /// Starts a gateway on free ports with this configuration. Its records, and the configuration as

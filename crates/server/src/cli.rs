@@ -5,6 +5,7 @@
 //! or configuration.
 
 mod audit;
+mod cache;
 mod check;
 mod configuration;
 mod demo;
@@ -58,6 +59,7 @@ enum Command {
     Logs(logs::Args),
     Prices(prices::Args),
     Audit(audit::Args),
+    Cache(cache::Args),
     Token(token::Args),
     Config(configuration::Args),
 }
@@ -100,6 +102,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Logs(args) => logs::run(&args, out),
         Command::Prices(args) => prices::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),
+        Command::Cache(args) => cache::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Config(args) => configuration::run(&args, out),
     }

@@ -25,7 +25,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use isango_types::price::CostStatus;
-use isango_types::record::{Body, MetadataValue};
+use isango_types::record::{Body, CacheStatus, MetadataValue};
 use isango_types::{Record, Timestamp, Usage};
 
 use parse::{FIELDS, write_pattern, write_quoted};
@@ -78,6 +78,7 @@ enum TextField {
     Deployment,
     Operation,
     Outcome,
+    Cache,
     Blame,
     Code,
     Method,
@@ -261,6 +262,10 @@ impl TextField {
             Self::Deployment => record.deployment.as_deref().map(Cow::Borrowed),
             Self::Operation => Some(Cow::Borrowed(record.operation.as_str())),
             Self::Outcome => Some(Cow::Borrowed(record.outcome.as_str())),
+            Self::Cache => Some(Cow::Borrowed(match &record.cache {
+                Some(cache) => cache.status.as_str(),
+                None => CacheStatus::Bypass.as_str(),
+            })),
             Self::Blame => record
                 .error
                 .as_ref()

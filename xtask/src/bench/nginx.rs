@@ -18,6 +18,8 @@ pub(crate) struct Nginx {
     pub(crate) logged: SocketAddr,
     /// Without buffering, for streams.
     pub(crate) unbuffered: SocketAddr,
+    /// With a cache, whose key holds path, credential and body.
+    pub(crate) cached: SocketAddr,
 }
 
 impl Nginx {
@@ -26,11 +28,16 @@ impl Nginx {
     /// # Errors
     /// It does not start within five seconds.
     pub(crate) fn start(folder: &Path, upstream: SocketAddr, workers: usize) -> Result<Self> {
-        let [plain, logged, unbuffered] = free_ports()?;
+        let [plain, logged, unbuffered, cached] = free_ports()?;
         let config = folder.join("nginx.conf");
         fs::write(
             &config,
-            configuration(folder, upstream, workers, [plain, logged, unbuffered]),
+            configuration(
+                folder,
+                upstream,
+                workers,
+                [plain, logged, unbuffered, cached],
+            ),
         )?;
         let mut child = Command::new("nginx")
             .arg("-p")
@@ -55,6 +62,7 @@ impl Nginx {
             plain,
             logged,
             unbuffered,
+            cached,
         })
     }
 
@@ -76,13 +84,14 @@ impl Drop for Nginx {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> Result<[SocketAddr; 3]> {
+fn free_ports() -> Result<[SocketAddr; 4]> {
     let bind = || TcpListener::bind("127.0.0.1:0");
-    let held = [bind()?, bind()?, bind()?];
+    let held = [bind()?, bind()?, bind()?, bind()?];
     Ok([
         held[0].local_addr()?,
         held[1].local_addr()?,
         held[2].local_addr()?,
+        held[3].local_addr()?,
     ])
 }
 
@@ -90,7 +99,7 @@ fn configuration(
     folder: &Path,
     upstream: SocketAddr,
     workers: usize,
-    [plain, logged, unbuffered]: [SocketAddr; 3],
+    [plain, logged, unbuffered, cached]: [SocketAddr; 4],
 ) -> String {
     let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -106,11 +115,17 @@ fn configuration(
     format!(
         "daemon off;\nworker_processes {workers};\npid {folder}/nginx.pid;\n\
          error_log {folder}/nginx-error.log warn;\nevents {{ worker_connections 1024; }}\nhttp {{\n\
-         {temporary}    access_log off;\n    keepalive_requests 100000000;\n\
+         {temporary}    proxy_cache_path {folder}/cache levels=1:2 keys_zone=answers:10m;\n\
+         \x20   access_log off;\n    keepalive_requests 100000000;\n\
          \x20   upstream provider {{ server {upstream}; keepalive 64; keepalive_requests 100000000; \
-         }}\n{}{}{}}}\n",
+         }}\n{}{}{}{}}}\n",
         server(plain, ""),
         server(logged, &format!("access_log {folder}/access.log;")),
         server(unbuffered, "proxy_buffering off;"),
+        server(
+            cached,
+            "proxy_cache answers; proxy_cache_methods POST; proxy_cache_valid 200 1h; \
+             proxy_cache_key $request_uri$http_authorization$request_body;"
+        ),
     )
 }

@@ -19,6 +19,8 @@ use isango_types::{Clock, Record, RecordId, Timestamp};
 use crate::cli::{FAILED, StoreArgs, WrongUsage, write_json};
 use crate::config::value::parse_wait;
 
+pub(super) use self::show::plain;
+
 /// How often `tail -f` looks for new records.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -326,6 +328,11 @@ fn print_some(
         query.after = page.next;
     }
     Ok(most - left)
+}
+
+/// The record of an id in the store of this folder.
+pub(super) fn find(folder: &Path, id: RecordId) -> anyhow::Result<Option<Record>> {
+    Ok(open(folder)?.get(id)?)
 }
 
 fn print_one(reader: &Reader, id: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {

@@ -37,6 +37,7 @@ fn help_of_isango() {
       logs      Read the records of what has passed the gateway
       prices    Look up what tokens cost
       audit     Prove that no stored record was changed or removed
+      cache     Look into the cache, explain it, empty it
       token     Make tokens that open gateways
       config    Describe the configuration
       help      Print this message or the help of the given subcommand(s)

@@ -185,6 +185,9 @@ const FAULTS: [(u64, &str, &str); 6] = [
     (5, "x-sim-reset", "rst"),
 ];
 
+/// How many of a hundred requests ask what is asked all the time, and for the cache.
+const FREQUENT: u64 = 15;
+
 /// How many of a thousand streams are left by their client.
 const LEAVERS: u64 = 30;
 
@@ -231,6 +234,12 @@ fn call(number: u64) -> Call {
     let mut call = surface(gateway, next() % 100, is_stream, prompt);
     let metadata = json!({ "tenantId": tenant, "userId": format!("u{}", next() % 40) });
     call.headers.push(("cf-aig-metadata", metadata.to_string()));
+    if next() % 100 < FREQUENT {
+        // No faults: another wish to the simulator would make another question.
+        call.headers.push(("cf-aig-cache-ttl", "3600".to_owned()));
+        call.headers.push(("cf-aig-cache-key", tenant.to_owned()));
+        return call;
+    }
     match weighted(&FAULTS, |fault| fault.0, next() % 1_000) {
         Some((_, name, value)) => call.headers.push((name, value.to_owned())),
         None => call
@@ -359,6 +368,11 @@ mod tests {
                 "{name}: {value}"
             );
         }
+        let frequent = (0..2_000).filter(|n| {
+            let mut headers = call(*n).headers.into_iter();
+            headers.any(|(name, _)| name == "cf-aig-cache-key")
+        });
+        assert!((200..400).contains(&frequent.count()));
         assert!(seen["left"] > 10);
         let surfaces = seen
             .keys()

@@ -204,3 +204,57 @@ async fn all_clients(addr: SocketAddr, answered: &Answered) {
     })
     .await;
 }
+
+/// The size of the cache's file in the test of it: a few hundred answers of it are asked for.
+const CACHE_BYTES: u64 = 1 << 20;
+
+/// Questions that differ in their number.
+fn numbered(n: usize) -> Ask {
+    Ask::post(CHAT, format!("{{\"n\":{n}}}"))
+        .with("authorization", "Bearer k")
+        .with("cf-aig-cache-ttl", "3600")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cache_survives_kill_9_and_nothing_of_it_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each answer repeats its question, and is long enough to fill the file soon.
+    let upstream = Upstream::start_by(|request| {
+        let asked = String::from_utf8(request.body.clone()).unwrap();
+        json(format!(
+            "{{\"asked\":{asked},\"pad\":\"{}\"}}",
+            "x".repeat(8_000)
+        ))
+    })
+    .await;
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\n\
+         [cache]\nmemory_bytes = 0\ndisk_bytes = {CACHE_BYTES}\n\
+         [providers.openai]\nbase_url = \"{}/v1\"\n",
+        upstream.url()
+    );
+    std::fs::write(folder.path().join("isango.toml"), config).unwrap();
+    let (mut next, mut hits) = (0, 0);
+    for round in 0..4 {
+        let mut isango = Isango::start(folder.path());
+        // Those that were asked last before the kill are on disk, but for the very last.
+        for n in next - usize::min(next, 40)..next {
+            let reply = isango_testkit::client::ask(isango.addr, &numbered(n)).await;
+            assert_eq!(reply.status(), 200);
+            assert_eq!(reply.json()["asked"]["n"], n, "round {round}");
+            hits += usize::from(reply.header("cf-aig-cache-status") == Some("HIT"));
+        }
+        for n in next..next + 300 {
+            let reply = isango_testkit::client::ask(isango.addr, &numbered(n)).await;
+            assert_eq!(reply.header("cf-aig-cache-status"), Some("MISS"));
+        }
+        next += 300;
+        isango.child.kill().unwrap();
+        isango.child.wait().unwrap();
+        let file = folder.path().join("data/cache/cache.sqlite");
+        let length = std::fs::metadata(&file).unwrap().len();
+        assert!(length < 2 * CACHE_BYTES, "round {round}: {length}");
+        assert!(!file.with_extension("sqlite.bad").exists());
+    }
+    assert!(hits > 60, "{hits} of 120");
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use isango_types::operation::Operation;
-use isango_types::record::{Blame, Outcome};
+use isango_types::record::{Blame, CacheStatus, Outcome};
 use isango_types::{RecordId, Timestamp};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -20,7 +20,7 @@ use super::{
 pub const MAX_BYTES: usize = 4_096;
 
 /// Every field and its names; the first one of a field is the one that it is displayed with.
-pub(super) const FIELDS: [(&str, Field); 29] = [
+pub(super) const FIELDS: [(&str, Field); 30] = [
     ("id", Field::Text(TextField::Id)),
     ("event", Field::Text(TextField::Event)),
     ("account", Field::Text(TextField::Account)),
@@ -34,6 +34,7 @@ pub(super) const FIELDS: [(&str, Field); 29] = [
     ("op", Field::Text(TextField::Operation)),
     ("status", Field::Status),
     ("outcome", Field::Text(TextField::Outcome)),
+    ("cache", Field::Text(TextField::Cache)),
     ("blame", Field::Text(TextField::Blame)),
     ("code", Field::Text(TextField::Code)),
     ("stream", Field::Stream),
@@ -443,6 +444,7 @@ fn text_value(field: TextField, name: &str, word: &Word) -> Result<Pattern, Filt
         let known = match field {
             TextField::Operation => closed::<Operation>(text),
             TextField::Outcome => closed::<Outcome>(text),
+            TextField::Cache => closed::<CacheStatus>(text),
             TextField::Blame => closed::<Blame>(text),
             TextField::Id => match text.parse::<RecordId>() {
                 Ok(id) => {

@@ -132,6 +132,7 @@ fn errors_say_what_would_be_right() {
     );
     check("tenant:acme", "there is no field `tenant`");
     check("http://x", "needs quotes");
+    check("cache:hot", "expected one of `hit`, `miss`");
     check("outcome:failde", "expected one of `answered`, `refused`");
     check("op:chats", "`chat`");
     check("id:123", "`123` is no value for `id`: expected a UUID");

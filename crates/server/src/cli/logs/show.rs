@@ -34,6 +34,9 @@ pub(super) fn print(record: &Record, out: &mut dyn Write) -> io::Result<()> {
         let about = format!("{target} {ended}, first byte {first_byte}, {connection}{wait}");
         fact(out, &format!("attempt {number}"), &about)?;
     }
+    if let Some(cache) = &record.cache {
+        fact(out, "cache", cache.status.as_str())?;
+    }
     for note in &record.notes {
         fact(out, "note", note)?;
     }
@@ -132,7 +135,7 @@ fn fact(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
 }
 
 /// Text that cannot move a terminal's cursor.
-fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
