@@ -469,6 +469,9 @@ async fn attempt(
     let answer = answer.and_then(|answer| match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Err(Error::BadAnswer("101 was not asked for".into())),
         _ if headers::is_coded(answer.headers()) => Err(Error::BadAnswer(FOREIGN_CODING.into())),
+        _ if headers::has_two_lengths(answer.headers()) => Err(Error::BadAnswer(
+            "a content-length beside a transfer coding".into(),
+        )),
         _ => Ok(answer),
     });
     let failed = answer.as_ref().err();

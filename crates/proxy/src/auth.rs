@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use isango_types::key::{TOKEN_PREFIX, Token};
 use isango_types::{Gateway, Snapshot};
 use memchr::memmem;
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -48,7 +49,7 @@ pub(crate) fn caller(
 /// # Errors
 /// [`Error::InvalidPath`]: a token stands in the query, which is sent on as it is.
 pub(crate) fn take_tokens(query: &str, headers: &mut HeaderMap) -> Result<Option<Box<str>>, Error> {
-    if !query.is_empty() && memmem::find(query.as_bytes(), IN_QUERY).is_some() {
+    if !query.is_empty() && has_token(query) {
         return Err(Error::InvalidPath(format!(
             "a gateway token stands in the query; send it in the header {GATEWAY_AUTHORIZATION}"
         )));
@@ -72,8 +73,15 @@ pub(crate) fn take_tokens(query: &str, headers: &mut HeaderMap) -> Result<Option
     Ok(presented)
 }
 
-/// A gateway token as the value of a query key.
-const IN_QUERY: &[u8] = b"=isg_";
+/// Whether a gateway token stands in a query as the value of a key, plain or encoded.
+fn has_token(query: &str) -> bool {
+    const TOKEN: &[u8] = b"=isg_";
+    memmem::find(query.as_bytes(), TOKEN).is_some()
+        || query.contains('%') && {
+            let decoded: Vec<u8> = percent_decode_str(query).collect();
+            memmem::find(&decoded, TOKEN).is_some()
+        }
+}
 
 /// What a header value ends with, behind its scheme if it has one.
 pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {

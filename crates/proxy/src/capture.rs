@@ -175,11 +175,6 @@ impl Capture {
         self.tail.extend_from_slice(part);
     }
 
-    /// Bytes of the beginning that are kept.
-    pub(crate) const fn kept_bytes(&self) -> usize {
-        self.stored.len()
-    }
-
     /// All bytes that passed, kept or not.
     pub(crate) const fn total(&self) -> u64 {
         self.total

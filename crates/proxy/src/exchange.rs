@@ -98,15 +98,6 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Bytes of bodies that are kept for the record.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        let request = self
-            .request
-            .as_ref()
-            .map_or(0, |capture| capture.lock().kept_bytes());
-        request + self.response.kept_bytes()
-    }
-
     /// Adds an attempt, with the step and the wait before it.
     fn tell(&mut self, mut attempt: Attempt) {
         self.sends += 1;

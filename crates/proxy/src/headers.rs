@@ -156,6 +156,12 @@ pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
         || codings.next().is_some()
 }
 
+/// Whether the length of a body is told in two ways, of which somebody else may believe the other
+/// (RFC 9112 section 6.3).
+pub(crate) fn has_two_lengths(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+}
+
 /// The body was changed on its way: its length is told anew, and the answer must not be encoded,
 /// since a frame will be taken out of it.
 pub(crate) fn for_edited_stream(headers: &mut HeaderMap) {

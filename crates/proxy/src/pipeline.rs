@@ -75,6 +75,9 @@ pub(crate) async fn handle(
         ));
     }
     let (mut head, source) = reply.response.into_parts();
+    // Ours, whatever the provider speaks (RFC 9110 section 6.2): an answer that HTTP/1.0 would end
+    // with its connection is sent so that its end can be told from a break.
+    head.version = Version::HTTP_11;
     sign(&mut head.headers, &exchange);
     let relay = Relay::new(source, reply.filter, reply.pace, exchange, activity);
     Response::from_parts(head, relay)
@@ -142,7 +145,11 @@ async fn admit<'a>(
     // Where does it go, and who sent it?
     let wishes = exchange.asked(options::read(&head.headers));
     let place = resolve::place(path_of(&head.uri));
-    let route = Arc::new(resolve::resolve(config, place, &head.headers)?);
+    let resolved = resolve::resolve(config, place, &head.headers);
+    if resolved.is_err() {
+        exchange.holds(Secrets::carried(&head.headers, ""));
+    }
+    let route = Arc::new(resolved?);
     exchange.routed(Arc::clone(&route), &place);
     exchange.holds(Secrets::carried(&head.headers, &route.provider.auth.header));
     let query = route.path.query().unwrap_or("");

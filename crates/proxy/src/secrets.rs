@@ -14,7 +14,7 @@ use isango_types::Secret;
 use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
 use memchr::memmem;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
 
 use crate::auth::last_word;
@@ -53,16 +53,26 @@ impl Secrets {
             }
             if name == COOKIE {
                 secrets.add_cookies(value);
-            } else if name == AUTHORIZATION
+            } else if (name == AUTHORIZATION
                 || name::is_secret(name.as_str())
-                || name.as_str() == slot
+                || name.as_str() == slot)
+                && let Some(value) = last_word(value)
             {
-                last_word(value)
-                    .into_iter()
-                    .for_each(|value| secrets.add(value));
+                secrets.add(value);
+                secrets.add_basic(value);
             }
         }
         secrets
+    }
+
+    /// Adds the password of a value that holds one in base64 (RFC 7617).
+    fn add_basic(&mut self, value: &str) {
+        // Other credentials are rarely base64, and then hardly ever of text with a colon.
+        let decoded = STANDARD.decode(value).ok();
+        let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some((_, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
+            self.add(password);
+        }
     }
 
     /// Adds the values of a `cookie` header: `name=value; name=value` (RFC 6265 section 4.2.1).
@@ -122,13 +132,53 @@ impl Secrets {
         secrets.any(|secret| Searched::new(secret).is_in(bytes))
     }
 
-    /// Takes them out of a record.
+    /// Takes them out of a record, as they are and as providers and libraries write them.
     pub(crate) fn leave(&self, record: &mut Record) {
         if !self.0.is_empty() {
-            Cleaner::new(&self.0).leave(record);
+            let spelled = self.0.iter().flat_map(spellings);
+            let spelled: Vec<Secret> = spelled.map(Secret::new).collect();
+            Cleaner::new(self.0.iter().chain(&spelled)).leave(record);
         }
     }
 }
+
+/// The other ways in which a credential may be written: in base64 with either alphabet, and, where it
+/// holds a character that JSON libraries escape (`\/`, .NET's `\u002B`) or URLs do, escaped.
+fn spellings(secret: &Secret) -> Vec<String> {
+    let secret = secret.expose();
+    let mut spellings = Vec::with_capacity(2);
+    // A text of which the secret is only the beginning has other characters at the end of its base64.
+    let whole = secret.len() - secret.len() % 3;
+    let encoded = STANDARD.encode(&secret[..secret.floor_char_boundary(whole)]);
+    let url_safe = encoded.replace('+', "-").replace('/', "_");
+    if url_safe != encoded {
+        spellings.push(url_safe);
+    }
+    spellings.push(encoded);
+    if secret.bytes().any(|byte| !is_unreserved(byte)) {
+        spellings.push(utf8_percent_encode(secret, COMPONENT).to_string());
+    }
+    if secret.contains(['/', '+']) {
+        let slashes = secret.replace('/', "\\/");
+        spellings.extend(["\\u002B", "\\u002b"].map(|plus| secret.replace('+', plus)));
+        spellings.extend(["\\u002B", "\\u002b"].map(|plus| slashes.replace('+', plus)));
+        spellings.push(slashes);
+    }
+    spellings.retain(|spelling| spelling.len() >= SHORTEST && spelling != secret);
+    spellings
+}
+
+/// What stands in a URL as it is (RFC 3986 section 2.3).
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// All that is not.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A credential, and how it is found.
 struct Searched<'s> {
@@ -176,14 +226,21 @@ impl<'s> Searched<'s> {
 struct Cleaner<'s>(Vec<Searched<'s>>);
 
 impl<'s> Cleaner<'s> {
-    fn new(secrets: &'s [Secret]) -> Self {
-        Self(secrets.iter().map(Searched::new).collect())
+    fn new(secrets: impl Iterator<Item = &'s Secret>) -> Self {
+        Self(secrets.map(Searched::new).collect())
     }
 
     fn leave(&self, record: &mut Record) {
-        self.clean(&mut record.path);
-        self.clean(&mut record.event_id);
         for text in [
+            &mut record.path,
+            &mut record.event_id,
+            &mut record.account,
+            &mut record.gateway,
+        ] {
+            self.clean(text);
+        }
+        for text in [
+            &mut record.provider,
             &mut record.model_requested,
             &mut record.model,
             &mut record.deployment,
@@ -203,6 +260,14 @@ impl<'s> Cleaner<'s> {
             if let MetadataValue::Text(text) = value {
                 self.clean(text);
             }
+        }
+        if record.metadata.keys().any(|key| self.are_in(key)) {
+            let entries = std::mem::take(&mut record.metadata).into_iter();
+            let clean = entries.map(|(mut key, value)| {
+                self.clean(&mut key);
+                (key, value)
+            });
+            record.metadata = clean.collect();
         }
         for message in [&mut record.request, &mut record.response] {
             let Message {
@@ -247,6 +312,11 @@ impl<'s> Cleaner<'s> {
         if let Some(clean) = clean {
             *body = clean;
         }
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        let mut searched = self.0.iter();
+        searched.any(|searched| searched.is_in(text.as_bytes()))
     }
 
     /// `text` without them; `None`: it holds none.
@@ -335,7 +405,12 @@ mod tests {
     fn check(secrets: &[&str], body: Body, clean: &str) {
         let secrets: Vec<Secret> = secrets.iter().copied().map(Secret::new).collect();
         let mut body = body;
-        Cleaner::new(&secrets).clean_body(&mut body);
+        let spelled: Vec<Secret> = secrets
+            .iter()
+            .flat_map(spellings)
+            .map(Secret::new)
+            .collect();
+        Cleaner::new(secrets.iter().chain(&spelled)).clean_body(&mut body);
         assert_eq!(serde_json::to_string(&body).unwrap(), clean);
     }
 
@@ -369,6 +444,40 @@ mod tests {
             r#"{"base64":"/zEyMzQ="}"#,
         );
         check(&[], json("{}"), r#"{"json":{}}"#);
+    }
+
+    #[test]
+    fn credentials_leave_however_they_are_written() {
+        let key = "sk-Ab/cd+Ef/gh12345=";
+        let json = |text: &str| format!("{{\"message\":\"no {text}.\"}}");
+        for written in [
+            key,
+            r"sk-Ab\/cd+Ef\/gh12345=",
+            r"sk-Ab/cd\u002BEf/gh12345=",
+            r"sk-Ab\/cd\u002bEf\/gh12345=",
+            "sk-Ab%2Fcd%2BEf%2Fgh12345%3D",
+        ] {
+            let body = Body::Json(RawValue::from_string(json(written)).unwrap());
+            check(&[key], body, &format!("{{\"json\":{}}}", json("[secret]")));
+        }
+        let echo = STANDARD.encode(format!("{key} and more"));
+        let secrets = [Secret::new(key)];
+        let spelled: Vec<Secret> = secrets
+            .iter()
+            .flat_map(spellings)
+            .map(Secret::new)
+            .collect();
+        let clean = Cleaner::new(spelled.iter()).cleaned(&echo).unwrap();
+        assert!(clean.starts_with(MARK), "{clean}");
+    }
+
+    #[test]
+    fn a_password_within_base64_is_one_of_them() {
+        let mut headers = HeaderMap::new();
+        let basic = format!("Basic {}", STANDARD.encode("user:correct-horse"));
+        headers.insert(AUTHORIZATION, basic.parse().unwrap());
+        let secrets = Secrets::carried(&headers, "");
+        assert!(secrets.are_in(b"say correct-horse"), "{}", secrets.0.len());
     }
 
     proptest! {

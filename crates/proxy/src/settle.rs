@@ -11,7 +11,7 @@ use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
     Attempt, Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
 };
-use isango_types::{Cost, Usage, Wire};
+use isango_types::{Cost, Operation, Usage, Wire};
 use isango_wire::body::{Kept, read_body};
 use isango_wire::read::{Answer, Decoded, Reading};
 use isango_wire::{form, read, tokens};
@@ -251,8 +251,20 @@ fn is_success(draft: &Draft) -> bool {
 
 /// What the provider told, else what we count of what was delivered.
 fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
+    let writes_text = matches!(
+        draft.operation,
+        Operation::Chat
+            | Operation::TextCompletion
+            | Operation::Responses
+            | Operation::GenerateContent
+    );
+    // Speech is billed by what was asked; of an answer that broke off before its first word, the
+    // question is billed.
+    let is_counted = !reading.delivered_text.is_empty()
+        || draft.operation == Operation::Speech
+        || writes_text && draft.outcome != Some(Outcome::Answered);
     let countable = is_success(draft)
-        && !reading.delivered_text.is_empty()
+        && is_counted
         && draft
             .route
             .as_ref()
@@ -266,7 +278,10 @@ fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
                 .as_deref()
                 .or(draft.model.as_deref())
                 .unwrap_or("");
-            Some(tokens::estimate(&body, &reading.delivered_text, model))
+            let counted = tokens::estimate(&body, &reading.delivered_text, model);
+            // Of speech, only what is billed by the characters that were asked for can be told.
+            let is_told = draft.operation != Operation::Speech || counted.characters > 0;
+            is_told.then_some(counted)
         }
         None => None,
     }
@@ -299,8 +314,12 @@ fn cost(
         return Cost::free();
     };
     if draft.is_own_answer() || !is_success(draft) {
-        // An error of the provider that still tells a usage is not billed as output.
-        return Cost::free();
+        let is_unknown = draft.operation.is_billed() && draft.attempts.iter().any(may_have_worked);
+        return match is_unknown {
+            true => Cost::default(),
+            // An error of the provider that still tells a usage is not billed as output.
+            false => Cost::free(),
+        };
     }
     let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
     let is_absurd = told.is_none() && usage.is_some();
@@ -333,6 +352,22 @@ fn cost(
         return unpriced();
     }
     cost
+}
+
+/// Whether the provider may have worked on a send whose answer nobody has seen: all but those that
+/// came to no connection.
+fn may_have_worked(attempt: &Attempt) -> bool {
+    const UNSENT: [&str; 4] = [
+        "connect_failed",
+        "connect_timeout",
+        "tls_failed",
+        "private_address",
+    ];
+    attempt.status.is_none()
+        && !attempt
+            .error
+            .as_deref()
+            .is_some_and(|word| UNSENT.contains(&word))
 }
 
 const fn unpriced() -> Cost {
@@ -494,7 +529,7 @@ fn request(draft: &Draft, asked: Sent, payload: bool, notes: &mut Vec<Box<str>>)
             };
             let (body, trouble) = read_body(&chunks, encoding, kept);
             notes.extend(trouble.map(|trouble| format!("request {trouble}").into()));
-            Some(to_body(body))
+            Some(to_body(bounded(body, max_body_bytes(draft), &mut omitted)))
         }
     };
     Message {
@@ -512,10 +547,16 @@ fn response(draft: &Draft, reading: Reading, payload: bool) -> Message {
     let mut omitted = draft.response.omitted();
     let (mut body, mut raw) = (None, None);
     if bytes > 0 && payload {
-        body = reading.body.map(to_body);
-        raw = reading.raw.map(|frames| match String::from_utf8(frames) {
-            Ok(text) => Body::Text(text.into()),
-            Err(not_text) => to_body(Decoded::Bytes(not_text.into_bytes())),
+        let limit = max_body_bytes(draft);
+        body = reading
+            .body
+            .map(|body| to_body(bounded(body, limit, &mut omitted)));
+        raw = reading.raw.map(|frames| {
+            let frames = String::from_utf8(frames).map_or_else(
+                |not_text| Decoded::Bytes(not_text.into_bytes()),
+                Decoded::Text,
+            );
+            to_body(bounded(frames, limit, &mut omitted))
         });
     } else if bytes > 0 {
         omitted = Some(Omitted::PayloadOff);
@@ -537,6 +578,31 @@ fn response(draft: &Draft, reading: Reading, payload: bool) -> Message {
         },
         events: reading.events,
     }
+}
+
+/// How much of a body the record of this exchange holds, in bytes.
+fn max_body_bytes(draft: &Draft) -> usize {
+    draft
+        .route
+        .as_ref()
+        .map_or(usize::MAX, |route| route.gateway.max_record_body_bytes)
+}
+
+/// At most `limit` bytes of a body: what was kept of it may have been packed.
+fn bounded(body: Decoded, limit: usize, omitted: &mut Option<Omitted>) -> Decoded {
+    if body.as_bytes().len() <= limit {
+        return body;
+    }
+    *omitted = Some(Omitted::TooLarge);
+    match body {
+        Decoded::Json(json) => Decoded::Text(beginning(json.get(), limit)),
+        Decoded::Text(text) => Decoded::Text(beginning(&text, limit)),
+        Decoded::Bytes(bytes) => Decoded::Bytes(bytes[..limit].to_vec()),
+    }
+}
+
+fn beginning(text: &str, limit: usize) -> String {
+    text[..text.floor_char_boundary(limit)].to_owned()
 }
 
 fn to_body(decoded: Decoded) -> Body {

@@ -42,7 +42,7 @@ impl Default for Settings {
 
 /// How many records one write holds at most.
 const MAX_BATCH: usize = 2_048;
-/// How many bytes of bodies one write holds at most, but for its last record.
+/// How many bytes of bodies one write holds at most, but for those of its last record.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How often an operator is told of a store that keeps failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -182,8 +182,9 @@ impl Sink {
         let mut begun = Instant::now();
         for mut draft in drafts {
             let (collected, known) = (draft.is_collected(), draft.route.is_some());
-            bytes += draft.kept_bytes();
             let record = record_of(&mut draft);
+            // Unpacked, where they were packed on their way.
+            bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
             if collected {
                 batch.push(record);

@@ -373,6 +373,14 @@ impl MetadataValue {
 }
 
 impl Record {
+    /// Bytes of all bodies that it holds.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        let messages = [&self.request, &self.response].into_iter();
+        let bodies = messages.flat_map(|message| message.body.iter().chain(&message.raw));
+        bodies.map(|body| body.as_str().len()).sum()
+    }
+
     /// Whether an operator would call it a failure: an error status, or no whole answer for a
     /// reason other than the client's leaving.
     #[must_use]

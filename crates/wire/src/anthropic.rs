@@ -9,6 +9,7 @@ use isango_types::{Operation, Usage};
 use serde_json::value::RawValue;
 
 use crate::assemble::{Members, Object, frame, settle_cut};
+use crate::cut;
 use crate::facts::Facts;
 use crate::format::{Event, Format};
 use crate::read::Reading;
@@ -84,7 +85,8 @@ impl Format for Anthropic {
         if let Some(completion) = answer.text("completion") {
             out.delivered_text.push_str(&completion);
         } else if out.usage.is_none() {
-            json::collect_prose(body, &mut out.delivered_text);
+            let is_whole = json::each_member(body, |_, _| {});
+            cut::collect_prose(body, is_whole, &mut out.delivered_text);
         }
         if answer.has("error") {
             out.error_code = Self::error_code(body);

@@ -20,6 +20,7 @@ mod anthropic;
 mod assemble;
 mod bedrock;
 mod cohere;
+mod cut;
 mod decode;
 mod eventstream;
 mod format;

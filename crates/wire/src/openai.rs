@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 
 use self::merge::{Fields, Row};
 use self::responses::Responses;
+use crate::cut;
 use crate::format::{Event, Format, error_code};
 use crate::json::{self, Kind};
 use crate::read::Reading;
@@ -160,7 +161,7 @@ impl Openai {
             None => out.usage = by_piece(operation, duration_ms, pieces),
         }
         if out.usage.is_none() && writes_text(operation) {
-            json::collect_prose(body, &mut out.delivered_text);
+            cut::collect_prose(body, is_json, &mut out.delivered_text);
         }
         is_json
     }

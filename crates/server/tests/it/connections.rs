@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_testkit::answer::{Answer, Step, json, sse};
-use isango_testkit::client::{Ask, Client, End, ask};
+use isango_testkit::client::{Ask, Client, ask};
 use isango_testkit::fixtures::{COMPLETION, PROMPT, Random};
 use isango_testkit::h2::H2Client;
 use isango_testkit::upstream::Upstream;
@@ -305,18 +305,24 @@ async fn bytes_after_an_answer_never_reach_another_client() {
 }
 
 #[tokio::test]
-async fn an_answer_framed_twice_is_read_and_told_in_one_way() {
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
+async fn an_answer_framed_twice_is_refused() {
     for body in ["7\r\nseven!!\r\n0\r\n\r\n", "1\r\nx\r\n0\r\n\r\n"] {
-        let upstream =
-            Upstream::start([Answer::raw([Step::Raw(format!("{head}{body}").into())])]).await;
-        let gateway = before(&upstream).await;
-        let reply = gateway.ask(&post()).await;
-        let whole = body.split("\r\n").nth(1).unwrap();
-        assert_eq!(
-            (reply.text(), reply.header("content-length"), reply.end),
-            (whole, None, End::Whole)
-        );
+        for framing in [
+            "content-length: 3\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 3",
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}");
+            let upstream = Upstream::start([Answer::raw([Step::Raw(answer.into())])]).await;
+            let gateway = before(&upstream).await;
+            let reply = gateway.ask(&post()).await;
+            assert_eq!(reply.status(), 502, "{framing}");
+            assert_eq!(
+                gateway.record().await.attempts[0].error.as_deref(),
+                Some("bad_answer")
+            );
+            // Nobody else gets what is left of it.
+            upstream.given_up(0).await;
+        }
     }
 }
 

@@ -414,6 +414,28 @@ async fn a_chunk_that_is_cut_or_malformed_is_seen_as_cut() {
 }
 
 #[tokio::test]
+async fn a_cut_answer_of_http_1_0_is_seen_as_cut() {
+    let head = "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n";
+    for (end, is_whole) in [(Step::Close, true), (Step::Reset, false)] {
+        for inbound in [Inbound::Http1, Inbound::Http2] {
+            let steps = [
+                Step::Raw(head.into()),
+                Step::Raw("one".into()),
+                Step::Wait,
+                end.clone(),
+            ];
+            let upstream = Upstream::start([Answer::raw(steps)]).await;
+            let gateway = before(&upstream).await;
+            let mut reading = inbound.start(&gateway, &stream()).await;
+            assert_eq!(reading.bytes(3).await, b"one");
+            upstream.go();
+            let seen = reading.rest().await.1;
+            assert_eq!(seen == End::Whole, is_whole, "{end:?} {inbound:?} {seen:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_sees_a_cut_answer_as_cut() {
     let whole = || Answer::new(200).chunked(["one", "two"]);
     let answers = [whole(), whole().cut_after(1, Step::Wait).then(Step::Close)];

@@ -259,7 +259,7 @@ async fn a_client_that_leaves_before_the_answer_leaves_a_record() {
     assert_eq!((&*error.code, error.blame), ("client_left", Blame::Client));
     assert_eq!(
         (record.cost.status, record.cost.nanousd),
-        (CostStatus::Free, Some(0))
+        (CostStatus::NoUsage, None)
     );
     assert_eq!(record.request.body.unwrap().as_str(), PROMPT);
     assert_eq!((record.response.bytes, record.timing.ttfb_us), (0, None));

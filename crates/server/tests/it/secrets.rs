@@ -43,6 +43,26 @@ fn repeating(status: u16) -> Answer {
 }
 
 #[tokio::test]
+async fn a_request_that_goes_nowhere_keeps_its_credential_off_the_record() {
+    for path in [
+        format!("/v1/local/nope/openai/chat/completions?foo={PLANTED}"),
+        format!("/v1/local/default/{PLANTED}/chat/completions"),
+        format!("/v1/{PLANTED}/default/openai/../x"),
+        format!("/{PLANTED}"),
+    ] {
+        let request = Ask::post(&path, PROMPT)
+            .with("authorization", &format!("Bearer {PLANTED}"))
+            .with("user-agent", &format!("agent/{PLANTED}"))
+            .with("cf-aig-event-id", PLANTED)
+            .with(
+                "cf-aig-metadata",
+                &format!("{{\"{PLANTED}\":\"{PLANTED}\"}}"),
+            );
+        check("", request, json(COMPLETION)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_credential_in_any_header_is_not_on_record() {
     let azure = "/v1/local/default/azure-openai/res/dep/chat/completions";
     let gemini =

@@ -388,6 +388,64 @@ async fn an_error_answer_is_free_whatever_it_says() {
 }
 
 #[tokio::test]
+async fn a_send_that_nobody_saw_the_answer_of_is_not_free() {
+    // The provider may have worked on it.
+    for end in [Step::Reset, Step::Close, Step::Stall] {
+        let request = Ask::post("/v1/local/default/openai/chat/completions", PROMPT)
+            .with("authorization", "Bearer k")
+            .with("cf-aig-request-timeout", "200");
+        let record = ask(&request, Answer::raw([Step::ReadBody, end.clone()])).await;
+        assert_eq!(told(&record), "- no_usage -", "{end:?} {:?}", record.error);
+    }
+    // What never reached it costs nothing.
+    let gateway =
+        Harness::start("[providers.openai]\nbase_url = \"http://127.0.0.1:9/v1\"\n").await;
+    let request = Ask::post("/v1/local/default/openai/chat/completions", PROMPT);
+    gateway
+        .ask(&request.with("authorization", "Bearer k"))
+        .await;
+    let record = gateway.record().await;
+    assert_eq!(told(&record), "- free 0", "{:?}", record.error);
+}
+
+#[tokio::test]
+async fn speech_is_priced_by_the_characters_that_were_asked_for() {
+    let sound = || {
+        Answer::new(200)
+            .header("content-type", "audio/mpeg")
+            .body(vec![0xFF; 2_000])
+    };
+    let body = r#"{"model":"tts-1","input":"Hello","voice":"alloy"}"#;
+    let record = record_of("openai/audio/speech", body, sound()).await;
+    // 5 characters at 15 USD per million.
+    assert_eq!(record.cost.nanousd, Some(75_000), "{}", told(&record));
+    assert_eq!(record.cost.status, CostStatus::Estimated);
+    // Billed by what it says, of which nothing is known.
+    let body = body.replace("tts-1", "gpt-4o-mini-tts");
+    let record = record_of("openai/audio/speech", &body, sound()).await;
+    assert_eq!(told(&record), "- no_usage -");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_is_charged_for_what_had_come() {
+    let (begun, _) = COMPLETION.split_at(COMPLETION.find("\"usage\"").unwrap());
+    let cut = json("").announcing(COMPLETION.len() as u64);
+    let record = record_of(
+        "openai/chat/completions",
+        PROMPT,
+        cut.then(Step::Data(begun.to_owned().into()))
+            .then(Step::Close),
+    )
+    .await;
+    let usage = record.usage.unwrap();
+    assert!(
+        usage.estimated && usage.input > 2 && usage.output > 2,
+        "{usage:?}"
+    );
+    assert!(record.cost.nanousd.is_some_and(|cost| cost > 0));
+}
+
+#[tokio::test]
 async fn a_stream_that_tells_nothing_is_counted() {
     let silent = recording("openai/chat.sse");
     let text = std::str::from_utf8(&silent).unwrap();
