@@ -6,16 +6,21 @@ mod cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use isango_store::cache::CacheStore;
 use isango_types::Clock;
+use isango_types::health::TargetView;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use serde::Serialize;
+
+/// Tells how the targets are.
+type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
 
 /// The shared state of the control plane.
 #[derive(Clone)]
@@ -24,18 +29,25 @@ pub struct Control {
     ready: Arc<AtomicBool>,
     cache: Arc<dyn CacheStore>,
     clock: Clock,
+    targets: Arc<Targets>,
 }
 
 impl Control {
-    /// A control plane that shows the metrics of `registry` and what `cache` keeps. It is not ready
-    /// until told so.
+    /// A control plane that shows the metrics of `registry`, what `cache` keeps, and what `targets`
+    /// tells of them. It is not ready until told so.
     #[must_use]
-    pub fn new(registry: Registry, cache: Arc<dyn CacheStore>, clock: Clock) -> Self {
+    pub fn new(
+        registry: Registry,
+        cache: Arc<dyn CacheStore>,
+        clock: Clock,
+        targets: impl Fn() -> Vec<TargetView> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             registry: Arc::new(registry),
             ready: Arc::default(),
             cache,
             clock,
+            targets: Arc::new(targets),
         }
     }
 
@@ -52,6 +64,7 @@ impl Control {
             .route("/metrics", get(metrics))
             .route("/cache", get(cache::stats))
             .route("/cache/purge", post(cache::purge))
+            .route("/targets", get(targets))
             .with_state(self.clone())
     }
 }
@@ -88,4 +101,16 @@ async fn metrics(State(control): State<Control>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// Every configured target and how it is, by account, gateway and order.
+async fn targets(State(control): State<Control>) -> Json<TargetList> {
+    Json(TargetList {
+        targets: (control.targets)(),
+    })
+}
+
+#[derive(Serialize)]
+struct TargetList {
+    targets: Vec<TargetView>,
 }

@@ -1,5 +1,7 @@
 //! Asks providers: once, or by a plan until one answers. After the first byte there is no way back.
 
+mod hedge;
+
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +19,15 @@ use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Exchange, micros};
+use crate::health::Permit;
 use crate::options::Wishes;
 use crate::plan::Plan;
 use crate::resolve::{self, Place, Route};
 use crate::retry::{self, Failure, Next, Situation, asked_wait};
 use crate::serve::Interim;
 use crate::upstream::{Bounds, Head, Sending, Source};
-use crate::{auth, failures, headers, understand};
+use crate::way::{self, Way};
+use crate::{auth, failures, headers, understand, watch};
 
 /// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
@@ -48,6 +52,22 @@ impl Call<'_> {
     /// The body as the client sent it, where all of it is held.
     pub(crate) fn question(&self) -> Option<&Bytes> {
         self.original.as_ref().or(self.body.whole())
+    }
+
+    /// The same once more; a body that passes stays where it is.
+    fn copy(&self) -> Self {
+        let body = match &self.body {
+            CallBody::Whole(whole) => CallBody::Whole(whole.clone()),
+            CallBody::Passing(_) | CallBody::Gone => CallBody::Gone,
+        };
+        Self {
+            route: Arc::clone(&self.route),
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            body,
+            original: self.original.clone(),
+            interim: self.interim,
+        }
     }
 }
 
@@ -85,6 +105,12 @@ impl Limits {
         }
     }
 
+    /// Whether the client waits for a shorter time than the operator does.
+    fn is_impatient(&self, timeouts: &Timeouts) -> bool {
+        let longer = |asked| timeouts.first_byte.is_none_or(|own| asked < own);
+        self.first_byte.is_some_and(longer)
+    }
+
     /// How long is left of the request's time; `None`: it has no end.
     pub(crate) fn left(&self) -> Option<Duration> {
         let (deadline, _) = self.deadline?;
@@ -119,9 +145,46 @@ pub(crate) async fn by_its_plan(
 ) -> Result<Answer, Error> {
     let route = Arc::clone(&call.route);
     match Plan::of(&route, wishes) {
-        Some(plan) => by_plan(proxy, exchange, config, call, (plan, limits)).await,
-        None => once(proxy, exchange, call, limits).await,
+        Some(plan) => Box::pin(by_plan(proxy, exchange, config, call, (plan, limits))).await,
+        None => own_target(proxy, exchange, call, limits).await,
     }
+}
+
+/// Asks the one target of a request, once, and keeps in mind how it went.
+///
+/// # Errors
+/// As [`once`].
+pub(crate) async fn own_target(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    limits: &Limits,
+) -> Result<Answer, Error> {
+    let mut permit = way::enter(proxy, exchange, call);
+    let answer = watched(proxy, exchange, call, (limits, false), permit.as_mut()).await;
+    exchange.occupies(permit.and_then(Permit::into_busy));
+    answer
+}
+
+/// One send that its target is judged by.
+async fn watched(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    (limits, is_last): (&Limits, bool),
+    permit: Option<&mut Permit>,
+) -> Result<Answer, Error> {
+    let timeouts = *call.route.timeouts();
+    let bounds = limits.bounds(&timeouts, is_last);
+    let Some(permit) = permit else {
+        return send(proxy, exchange, call, bounds).await;
+    };
+    let began = Instant::now();
+    permit.begin(began);
+    let result = send(proxy, exchange, call, bounds).await;
+    let seen = result.as_ref().map(|answer| &answer.response);
+    watch::ended(proxy, permit, began, seen, limits.is_impatient(&timeouts));
+    result
 }
 
 /// Asks by a plan until a target answers or nothing is left to ask; then the failure that is of most
@@ -139,31 +202,43 @@ pub(crate) async fn by_plan(
     let path = exchange
         .draft()
         .map_or_else(Box::default, |draft| draft.path.clone());
-    let here = (config, resolve::place(&path));
+    let ground = Ground {
+        proxy,
+        config,
+        place: resolve::place(&path),
+        limits,
+        begin: plan.begin,
+    };
     if matches!(call.body, CallBody::Passing(_)) {
         exchange.remark("the body is larger than `max_replay_bytes`: it cannot be sent again");
     }
-    let mut moved: Option<Call<'_>> = None;
+    let mut way = Way::of(proxy, exchange, call, &plan);
+    let mut leg = match &mut way {
+        Some(way) => ground
+            .move_on(exchange, call, way)
+            .unwrap_or_else(|| Leg::at(plan.begin)),
+        None => Leg::at(plan.begin),
+    };
     let mut best: Option<Best> = None;
-    let (mut step, mut tried) = (0, 0);
+    let mut tried = 0;
     loop {
         tried += 1;
-        let fallback = plan.fallback_after(step);
+        let fallback = way.as_ref().and_then(Way::fallback);
         let is_last = !plan.is_followed && fallback.is_none() && tried >= plan.policy.max_attempts;
-        let current = moved.as_mut().unwrap_or(call);
-        let bounds = limits.bounds(current.route.timeouts(), is_last);
-        let result = send(proxy, exchange, current, bounds).await;
-        let result = judge(
-            result,
-            &current.route,
-            (step == 0, is_last),
-            proxy.sink.clock(),
-        )
-        .await;
+        let here = (&mut leg, way.as_mut());
+        let result = ground
+            .send(exchange, call, here, (tried == 1, is_last))
+            .await;
+        let current = leg.moved.as_ref().unwrap_or(call);
+        let (clock, route) = (proxy.sink.clock(), &current.route);
+        let result = judge(result, route, (leg.own, is_last), clock).await;
         let (failure, result) = match (result, best.take()) {
             // Out of time: what a provider wrote before says more.
             ((None, Err(Error::TotalTimeout { .. })), Some(best)) => return best.tell(exchange),
-            ((None, result), _) => return result,
+            ((None, result), _) => {
+                exchange.occupies(leg.permit.and_then(Permit::into_busy));
+                return result;
+            }
             ((Some(failure), result), earlier) => {
                 best = earlier;
                 (failure, result)
@@ -176,10 +251,9 @@ pub(crate) async fn by_plan(
             left: limits.left(),
             fallback,
         };
-        let next = retry::next(&failure, &now, jitter());
-        let better = Best::of(&failure, result, &current.route, plan.begin + step);
+        let better = Best::of(&failure, result, &current.route, leg.step);
         let best_now = Best::better(best.take(), better);
-        match next {
+        match next(exchange, &failure, now, (way.as_ref(), leg.permit.as_ref())) {
             Next::Stop => return best_now.tell(exchange),
             Next::Retry { wait, reason } => {
                 best = Some(best_now);
@@ -187,17 +261,83 @@ pub(crate) async fn by_plan(
                 exchange.waited(wait, reason);
             }
             Next::Fallback => {
-                give_body_back(moved.take(), call);
-                let next = move_on(proxy, exchange, here, call, plan.targets_after(step));
-                let Some((at, redirected)) = next else {
+                // Nobody is busy with it while the next one is asked.
+                leg.permit = None;
+                give_body_back(leg.moved.take(), call);
+                let next = way
+                    .as_mut()
+                    .and_then(|way| ground.move_on(exchange, call, way));
+                let Some(next) = next else {
                     return best_now.tell(exchange);
                 };
                 best = Some(best_now);
-                exchange.goes_to(plan.begin + at, Arc::clone(&redirected.route));
-                moved = Some(redirected);
-                (step, tried) = (at, 0);
+                (leg, tried) = (next, 0);
             }
         }
+    }
+}
+
+/// What follows a failure, as far as the target and the retry budget allow.
+fn next(
+    exchange: &mut Exchange,
+    failure: &Failure,
+    mut now: Situation,
+    (way, permit): (Option<&Way>, Option<&Permit>),
+) -> Next {
+    let next = retry::next(failure, &now, jitter());
+    let (Next::Retry { .. }, Some(way), Some(permit)) = (next, way, permit) else {
+        return next;
+    };
+    if way.has_equal() {
+        now.policy.max_attempts = now.tried;
+        return retry::next(failure, &now, 0.0);
+    }
+    if way.may_retry(permit) {
+        return next;
+    }
+    let name = permit.target().name();
+    exchange.remark(&match permit.is_resting(Instant::now()) {
+        true => format!("target `{name}` was not asked again: it rests"),
+        false => format!("target `{name}` was not asked again: the retry budget is spent"),
+    });
+    now.policy.max_attempts = now.tried;
+    retry::next(failure, &now, 0.0)
+}
+
+/// What all sends of a request share.
+struct Ground<'p> {
+    proxy: &'p Proxy,
+    config: &'p Snapshot,
+    place: Place<'p>,
+    limits: &'p Limits,
+    /// The step of its own target.
+    begin: usize,
+}
+
+/// Where a request is, on its way.
+pub(crate) struct Leg<'a> {
+    step: usize,
+    /// The client named this target itself.
+    own: bool,
+    /// `None`: as it came.
+    moved: Option<Call<'a>>,
+    permit: Option<Permit>,
+}
+
+impl Leg<'_> {
+    /// At its own target.
+    const fn at(step: usize) -> Self {
+        Self {
+            step,
+            own: true,
+            moved: None,
+            permit: None,
+        }
+    }
+
+    /// Leave to send to the target where it is.
+    pub(crate) const fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
     }
 }
 
@@ -319,77 +459,123 @@ fn give_body_back(moved: Option<Call<'_>>, call: &mut Call<'_>) {
     }
 }
 
-/// The first of `targets` that the request can be sent to, with its step; the record tells why
-/// others were passed over.
-fn move_on<'t, 'a>(
-    proxy: &Proxy,
-    exchange: &mut Exchange,
-    (config, place): (&Snapshot, Place<'_>),
-    call: &mut Call<'a>,
-    targets: impl Iterator<Item = (usize, &'t Arc<Target>)>,
-) -> Option<(usize, Call<'a>)> {
-    for (step, target) in targets {
-        match redirect(proxy, exchange, (config, place), call, target) {
-            Ok(call) => return Some((step, call)),
-            Err(why) => {
-                let name = &target.name;
-                exchange.remark(&format!("target `{name}` was passed over: it {why}"));
+impl Ground<'_> {
+    /// Sends the request where it is, and at its `first` send there to another target as well if
+    /// that is slow.
+    async fn send<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        (leg, way): (&mut Leg<'a>, Option<&mut Way>),
+        (first, is_last): (bool, bool),
+    ) -> Result<Answer, Error> {
+        if let Some(way) = way.filter(|_| first)
+            && let Some(delay) = way.hedge_after(leg, call)
+        {
+            return Box::pin(hedge::race(self, exchange, call, (leg, way), delay)).await;
+        }
+        let current = leg.moved.as_mut().unwrap_or(call);
+        let how = (self.limits, is_last);
+        watched(self.proxy, exchange, current, how, leg.permit.as_mut()).await
+    }
+
+    /// The next target that the request can be sent to; the record tells why others were passed
+    /// over.
+    fn move_on<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        way: &mut Way,
+    ) -> Option<Leg<'a>> {
+        while let Some(turn) = way.next(exchange) {
+            if let Some(leg) = self.leg(exchange, call, (way, turn)) {
+                let route = leg.moved.as_ref().map_or(&call.route, |moved| &moved.route);
+                exchange.goes_to(leg.step, Arc::clone(route));
+                return Some(leg);
             }
         }
+        None
     }
-    None
-}
 
-/// The call at another target: its address, its credential, its name of the model.
-///
-/// # Errors
-/// Why it cannot be sent there.
-fn redirect<'a>(
-    proxy: &Proxy,
-    exchange: &Exchange,
-    (config, place): (&Snapshot, Place<'_>),
-    call: &mut Call<'a>,
-    target: &Arc<Target>,
-) -> Result<Call<'a>, String> {
-    let model = exchange.draft().and_then(|draft| draft.model.as_deref());
-    let asked = (place, &call.headers);
-    let route = resolve::redirect(config, &call.route, target, asked, model)?;
-    let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
-    auth::configured_headers(&route, &mut headers);
-    auth::credential(&route, &mut headers)
-        .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
-    let whole = match (&call.body, &call.original) {
-        (CallBody::Whole(_), Some(original)) => Some(original.clone()),
-        (CallBody::Whole(whole), None) => Some(whole.clone()),
-        (CallBody::Passing(_) | CallBody::Gone, _) => None,
-    };
-    let whole = match (whole, &route.model) {
-        (whole, None) => whole,
-        (Some(whole), Some(model)) if !whole.is_empty() => {
-            let edited = edit::with_model(&whole, model);
-            let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
-            headers.remove(CONTENT_LENGTH);
-            Some(edited.into())
-        }
-        (None, Some(_)) => {
-            return Err("calls the model otherwise, and the body is too large".into());
-        }
-        (empty, Some(_)) => empty,
-    };
-    let body = match whole {
-        Some(whole) => CallBody::Whole(whole),
-        None => std::mem::replace(&mut call.body, CallBody::Gone),
-    };
-    let mut moved = Call {
-        route: Arc::new(route),
-        method: call.method.clone(),
-        headers,
-        body,
-        original: None,
-        interim: call.interim,
-    };
-    understand::prepare(proxy, &mut moved);
-    Ok(moved)
+    /// The request at the target of a step, if it can be sent there; the record tells why not.
+    fn leg<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        (way, (step, permit)): (&Way, (usize, Permit)),
+    ) -> Option<Leg<'a>> {
+        let target = way.target(step);
+        let own = call.route.target.as_ref();
+        let own = own.is_some_and(|own| own.name == target.name);
+        let moved = match own {
+            true => None,
+            false => match self.redirect(exchange, call, target) {
+                Ok(moved) => Some(moved),
+                Err(why) => {
+                    let name = &target.name;
+                    exchange.remark(&format!("target `{name}` was passed over: it {why}"));
+                    return None;
+                }
+            },
+        };
+        Some(Leg {
+            step: self.begin + step,
+            own,
+            moved,
+            permit: Some(permit),
+        })
+    }
+
+    /// The call at another target: its address, its credential, its name of the model.
+    ///
+    /// # Errors
+    /// Why it cannot be sent there.
+    fn redirect<'a>(
+        &self,
+        exchange: &Exchange,
+        call: &mut Call<'a>,
+        target: &Arc<Target>,
+    ) -> Result<Call<'a>, String> {
+        let model = exchange.draft().and_then(|draft| draft.model.as_deref());
+        let asked = (self.place, &call.headers);
+        let route = resolve::redirect(self.config, &call.route, target, asked, model)?;
+        let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
+        auth::configured_headers(&route, &mut headers);
+        auth::credential(&route, &mut headers)
+            .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
+        let whole = match (&call.body, &call.original) {
+            (CallBody::Whole(_), Some(original)) => Some(original.clone()),
+            (CallBody::Whole(whole), None) => Some(whole.clone()),
+            (CallBody::Passing(_) | CallBody::Gone, _) => None,
+        };
+        let whole = match (whole, &route.model) {
+            (whole, None) => whole,
+            (Some(whole), Some(model)) if !whole.is_empty() => {
+                let edited = edit::with_model(&whole, model);
+                let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
+                headers.remove(CONTENT_LENGTH);
+                Some(edited.into())
+            }
+            (None, Some(_)) => {
+                return Err("calls the model otherwise, and the body is too large".into());
+            }
+            (empty, Some(_)) => empty,
+        };
+        let body = match whole {
+            Some(whole) => CallBody::Whole(whole),
+            None => std::mem::replace(&mut call.body, CallBody::Gone),
+        };
+        let mut moved = Call {
+            route: Arc::new(route),
+            method: call.method.clone(),
+            headers,
+            body,
+            original: None,
+            interim: call.interim,
+        };
+        understand::prepare(self.proxy, &mut moved);
+        Ok(moved)
+    }
 }
 
 /// One send, and another one without `include_usage` where that is what is refused.
@@ -400,6 +586,16 @@ async fn send(
     bounds: Bounds,
 ) -> Result<Answer, Error> {
     let response = attempt(proxy, exchange, call, &bounds).await?;
+    usable(proxy, exchange, call, (bounds, response)).await
+}
+
+/// The answer to a send, or to another one without `include_usage` where that is what is refused.
+async fn usable(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    (bounds, response): (Bounds, Response<Source>),
+) -> Result<Answer, Error> {
     let edited = call.original.is_some();
     if edited && matches!(response.status().as_u16(), 400 | 422) {
         // Rare, and so kept out of the future of every request.
@@ -451,21 +647,48 @@ async fn attempt(
     let started_us = exchange.elapsed_us();
     exchange.attempting(started_us);
     let mut sending = Sending::default();
-    let route = &call.route;
-    let head = Head {
-        https: route.https,
-        authority: &route.authority,
-        path: &route.path,
-        method: &call.method,
-        headers: &call.headers,
-        trusted: route.trusted,
-        bounds,
-        interim: call.interim,
-    };
+    let parts = (&call.method, &call.headers);
+    let head = head(&call.route, parts, bounds, call.interim);
     let answer = proxy
         .upstream
         .send(&head, &mut call.body, &mut sending)
         .await;
+    let answer = checked(proxy, &call.route, answer);
+    let took_us = exchange.elapsed_us() - started_us;
+    exchange.attempted(account(
+        &call.route,
+        &answer,
+        &sending,
+        (started_us, took_us),
+    ));
+    answer
+}
+
+/// What a call sends, but for its body.
+fn head<'c>(
+    route: &'c Route,
+    (method, headers): (&'c Method, &'c HeaderMap),
+    bounds: &'c Bounds,
+    interim: Option<Interim<'c>>,
+) -> Head<'c> {
+    Head {
+        https: route.https,
+        authority: &route.authority,
+        path: &route.path,
+        method,
+        headers,
+        trusted: route.trusted,
+        bounds,
+        interim,
+    }
+}
+
+/// The answer to a send, if it is one that can be relayed; the operator is told why not.
+fn checked(
+    proxy: &Proxy,
+    route: &Route,
+    answer: Result<Response<Source>, Error>,
+) -> Result<Response<Source>, Error> {
     let answer = answer.and_then(|answer| match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Err(Error::BadAnswer("101 was not asked for".into())),
         _ if headers::is_coded(answer.headers()) => Err(Error::BadAnswer(FOREIGN_CODING.into())),
@@ -476,16 +699,26 @@ async fn attempt(
     });
     let failed = answer.as_ref().err();
     failed.inspect(|error| proxy.failures.tell(route.target_name(), error));
-    exchange.attempted(Attempt {
+    answer
+}
+
+/// What the record tells of a send.
+fn account(
+    route: &Route,
+    answer: &Result<Response<Source>, Error>,
+    sending: &Sending,
+    (started_us, took_us): (u64, u64),
+) -> Attempt {
+    let failed = answer.as_ref().err();
+    Attempt {
         target: route.target_name().into(),
         status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
         error: failed.and_then(Error::attempt_word).map(Into::into),
         cause: failed.and_then(failures::cause),
         started_us,
         connect_us: micros(sending.connect),
-        ttfb_us: answer.is_ok().then(|| exchange.elapsed_us() - started_us),
+        ttfb_us: answer.is_ok().then_some(took_us),
         reused: sending.reused,
         ..Attempt::default()
-    });
-    answer
+    }
 }

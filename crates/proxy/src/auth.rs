@@ -8,6 +8,7 @@ use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
+use crate::balance::hash;
 use crate::error::Error;
 use crate::resolve::Route;
 
@@ -124,11 +125,11 @@ pub(crate) fn configured_headers(route: &Route, headers: &mut HeaderMap) {
 }
 
 /// Makes sure that the request carries a credential for its provider: its own crosses unchanged;
-/// without one, the target's is put in.
+/// without one, the target's is put in. Tells whether it is its own.
 ///
 /// # Errors
 /// [`Error::MissingCredential`]: there is neither.
-pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<(), Error> {
+pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<bool, Error> {
     let auth = &route.provider.auth;
     let query = route.path.query().unwrap_or("");
     let carried = headers.contains_key(&*auth.header)
@@ -157,7 +158,18 @@ pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<(), E
         }
     }
     move_credential(route, headers);
-    Ok(())
+    Ok(carried)
+}
+
+/// A hash of the credential of a request for a target, if it is its `own`; else 0. One in the query
+/// counts as the operator's.
+pub(crate) fn fingerprint(route: &Route, headers: &HeaderMap, own: bool) -> u64 {
+    if !own || route.target.is_none() {
+        return 0;
+    }
+    let slots = [&*route.provider.auth.header, AUTHORIZATION.as_str()];
+    let value = slots.into_iter().find_map(|slot| headers.get(slot));
+    value.map_or(0, |value| hash(value.as_bytes()))
 }
 
 /// Some endpoints take a bearer key in a header of their own.

@@ -20,6 +20,7 @@ use crate::cache::{self, Caching, Terms};
 use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
+use crate::health::Busy;
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
@@ -92,6 +93,14 @@ pub(crate) struct Draft {
     pub(crate) cache: Option<Box<Caching>>,
     /// When the attempt under way began, in microseconds since the request.
     pub(crate) asking: Option<u64>,
+    /// Whether the answer is to be streamed, as far as is known.
+    pub(crate) streams: bool,
+    /// A hash of the credential that the request brought itself to its target; 0: it did not.
+    pub(crate) credential: u64,
+    /// The target that answers is busy with it.
+    pub(crate) busy: Option<Busy>,
+    /// The second send under way beside it: when it began, its step and its target.
+    pub(crate) hedging: Option<(u64, u16, Box<str>)>,
     pub(crate) timing: Timing,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) error: Option<RecordError>,
@@ -192,6 +201,10 @@ impl Exchange {
             cut: None,
             cache: None,
             asking: None,
+            streams: false,
+            credential: 0,
+            busy: None,
+            hedging: None,
             timing: Timing::default(),
             outcome: None,
             error: None,
@@ -271,6 +284,21 @@ impl Exchange {
             }
             draft.step = u16::try_from(step).unwrap_or(u16::MAX);
         });
+    }
+
+    /// Whether the answer is to be streamed.
+    pub(crate) fn streams(&mut self, streams: bool) {
+        self.note(|draft| draft.streams = streams);
+    }
+
+    /// A hash of the credential that the request brings to its target; 0: it brings none.
+    pub(crate) fn brings(&mut self, credential: u64) {
+        self.note(|draft| draft.credential = credential);
+    }
+
+    /// The target that answers is busy until the exchange ends.
+    pub(crate) fn occupies(&mut self, busy: Option<Busy>) {
+        self.note(|draft| draft.busy = busy);
     }
 
     /// It was waited before the next attempt.
@@ -373,10 +401,20 @@ impl Exchange {
         self.note(|draft| draft.asking = Some(started_us));
     }
 
+    /// Another send begins beside it.
+    pub(crate) fn hedging(&mut self, started_us: u64, step: usize, target: &str) {
+        let step = u16::try_from(step).unwrap_or(u16::MAX);
+        self.note(|draft| draft.hedging = Some((started_us, step, target.into())));
+    }
+
     /// One send has come to an answer or failed.
     pub(crate) fn attempted(&mut self, attempt: Attempt) {
         self.note(|draft| {
-            draft.asking = None;
+            if draft.asking == Some(attempt.started_us) {
+                draft.asking = None;
+            } else {
+                draft.hedging = None;
+            }
             draft.timing.connect_us += attempt.connect_us;
             draft.tell(attempt);
         });
@@ -462,6 +500,7 @@ impl Drop for Exchange {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
+        draft.busy = None;
         draft.timing.total_us = micros(draft.started.elapsed());
         let ended = if std::thread::panicking() {
             Outcome::Panicked
@@ -474,6 +513,15 @@ impl Drop for Exchange {
         // Nobody waited for the answer to this send; the provider was asked all the same.
         if let (Some(started_us), Some(route)) = (draft.asking, &draft.route) {
             let target = route.target_name().into();
+            draft.tell(Attempt {
+                target,
+                error: Some(outcome.as_str().into()),
+                started_us,
+                ..Attempt::default()
+            });
+        }
+        if let Some((started_us, step, target)) = draft.hedging.take() {
+            draft.step = step;
             draft.tell(Attempt {
                 target,
                 error: Some(outcome.as_str().into()),

@@ -14,11 +14,13 @@ pub mod upstream;
 
 mod ask;
 mod auth;
+mod balance;
 mod call;
 mod capture;
 mod exchange;
 mod failures;
 mod headers;
+mod health;
 mod metadata;
 mod options;
 mod pipeline;
@@ -30,6 +32,9 @@ mod settle;
 mod understand;
 mod universal;
 mod waking;
+mod walk;
+mod watch;
+mod way;
 
 use std::io;
 use std::sync::Arc;
@@ -37,8 +42,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isango_store::Stores;
+use isango_types::health::TargetView;
 use isango_types::{Clock, SnapshotCell};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 pub use crate::error::Error;
 pub use crate::metrics::Metrics;
@@ -68,6 +76,7 @@ pub struct Proxy {
     serving: serve::Settings,
     refusals: understand::Refusals,
     failures: failures::Failures,
+    health: Arc<health::Health>,
 }
 
 impl Proxy {
@@ -86,6 +95,9 @@ impl Proxy {
         let cache = cache::Cache::new(stores.cache, settings.cache, Arc::clone(&metrics));
         let (sink, thread) =
             sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), stores.logs)?;
+        let health = Arc::new(health::Health::default());
+        // Shown before they are first asked.
+        health.follow(&config.load(), Instant::now());
         Ok(Arc::new(Self {
             config,
             upstream,
@@ -96,15 +108,32 @@ impl Proxy {
             serving: settings.serving,
             refusals: understand::Refusals::default(),
             failures: failures::Failures::default(),
+            health,
         }))
     }
 
-    /// Housekeeping that is due every few seconds: drops idle connections that went stale.
+    /// Housekeeping that is due every few seconds: drops idle connections that went stale, and
+    /// what is known of targets that are not configured any more.
     pub fn sweep(&self) {
+        self.health.follow(&self.config.load(), Instant::now());
         self.upstream.sweep();
         self.metrics
             .idle_upstream
             .set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
+    }
+
+    /// Every configured target and how it is, by account, gateway and order.
+    #[must_use]
+    pub fn targets(&self) -> Vec<TargetView> {
+        let now = Instant::now();
+        self.health.follow(&self.config.load(), now);
+        self.health.view(now)
+    }
+
+    /// Shows how the targets are among the metrics of `registry`.
+    pub fn register_targets(&self, registry: &mut Registry) {
+        let health = Arc::clone(&self.health);
+        registry.register_collector(Box::new(metrics::TargetGauges(health)));
     }
 
     /// Waits until no exchange is under way, once the last connection has ended: those that were

@@ -111,7 +111,8 @@ async fn serve(
         Found::Nothing => None,
     };
     // Ask; after the first byte there is no way back.
-    let answer = if Plan::of(&call.route, wishes).is_none() {
+    let is_plain = call.route.target.is_none() && Plan::of(&call.route, wishes).is_none();
+    let answer = if is_plain {
         ask::once(proxy, exchange, &mut call, &limits).await
     } else {
         // Kept out of the future of every request.
@@ -158,7 +159,8 @@ async fn admit<'a>(
     exchange.identified(caller);
     speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);
-    auth::credential(&route, &mut head.headers)?;
+    let own = auth::credential(&route, &mut head.headers)?;
+    exchange.brings(auth::fingerprint(&route, &head.headers, own));
     auth::configured_headers(&route, &mut head.headers);
     // What does it send?
     let may_replay = Plan::of(&route, wishes).is_some();

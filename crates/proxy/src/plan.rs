@@ -1,18 +1,17 @@
 //! Who is asked, in which order, and how often: what a request may do beyond a single send.
 
-use std::sync::Arc;
-
-use isango_types::Target;
-use isango_types::policy::{Chain, FallbackOn, RetryPolicy};
+use isango_types::policy::{Chain, RetryPolicy};
 
 use crate::options::Wishes;
 use crate::resolve::Route;
 
-/// What follows when the first send fails. The request's own route is step 0.
+/// What a request may do beyond a single send to its own target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'r> {
     pub(crate) policy: RetryPolicy,
-    chain: Option<&'r Chain>,
+    pub(crate) chain: Option<&'r Chain>,
+    /// The group whose members share the request.
+    pub(crate) group: Option<usize>,
     /// The step of the request's own route.
     pub(crate) begin: usize,
     /// Something else is tried when this plan has failed.
@@ -26,42 +25,39 @@ impl<'r> Plan<'r> {
         // Most gateways have no chain, and most requests no target that could begin one.
         let chain = match route.gateway.fallback.is_empty() {
             true => None,
-            false => (route.target.as_ref()).and_then(|target| route.gateway.chain(&target.name)),
+            false => chain(route),
         };
-        (policy.max_attempts > 1 || chain.is_some()).then_some(Self {
+        let group = route.group;
+        let may_repeat = policy.max_attempts > 1 || chain.is_some() || group.is_some();
+        may_repeat.then_some(Self {
             policy,
             chain,
+            group,
             begin: 0,
             is_followed: false,
         })
     }
 
     /// The plan of a leg, which only retries: its place among all, and whether others follow.
-    pub(crate) fn of_leg(policy: RetryPolicy, begin: usize, is_followed: bool) -> Self {
+    pub(crate) const fn of_leg(policy: RetryPolicy, begin: usize, is_followed: bool) -> Self {
         Self {
             policy,
             chain: None,
+            group: None,
             begin,
             is_followed,
         }
     }
+}
 
-    /// The targets behind `step`, with the step of each.
-    pub(crate) fn targets_after(
-        &self,
-        step: usize,
-    ) -> impl Iterator<Item = (usize, &'r Arc<Target>)> {
-        let targets = self.chain.map_or(&[][..], |chain| &chain.to);
-        targets
-            .iter()
-            .enumerate()
-            .map(|(at, target)| (at + 1, target))
-            .skip(step)
-    }
-
-    /// When the target behind `step` is asked; `None`: there is none.
-    pub(crate) fn fallback_after(&self, step: usize) -> Option<FallbackOn> {
-        let chain = self.chain.filter(|chain| step < chain.to.len())?;
-        Some(chain.on)
-    }
+/// Who is asked when the target fails, or its whole group.
+fn chain(route: &Route) -> Option<&Chain> {
+    let gateway = &route.gateway;
+    let own = route.target.as_ref().map(|target| &*target.name);
+    let group = route.group.and_then(|group| gateway.groups.get(group));
+    let members = group.map_or(&[][..], |group| &group.targets);
+    let members = members.iter().map(|at| &*gateway.targets[*at].name);
+    own.into_iter()
+        .chain(members)
+        .find_map(|name| gateway.chain(name))
 }

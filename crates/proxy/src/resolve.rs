@@ -95,6 +95,9 @@ pub struct Route {
     /// The configured target that it belongs to, if any: the one it names, or the first of the
     /// gateway's targets with this provider and this resource or region (or with none).
     pub target: Option<Arc<Target>>,
+    /// The group of equal targets that may answer, by its place in the gateway's list: the one that
+    /// the path names, or that of `target`, unless the path names the target itself.
+    pub group: Option<usize>,
     /// Azure resource, lower case, or region, that the path named.
     pub resource: Option<Box<str>>,
     /// Azure deployment that the path named.
@@ -169,7 +172,11 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
     if place.provider.is_empty() {
         return Err(no_such_path());
     }
-    let (provider, named) = enter(config, gateway, place.provider)?;
+    let Entrance {
+        provider,
+        named,
+        group,
+    } = enter(config, gateway, place.provider)?;
     let (path, query) = split(place.rest);
     if segment::has_dots(path) {
         return Err(invalid(
@@ -179,7 +186,12 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
     let resource = named.map(|target| target.resource.as_deref().unwrap_or(""));
     let mapped = map(provider, path, resource, place.account, headers)?;
     let target = named.or_else(|| target_of(gateway, provider, &mapped.names));
-    route(gateway, provider, target, &mapped, query)
+    let mut route = route(gateway, provider, target, &mapped, query)?;
+    route.group = match (named, target) {
+        (None, Some(target)) if !gateway.groups.is_empty() => gateway.group(&target.name),
+        (Some(_), _) | (_, Some(_) | None) => group,
+    };
+    Ok(route)
 }
 
 /// The gateway that a path begins with.
@@ -247,6 +259,7 @@ fn route(
         gateway: Arc::clone(gateway),
         provider: Arc::clone(provider),
         target: target.map(Arc::clone),
+        group: None,
         resource: selected.map(Into::into),
         deployment: mapped.deployment.map(Into::into),
         model: None,
@@ -409,21 +422,45 @@ impl<'p> Address<'p> {
     }
 }
 
-/// The provider of a slug; or the gateway's target of that name, and its provider.
+/// What the segment behind the gateway names.
+struct Entrance<'c> {
+    provider: &'c Arc<Provider>,
+    named: Option<&'c Arc<Target>>,
+    group: Option<usize>,
+}
+
+/// The provider of a slug; or the gateway's target of that name, or the first target of its group
+/// of that name, and its provider.
 fn enter<'c>(
     config: &'c Snapshot,
     gateway: &'c Gateway,
     slug: &str,
-) -> Result<(&'c Arc<Provider>, Option<&'c Arc<Target>>), Error> {
+) -> Result<Entrance<'c>, Error> {
     if let Some(provider) = config.provider(slug) {
-        return Ok((provider, None));
+        return Ok(Entrance {
+            provider,
+            named: None,
+            group: None,
+        });
     }
     let named = gateway.targets.iter().find(|target| *target.name == *slug);
+    let (named, group) = match named {
+        Some(target) => (Some(target), None),
+        None => {
+            let group = gateway.groups.iter().position(|group| *group.name == *slug);
+            let first = group.and_then(|group| gateway.groups[group].targets.first());
+            (first.and_then(|first| gateway.targets.get(*first)), group)
+        }
+    };
     let target = named.ok_or(Error::InvalidProvider)?;
     let provider = config
         .provider(&target.provider)
         .ok_or(Error::InvalidProvider)?;
-    Ok((provider, Some(target)))
+    Ok(Entrance {
+        provider,
+        named,
+        group,
+    })
 }
 
 /// The first target of this provider that has this resource and region, or none of its own.

@@ -51,6 +51,7 @@ pub(crate) fn understand(proxy: &Proxy, exchange: &mut Exchange, call: &mut Call
         scan(whole)
     };
     let model = facts.model.as_deref().or(scan.model.as_deref());
+    exchange.streams(facts.stream.or(scan.stream).unwrap_or(false));
     exchange.understood(facts.operation, model, scan.is_object);
     let edited = with_usage_option(proxy, route, &facts, (whole, &scan));
     put(edited, call);

@@ -28,6 +28,7 @@ use crate::relay::Activity;
 use crate::resolve::{self, Place};
 use crate::secrets::Secrets;
 use crate::understand::understand;
+use crate::way;
 
 /// Legs of one request.
 const MAX_LEGS: usize = 16;
@@ -144,7 +145,7 @@ async fn ask_leg(
     ((policy, step, count), limits): ((RetryPolicy, usize, usize), &Limits),
 ) -> Result<Answer, Error> {
     if count == 1 && policy.max_attempts == 1 {
-        return ask::once(proxy, exchange, call, limits).await;
+        return ask::own_target(proxy, exchange, call, limits).await;
     }
     let plan = Plan::of_leg(policy, step, step + 1 < count);
     let asking = ask::by_plan(proxy, exchange, config, call, (plan, limits));
@@ -163,6 +164,7 @@ async fn ask_in_turn(
         let route = Arc::clone(&leg.call.route);
         exchange.goes_to(step, Arc::clone(&route));
         let wishes = exchange.asks_for(leg.options.clone());
+        exchange.brings(leg.credential);
         understand(proxy, exchange, &mut leg.call);
         let limits = limits(&route, wishes.first_byte_timeout, exchange);
         let terms = exchange.cache_terms(&route, &leg.call.method);
@@ -176,6 +178,11 @@ async fn ask_in_turn(
             Ok(Found::Nothing) => (None, Ok(())),
             Err(error) => (None, Err(error)),
         };
+        let is_last = step + 1 == count;
+        if let Some(why) = way::rests(proxy, exchange, &leg.call).filter(|_| !is_last) {
+            exchange.remark(&why);
+            continue;
+        }
         let plan = (wishes.over(route.gateway.retry), step, count);
         let result = match asks {
             Ok(()) => ask_leg(proxy, config, exchange, &mut leg.call, (plan, &limits)).await,

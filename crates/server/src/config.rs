@@ -6,6 +6,7 @@
 
 mod check;
 mod entities;
+mod health;
 pub mod keys;
 mod policy;
 mod problem;

@@ -121,13 +121,17 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     let cache = Arc::clone(&stores.cache);
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
+    proxy.register_targets(&mut registry);
+    let targets = Arc::clone(&proxy);
     let server = Server {
         data: data.local_addr()?,
         admin: admin.local_addr()?,
         https: tls.is_some(),
         cell,
         proxy,
-        control: Control::new(registry, Arc::clone(&cache), clock.clone()),
+        control: Control::new(registry, Arc::clone(&cache), clock.clone(), move || {
+            targets.targets()
+        }),
         cache,
         clock,
         tasks: Tasks::new(),

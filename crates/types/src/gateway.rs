@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::health::{Breaker, Budget, Group, Hedge};
 use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
 use crate::secret::Secret;
@@ -46,6 +47,14 @@ pub struct Gateway {
     pub fallback: Vec<Chain>,
     /// Regions whose targets may be used; empty: any address.
     pub residency: Vec<Box<str>>,
+    /// Targets that share traffic as equals; each is in one group at most.
+    pub groups: Vec<Group>,
+    /// When a target that fails is left alone; `None`: never.
+    pub breaker: Option<Breaker>,
+    /// How many of the requests to a target may be sent again.
+    pub retry_budget: Budget,
+    /// When a request is sent to a second target as well; `None`: never.
+    pub hedge: Option<Hedge>,
 }
 
 impl Gateway {
@@ -69,7 +78,21 @@ impl Gateway {
             targets: Vec::new(),
             fallback: Vec::new(),
             residency: Vec::new(),
+            groups: Vec::new(),
+            breaker: Some(Breaker::default()),
+            retry_budget: Budget::RETRIES,
+            hedge: None,
         }
+    }
+
+    /// The group of the target `name`, by its place in the list.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<usize> {
+        let is_member = |group: &Group| {
+            let mut names = group.targets.iter().map(|at| &*self.targets[*at].name);
+            names.any(|member| member == name)
+        };
+        self.groups.iter().position(is_member)
     }
 
     /// The chain of the target `name`.
@@ -109,4 +132,21 @@ pub struct Target {
     pub base_url: Option<BaseUrl>,
     /// How long its calls may take; the gateway's where it does not say otherwise.
     pub timeouts: Timeouts,
+    /// Its share of the traffic of its group, relative to the others'; 0: only when no other can be
+    /// asked.
+    pub weight: u32,
+}
+
+impl Target {
+    /// Whether requests to both end up at the same place with the same right, so that what is known
+    /// of the one holds for the other.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.provider == other.provider
+            && self.resource == other.resource
+            && self.region == other.region
+            && self.base_url == other.base_url
+            && self.credential == other.credential
+    }
 }

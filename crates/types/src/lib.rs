@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod gateway;
+pub mod health;
 pub mod id;
 pub mod key;
 pub mod operation;

@@ -218,6 +218,9 @@ pub struct Attempt {
     /// bytes. For operators: clients are not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<str>>,
+    /// What broke it off before its answer began: `hedge`, where another send was faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<Box<str>>,
     /// From the arrival of the request to the start of this attempt, in microseconds.
     pub started_us: u64,
     /// Establishing the connection, TLS included, in microseconds; 0 on a pooled one.

@@ -47,10 +47,9 @@ pub(crate) fn redirect(
         .provider(&target.provider)
         .filter(|provider| can_redirect(&from.provider, provider))
         .ok_or("speaks another format")?;
-    let named = from.target.as_ref().filter(|target| {
-        // The path named the target, and so no resource.
-        *target.name == *place.provider && config.provider(place.provider).is_none()
-    });
+    // The path named the target, or its group, and so no resource.
+    let named = from.target.as_ref();
+    let named = named.filter(|_| config.provider(place.provider).is_none());
     let resource = named.map(|target| target.resource.as_deref().unwrap_or(""));
     let (path, query) = split(place.rest);
     let mapped = map(&from.provider, path, resource, place.account, headers)

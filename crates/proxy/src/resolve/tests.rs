@@ -29,6 +29,7 @@ fn target(name: &str, provider: &str, resource: &str, own: &str) -> Arc<Target> 
         api_version: None,
         base_url: (!own.is_empty()).then(|| base_url(own)),
         timeouts: Timeouts::default(),
+        weight: 1,
     })
 }
 

@@ -58,6 +58,8 @@ pub(super) struct LegText<'b> {
 /// A leg that can be sent.
 pub(super) struct Leg<'a> {
     pub(super) call: Call<'a>,
+    /// A hash of the credential that it brings to its target; 0: it brings none.
+    pub(super) credential: u64,
     /// Its own over those of the request.
     pub(super) options: Options,
     /// Credentials that its headers carry.
@@ -121,7 +123,8 @@ impl LegText<'_> {
                 headers.insert(name, value.clone());
             }
         }
-        auth::credential(&route, &mut headers)?;
+        let own = auth::credential(&route, &mut headers)?;
+        let credential = auth::fingerprint(&route, &headers, own);
         auth::configured_headers(&route, &mut headers);
         let body = self
             .query
@@ -136,6 +139,7 @@ impl LegText<'_> {
         };
         Ok(Leg {
             call,
+            credential,
             options,
             secrets,
         })

@@ -174,7 +174,8 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
                     && (other.resource.is_none() || other.resource == target.resource)
             };
             let is_chained = |chain: &Chain| chain.to.iter().any(|to| to.name == target.name);
-            if gateway.fallback.iter().any(is_chained) {
+            let is_equal = gateway.group(&target.name).is_some();
+            if is_equal || gateway.fallback.iter().any(is_chained) {
                 continue;
             }
             if let Some(other) = gateway.targets[..index].iter().find(same) {

@@ -12,7 +12,6 @@ use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
 
-use super::check;
 use super::policy;
 use super::problem::{Origins, nearest};
 use super::section::Section;
@@ -20,6 +19,7 @@ use super::settings::{
     CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
     UpstreamSettings,
 };
+use super::{check, health};
 
 /// Reads everything under `root`; what is wrong is noted in the root's report.
 pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Config {
@@ -263,8 +263,13 @@ fn gateway(
         residency: policy::residency(section, &targets),
         targets,
         fallback: Vec::new(),
+        groups: Vec::new(),
+        breaker: health::breaker(&section.table("gateways[].breaker")),
+        retry_budget: health::retry_budget(&section.table("gateways[].retry")),
+        hedge: health::hedge(&section.table("gateways[].hedge")),
     };
     gateway.fallback = policy::chains(section, &gateway, providers);
+    gateway.groups = health::groups(section, &gateway, providers);
     gateway
 }
 
@@ -292,6 +297,7 @@ fn targets(
             api_version: section.name("api_version"),
             base_url: section.url("base_url"),
             timeouts: policy::timeouts(&section, above),
+            weight: u32::try_from(section.count("weight")).unwrap_or(1),
         };
         if let Some(slug) = provider {
             match providers.iter().find(|provider| provider.is_called(&slug)) {

@@ -23,11 +23,11 @@ fn sources(variables: &[(&str, &str)], flags: &[(&'static str, &'static str, &st
     }
 }
 
-fn load(text: &str) -> Config {
+pub(super) fn load(text: &str) -> Config {
     Config::parse(text, &Sources::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn refused(text: &str) -> String {
+pub(super) fn refused(text: &str) -> String {
     refused_with(text, &Sources::default())
 }
 
@@ -717,7 +717,7 @@ provider = "openai"
     ");
 }
 
-const TARGETS: &str = r#"
+pub(super) const TARGETS: &str = r#"
 [[gateways.targets]]
 name = "sa"
 provider = "azure-openai"

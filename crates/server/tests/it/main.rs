@@ -18,6 +18,7 @@ mod errors;
 mod fallback;
 mod harness;
 mod heads;
+mod health;
 mod http2;
 mod identity;
 mod include_usage;

@@ -145,6 +145,7 @@ impl Attempt {
         number_if(out, key!("status"), self.status)?;
         text_if(out, text_key!("error"), self.error.as_deref())?;
         text_if(out, text_key!("cause"), self.cause.as_deref())?;
+        text_if(out, text_key!("cancelled_by"), self.cancelled_by.as_deref())?;
         number(out, key!("started_us"), self.started_us)?;
         number(out, key!("connect_us"), self.connect_us)?;
         number_if(out, key!("ttfb_us"), self.ttfb_us)?;

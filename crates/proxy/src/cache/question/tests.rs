@@ -59,6 +59,7 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
     let of = |slug: &str| built_in.iter().find(|p| *p.slug == *slug).unwrap().clone();
     let target = asked.target.as_ref().map(|name| {
         Arc::new(Target {
+            weight: 1,
             name: name.as_str().into(),
             provider: SLUGS[asked.provider].into(),
             resource: None,
@@ -71,6 +72,7 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
         })
     });
     let route = Arc::new(Route {
+        group: None,
         gateway: Arc::new(Gateway::new(&asked.account, &asked.gateway)),
         provider: Arc::new(of(SLUGS[asked.provider])),
         target,

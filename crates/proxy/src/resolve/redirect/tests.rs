@@ -12,6 +12,7 @@ fn target(text: &str) -> Target {
     let mut words = text.split(' ');
     let (name, provider) = (words.next().unwrap(), words.next().unwrap());
     let mut target = Target {
+        weight: 1,
         name: name.into(),
         provider: provider.into(),
         resource: None,

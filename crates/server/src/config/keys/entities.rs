@@ -225,6 +225,24 @@ pub(super) const KEYS: &[Key] = &[
          time. `cf-aig-backoff` overrides it.",
     ),
     key(
+        "gateways[].retry.budget_percent",
+        Kind::Count { min: 0, max: 100 },
+        Is("20"),
+        "10",
+        "How many sends beyond the first there may be, to a target and to all targets together, in \
+         percent of the requests of about the last ten seconds.",
+    ),
+    key(
+        "gateways[].retry.budget_floor",
+        Kind::Count {
+            min: 0,
+            max: 100_000,
+        },
+        Is("10"),
+        "50",
+        "So many sends beyond the first are allowed in about ten seconds in any case.",
+    ),
+    key(
         "gateways[].cache_ttl",
         Kind::Count {
             min: 0,
@@ -277,6 +295,143 @@ pub(super) const KEYS: &[Key] = &[
         Is("false"),
         "true",
         "Whether a reload that changes the gateway empties its cache.",
+    ),
+    // breaker
+    key(
+        "gateways[].breaker.enabled",
+        Kind::Flag,
+        Is("true"),
+        "false",
+        "Whether a target that keeps failing rests. While it does, others of its group or chain are \
+         asked; when all rest, they are asked all the same.",
+    ),
+    key(
+        "gateways[].breaker.consecutive_failures",
+        Kind::Count {
+            min: 1,
+            max: 10_000,
+        },
+        Is("5"),
+        "3",
+        "Failures in a row after which a target rests: no connection, a timeout of the \
+         configuration, a broken answer, a status from 500 on.",
+    ),
+    key(
+        "gateways[].breaker.failure_percent",
+        Kind::Count { min: 1, max: 100 },
+        Is("50"),
+        "30",
+        "Share of failures within `window` from which on a target rests.",
+    ),
+    key(
+        "gateways[].breaker.min_requests",
+        Kind::Count {
+            min: 1,
+            max: 1_000_000,
+        },
+        Is("20"),
+        "100",
+        "Requests within `window` below which `failure_percent` says nothing.",
+    ),
+    key(
+        "gateways[].breaker.window",
+        Kind::Wait {
+            min_ms: 100,
+            max_ms: 3_600_000,
+        },
+        Is("10s"),
+        r#""1m""#,
+        "The time that `failure_percent` looks back.",
+    ),
+    key(
+        "gateways[].breaker.rest",
+        Kind::Wait {
+            min_ms: 10,
+            max_ms: 3_600_000,
+        },
+        Is("5s"),
+        r#""1s""#,
+        "The first rest. Then one request finds out whether the target is back; if not, the next \
+         rest is twice as long.",
+    ),
+    key(
+        "gateways[].breaker.max_rest",
+        Kind::Wait {
+            min_ms: 10,
+            max_ms: 3_600_000,
+        },
+        Is("30s"),
+        r#""2m""#,
+        "The longest rest.",
+    ),
+    // hedge
+    key(
+        "gateways[].hedge.enabled",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Whether a request whose answer takes longer to begin than 95 % of this target's is sent to \
+         the next target of its group or chain as well. The first to answer wins; both may be \
+         charged by their providers.",
+    ),
+    key(
+        "gateways[].hedge.min_delay",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        Is("100ms"),
+        r#""500ms""#,
+        "The shortest wait before the second send.",
+    ),
+    key(
+        "gateways[].hedge.max_delay",
+        Kind::Wait {
+            min_ms: 1,
+            max_ms: DAY_MS,
+        },
+        Is("30s"),
+        r#""5s""#,
+        "The longest.",
+    ),
+    key(
+        "gateways[].hedge.budget_percent",
+        Kind::Count { min: 1, max: 100 },
+        Is("5"),
+        "2",
+        "How many of the requests of about the last ten seconds may be sent twice.",
+    ),
+    // groups
+    key(
+        "gateways[].groups[].name",
+        Kind::Name,
+        Required,
+        r#""chat""#,
+        "Name of a group of equal targets, which may stand in a path in place of a target's; unique.",
+    ),
+    key(
+        "gateways[].groups[].targets",
+        Kind::Texts,
+        Required,
+        r#"["azure-openai-sa", "azure-openai-eu"]"#,
+        "Names of its targets, two or more, each in one group at most. A request for one of them \
+         may be answered by any, unless its path names the target itself.",
+    ),
+    key(
+        "gateways[].groups[].balance",
+        Kind::Choice(&["weighted", "least_busy", "lowest_latency"]),
+        Is("weighted"),
+        r#""least_busy""#,
+        "Who is asked first: each in turn by its weight, or of two that are drawn by weight the one \
+         with fewer requests under way or with the shorter time to first byte.",
+    ),
+    key(
+        "gateways[].groups[].sticky",
+        Kind::Text,
+        Absent,
+        r#""metadata.sessionId""#,
+        "Requests that are equal in this are sent to the same target: `metadata.<key>` or \
+         `header.<name>`. Those without it are balanced.",
     ),
     // targets
     key(
@@ -361,6 +516,14 @@ pub(super) const KEYS: &[Key] = &[
         From("gateways[].idle_timeout"),
         r#""30s""#,
         "How long it may be silent in the midst of its answer. `0s`: no limit.",
+    ),
+    key(
+        "gateways[].targets[].weight",
+        Kind::Count { min: 0, max: 1_000 },
+        Is("1"),
+        "3",
+        "Its share of the traffic of its group, relative to the others'. `0`: only when no other \
+         can be asked.",
     ),
     key(
         "gateways[].targets[].base_url",

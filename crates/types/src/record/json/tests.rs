@@ -87,13 +87,14 @@ fn attempt() -> BoxedStrategy<Attempt> {
     (
         text(),
         (any::<Option<u16>>(), prop_oneof![Just(0), any::<u16>()]),
-        [maybe(), maybe(), maybe()],
+        [maybe(), maybe(), maybe(), maybe()],
         [number(), number(), number()],
         maybe_number(),
         (any::<bool>(), prop::option::of(cost())),
     )
         .prop_map(
-            |(target, (status, step), [error, cause, wait_reason], us, ttfb_us, (reused, cost))| {
+            |(target, (status, step), texts, us, ttfb_us, (reused, cost))| {
+                let [error, cause, wait_reason, cancelled_by] = texts;
                 Attempt {
                     target,
                     step,
@@ -102,6 +103,7 @@ fn attempt() -> BoxedStrategy<Attempt> {
                     status,
                     error,
                     cause,
+                    cancelled_by,
                     started_us: us[0],
                     connect_us: us[1],
                     ttfb_us,

@@ -1,0 +1,163 @@
+//! Two sends of one request, of which the first to answer wins: for a target that takes longer to
+//! begin its answer than it nearly ever does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use isango_types::record::Attempt;
+use tokio::time::{Instant, sleep};
+
+use super::{Answer, Call, Ground, Leg, account, checked, head, usable};
+use crate::Proxy;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::retry::Failure;
+use crate::upstream::{Bounds, Sending, Source};
+use crate::watch;
+use crate::way::Way;
+
+/// One of the two.
+struct Runner<'a> {
+    leg: Leg<'a>,
+    call: Call<'a>,
+    bounds: Bounds,
+    began: Instant,
+    started_us: u64,
+}
+
+/// What a send came to, and where its time went.
+type End = (Result<Response<Source>, Error>, Sending);
+
+/// Sends the request where it is and, if its answer has not begun after `delay`, to the next target
+/// as well. The first answer that is no failure wins, and the other send is broken off; both are on
+/// the record. Of two failures the later one is the result.
+///
+/// # Errors
+/// Those of the last send.
+pub(super) async fn race<'a>(
+    ground: &Ground<'_>,
+    exchange: &mut Exchange,
+    call: &mut Call<'a>,
+    (leg, way): (&mut Leg<'a>, &mut Way),
+    delay: Duration,
+) -> Result<Answer, Error> {
+    let taken = std::mem::replace(leg, Leg::at(leg.step));
+    let (mut last, end) = Box::pin(run(ground, exchange, call, (taken, way), delay)).await;
+    last.ended(ground, exchange, &end);
+    let result = match end.0 {
+        Ok(response) => {
+            let asked = (last.bounds, response);
+            usable(ground.proxy, exchange, &mut last.call, asked).await
+        }
+        Err(error) => Err(error),
+    };
+    *leg = Leg {
+        moved: Some(last.call),
+        ..last.leg
+    };
+    result
+}
+
+/// Whose end decides; the other one is on the record.
+async fn run<'a>(
+    ground: &Ground<'_>,
+    exchange: &mut Exchange,
+    call: &mut Call<'a>,
+    (leg, way): (Leg<'a>, &mut Way),
+    delay: Duration,
+) -> (Runner<'a>, End) {
+    let mut one = Runner::start(ground, exchange, call, leg);
+    exchange.attempting(one.started_us);
+    let mut first = Box::pin(send(ground.proxy, one.call.copy(), one.bounds));
+    tokio::select! {
+        biased;
+        end = &mut first => return (one, end),
+        () = sleep(delay) => {}
+    }
+    let turn = way.hedge(exchange);
+    let leg = turn.and_then(|turn| ground.leg(exchange, call, (way, turn)));
+    let Some(leg) = leg else {
+        return (one, first.await);
+    };
+    let mut two = Runner::start(ground, exchange, call, leg);
+    exchange.hedging(two.started_us, two.leg.step, two.call.route.target_name());
+    let mut second = Box::pin(send(ground.proxy, two.call.copy(), two.bounds));
+    tokio::select! {
+        biased;
+        end = &mut first => if is_failure(&end, &one) {
+            one.ended(ground, exchange, &end);
+            (two, second.await)
+        } else {
+            two.lost(exchange);
+            (one, end)
+        },
+        end = &mut second => if is_failure(&end, &two) {
+            two.ended(ground, exchange, &end);
+            exchange.goes_to(one.leg.step, Arc::clone(&one.call.route));
+            (one, first.await)
+        } else {
+            one.lost(exchange);
+            (two, end)
+        },
+    }
+}
+
+async fn send(proxy: &Proxy, mut call: Call<'_>, bounds: Bounds) -> End {
+    let mut sending = Sending::default();
+    let parts = (&call.method, &call.headers);
+    let head = head(&call.route, parts, &bounds, call.interim);
+    let asking = proxy.upstream.send(&head, &mut call.body, &mut sending);
+    let answer = asking.await;
+    (checked(proxy, &call.route, answer), sending)
+}
+
+fn is_failure((head, _): &End, runner: &Runner<'_>) -> bool {
+    let semantics = &runner.call.route.provider.retry;
+    let own = runner.leg.own;
+    match head {
+        Ok(response) => Failure::of_status(response.status(), semantics, own).is_some(),
+        Err(error) => Failure::of_error(error).is_some(),
+    }
+}
+
+impl<'a> Runner<'a> {
+    fn start(ground: &Ground<'_>, exchange: &Exchange, call: &Call<'a>, mut leg: Leg<'a>) -> Self {
+        let call = leg.moved.take().unwrap_or_else(|| call.copy());
+        let began = Instant::now();
+        if let Some(permit) = &mut leg.permit {
+            permit.begin(began);
+        }
+        Self {
+            bounds: ground.limits.bounds(call.route.timeouts(), false),
+            leg,
+            call,
+            began,
+            started_us: exchange.elapsed_us(),
+        }
+    }
+
+    /// It came to an answer, or failed: the exchange is where it is.
+    fn ended(&mut self, ground: &Ground<'_>, exchange: &mut Exchange, (head, sending): &End) {
+        let route = &self.call.route;
+        if let Some(permit) = &mut self.leg.permit {
+            let impatient = ground.limits.is_impatient(route.timeouts());
+            watch::ended(ground.proxy, permit, self.began, head.as_ref(), impatient);
+        }
+        let took_us = exchange.elapsed_us() - self.started_us;
+        exchange.goes_to(self.leg.step, Arc::clone(route));
+        exchange.attempted(account(route, head, sending, (self.started_us, took_us)));
+    }
+
+    /// The other one was faster.
+    fn lost(&self, exchange: &mut Exchange) {
+        let route = &self.call.route;
+        exchange.goes_to(self.leg.step, Arc::clone(route));
+        exchange.attempted(Attempt {
+            target: route.target_name().into(),
+            cancelled_by: Some("hedge".into()),
+            started_us: self.started_us,
+            ..Attempt::default()
+        });
+    }
+}
