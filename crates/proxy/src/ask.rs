@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
+use isango_types::health::Budget;
 use isango_types::policy::Timeouts;
 use isango_types::record::Attempt;
 use isango_types::{Clock, Snapshot, Target};
@@ -19,7 +20,7 @@ use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Exchange, micros};
-use crate::health::Permit;
+use crate::health::{LonePlace, Permit};
 use crate::options::Wishes;
 use crate::plan::Plan;
 use crate::resolve::{self, Place, Route};
@@ -28,6 +29,9 @@ use crate::serve::Interim;
 use crate::upstream::{Bounds, Head, Sending, Source};
 use crate::way::{self, Way};
 use crate::{auth, failures, headers, understand, watch};
+
+/// Why a failed request is not sent again.
+const SPENT: &str = "the retry budget is spent";
 
 /// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
@@ -208,6 +212,7 @@ pub(crate) async fn by_plan(
         place: resolve::place(&path),
         limits,
         begin: plan.begin,
+        lone: Lonely::of(proxy, &call.route, Instant::now()),
     };
     if matches!(call.body, CallBody::Passing(_)) {
         exchange.remark("the body is larger than `max_replay_bytes`: it cannot be sent again");
@@ -253,7 +258,7 @@ pub(crate) async fn by_plan(
         };
         let better = Best::of(&failure, result, &current.route, leg.step);
         let best_now = Best::better(best.take(), better);
-        match next(exchange, &failure, now, (way.as_ref(), leg.permit.as_ref())) {
+        match ground.next(exchange, &failure, now, (way.as_ref(), leg.permit.as_ref())) {
             Next::Stop => return best_now.tell(exchange),
             Next::Retry { wait, reason } => {
                 best = Some(best_now);
@@ -277,33 +282,6 @@ pub(crate) async fn by_plan(
     }
 }
 
-/// What follows a failure, as far as the target and the retry budget allow.
-fn next(
-    exchange: &mut Exchange,
-    failure: &Failure,
-    mut now: Situation,
-    (way, permit): (Option<&Way>, Option<&Permit>),
-) -> Next {
-    let next = retry::next(failure, &now, jitter());
-    let (Next::Retry { .. }, Some(way), Some(permit)) = (next, way, permit) else {
-        return next;
-    };
-    if way.has_equal() {
-        now.policy.max_attempts = now.tried;
-        return retry::next(failure, &now, 0.0);
-    }
-    if way.may_retry(permit) {
-        return next;
-    }
-    let name = permit.target().name();
-    exchange.remark(&match permit.is_resting(Instant::now()) {
-        true => format!("target `{name}` was not asked again: it rests"),
-        false => format!("target `{name}` was not asked again: the retry budget is spent"),
-    });
-    now.policy.max_attempts = now.tried;
-    retry::next(failure, &now, 0.0)
-}
-
 /// What all sends of a request share.
 struct Ground<'p> {
     proxy: &'p Proxy,
@@ -312,6 +290,28 @@ struct Ground<'p> {
     limits: &'p Limits,
     /// The step of its own target.
     begin: usize,
+    /// Where it belongs to no target.
+    lone: Option<Lonely>,
+}
+
+/// A request that belongs to no target, and has a retry budget all the same.
+struct Lonely {
+    place: LonePlace,
+    budget: Budget,
+}
+
+impl Lonely {
+    fn of(proxy: &Proxy, route: &Route, now: Instant) -> Option<Self> {
+        if route.target.is_some() {
+            return None;
+        }
+        let place = LonePlace::new(&route.gateway, route.authority.as_str());
+        proxy.health.lone().request(place, now);
+        Some(Self {
+            place,
+            budget: route.gateway.retry_budget,
+        })
+    }
 }
 
 /// Where a request is, on its way.
@@ -460,6 +460,46 @@ fn give_body_back(moved: Option<Call<'_>>, call: &mut Call<'_>) {
 }
 
 impl Ground<'_> {
+    /// What follows a failure, as far as the target and the retry budget allow.
+    fn next(
+        &self,
+        exchange: &mut Exchange,
+        failure: &Failure,
+        mut now: Situation,
+        (way, permit): (Option<&Way>, Option<&Permit>),
+    ) -> Next {
+        let next = retry::next(failure, &now, jitter());
+        if !matches!(next, Next::Retry { .. }) {
+            return next;
+        }
+        // An equal is asked at once, without a word.
+        let why = match (way, permit) {
+            (Some(way), Some(_)) if way.has_equal() => None,
+            (Some(way), Some(permit)) if !way.may_retry(permit) => {
+                let rests = permit.is_resting(Instant::now());
+                Some(if rests { "it rests" } else { SPENT })
+            }
+            _ if self.is_spent() => Some(SPENT),
+            _ => return next,
+        };
+        if let (Some(why), Some(route)) = (why, exchange.draft().and_then(|d| d.route.clone())) {
+            let name = route.target_name();
+            exchange.remark(&format!("`{name}` was not asked again: {why}"));
+        }
+        now.policy.max_attempts = now.tried;
+        retry::next(failure, &now, 0.0)
+    }
+
+    /// Whether the budget of a request that belongs to no target is spent; if not, a send is
+    /// counted.
+    fn is_spent(&self) -> bool {
+        let lone = self.lone.as_ref();
+        lone.is_some_and(|lone| {
+            let budgets = self.proxy.health.lone();
+            !budgets.take(lone.place, &lone.budget, Instant::now())
+        })
+    }
+
     /// Sends the request where it is, and at its `first` send there to another target as well if
     /// that is slow.
     async fn send<'a>(

@@ -2,11 +2,12 @@
 //! are, what their limits leave. Shared by all requests, outlives a change of the configuration,
 //! and is told the time: no I/O, no timers, no tasks.
 //!
-//! A request without targets never comes here.
+//! A request without a target comes here only to retry.
 
 mod budget;
 mod circuit;
 mod latency;
+mod lone;
 mod permit;
 mod quota;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::budget::Account;
 pub(crate) use self::circuit::Verdict;
+pub(crate) use self::lone::{Lone, LonePlace};
 pub(crate) use self::permit::{Busy, Permit};
 pub(crate) use self::quota::Quota;
 pub(crate) use self::target::{Ask, Rules, Standing, TargetHealth};
@@ -33,6 +35,7 @@ use crate::balance::{self, Candidate, Draw, Turns};
 pub(crate) struct Health {
     /// By account and id of the gateway, in that order.
     fleets: RwLock<Vec<Arc<Fleet>>>,
+    lone: Lone,
 }
 
 impl Health {
@@ -63,6 +66,11 @@ impl Health {
                 Some(fleet)
             }
         }
+    }
+
+    /// The retry budgets of requests that belong to no target.
+    pub(crate) const fn lone(&self) -> &Lone {
+        &self.lone
     }
 
     /// Forgets the gateways that are not configured any more, and takes up the others as they are

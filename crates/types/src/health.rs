@@ -48,7 +48,7 @@ impl Budget {
     /// For retries at one target.
     pub const RETRIES: Self = Self {
         percent: 20,
-        floor: 10,
+        floor: 20,
     };
     /// For hedges of one gateway.
     pub const HEDGES: Self = Self {

@@ -98,13 +98,13 @@ mod tests {
     fn a_fifth_of_the_requests_or_the_floor_may_be_sent_again() {
         let now = Instant::now();
         let mut account = Account::new(now);
-        assert_eq!(taken(&mut account, now), 10);
-        (0..50).for_each(|_| account.request(now));
+        assert_eq!(taken(&mut account, now), 20);
+        (0..100).for_each(|_| account.request(now));
         assert_eq!(taken(&mut account, now), 0);
-        (0..50).for_each(|_| account.request(now));
-        assert_eq!(taken(&mut account, now), 10);
-        // Of 20 sends 7 still count, of the floor 3 are left.
-        assert_eq!(taken(&mut account, now + TAU), 3);
+        (0..100).for_each(|_| account.request(now));
+        assert_eq!(taken(&mut account, now), 20);
+        // Of 40 sends 15 still count, of the floor 5 are left.
+        assert_eq!(taken(&mut account, now + TAU), 5);
     }
 
     #[test]

@@ -107,6 +107,29 @@ async fn an_outage_of_the_only_target_is_not_multiplied() {
 }
 
 #[tokio::test]
+async fn where_there_are_no_targets_an_outage_is_not_multiplied_either() {
+    let down = down().await;
+    let settings = "[[gateways]]\nid = \"g\"\nretry = { max_attempts = 3, delay_ms = 0 }\n";
+    let gateway = Harness::with(settings, &down).await;
+    let request = chat().with("authorization", "Bearer a-key");
+    for _ in 0..200 {
+        assert_eq!(gateway.ask(&request).await.status(), 503);
+    }
+    assert!(
+        down.count() <= 240,
+        "{} sends for 200 requests",
+        down.count()
+    );
+    let records = gateway.records(200).await;
+    assert_eq!(attempts(&records[0]), ["503", "503", "503"]);
+    let last = notes(&records[11]);
+    assert!(
+        last.contains("`openai` was not asked again: the retry budget is spent"),
+        "{last}"
+    );
+}
+
+#[tokio::test]
 async fn the_end_of_an_outage_is_found() {
     let failures = std::iter::repeat_n(status(500), 3);
     let a = Upstream::start(failures.chain([json(COMPLETION)])).await;

@@ -229,8 +229,8 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Count { min: 0, max: 100 },
         Is("20"),
         "10",
-        "How many sends beyond the first there may be, to a target and to all targets together, in \
-         percent of the requests of about the last ten seconds.",
+        "How many sends beyond the first there may be, to a target and to all targets together, or to \
+         one address where there are no targets, in percent of the requests of about the last ten seconds.",
     ),
     key(
         "gateways[].retry.budget_floor",
@@ -238,7 +238,7 @@ pub(super) const KEYS: &[Key] = &[
             min: 0,
             max: 100_000,
         },
-        Is("10"),
+        Is("20"),
         "50",
         "So many sends beyond the first are allowed in about ten seconds in any case.",
     ),
