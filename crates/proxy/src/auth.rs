@@ -132,8 +132,8 @@ pub(crate) fn configured_headers(route: &Route, headers: &mut HeaderMap) {
 pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<bool, Error> {
     let auth = &route.provider.auth;
     let query = route.path.query().unwrap_or("");
-    let carried = headers.contains_key(&*auth.header)
-        || headers.contains_key(AUTHORIZATION)
+    let carried = headers.contains_key(AUTHORIZATION)
+        || headers.contains_key(&*auth.header)
         || auth.also.iter().any(|slot| match slot.strip_prefix('?') {
             Some(key) => has_query_key(query, key),
             None => headers.contains_key(&**slot),

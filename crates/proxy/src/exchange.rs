@@ -545,8 +545,14 @@ fn keep_first(place: &mut Option<HeaderValue>, value: &HeaderValue) {
     }
 }
 
+/// What most bodies are; a copy of it needs no memory.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// A copy that does not keep the connection's read buffer alive.
 pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
+    if value == JSON {
+        return JSON.clone();
+    }
     HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn trailers(trailers: &mut HeaderMap) {
 /// Takes out the headers that `stays_behind` and those that `connection` names. One pass over the
 /// names: looking each of them up would cost more.
 fn take_out(headers: &mut HeaderMap, stays_behind: impl Fn(&HeaderName) -> bool) {
-    let mut out: Vec<HeaderName> = Vec::with_capacity(8);
+    let mut out: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         if stays_behind(name) {
             out.push(name.clone());

@@ -276,13 +276,14 @@ pub(crate) fn speaks_http(head: &Parts) -> Result<(), Error> {
     if headers::is_coded(headers) {
         return Err(Error::BodyBroken(FOREIGN_CODING.into()));
     }
-    let upgrades = headers.get_all(UPGRADE).iter().any(|protocol| {
-        protocol
-            .as_bytes()
-            .to_ascii_lowercase()
-            .windows(9)
-            .any(|word| word == b"websocket")
-    });
+    let upgrades = headers.contains_key(UPGRADE)
+        && headers.get_all(UPGRADE).iter().any(|protocol| {
+            protocol
+                .as_bytes()
+                .to_ascii_lowercase()
+                .windows(9)
+                .any(|word| word == b"websocket")
+        });
     if upgrades {
         return Err(Error::Unsupported(
             "WebSocket connections are not relayed by this version; use the HTTP endpoints",

@@ -47,19 +47,21 @@ impl Secrets {
     /// Those that a request carries in its headers; `slot`: where its provider's key travels.
     pub(crate) fn carried(headers: &HeaderMap, slot: &str) -> Self {
         let mut secrets = Self::default();
-        for (name, value) in headers {
+        for (name, header) in headers {
             if PLAIN.contains(name) {
                 continue;
             }
             if name == COOKIE {
-                secrets.add_cookies(value);
+                secrets.add_cookies(header);
             } else if (name == AUTHORIZATION
                 || name::is_secret(name.as_str())
                 || name.as_str() == slot)
-                && let Some(value) = last_word(value)
+                && let Some(value) = last_word(header)
             {
                 secrets.add(value);
-                secrets.add_basic(value);
+                if is_basic(header) {
+                    secrets.add_basic(value);
+                }
             }
         }
         secrets
@@ -67,7 +69,6 @@ impl Secrets {
 
     /// Adds the password of a value that holds one in base64 (RFC 7617).
     fn add_basic(&mut self, value: &str) {
-        // Other credentials are rarely base64, and then hardly ever of text with a colon.
         let decoded = STANDARD.decode(value).ok();
         let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some((_, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
@@ -134,12 +135,50 @@ impl Secrets {
 
     /// Takes them out of a record, as they are and as providers and libraries write them.
     pub(crate) fn leave(&self, record: &mut Record) {
-        if !self.0.is_empty() {
-            let spelled = self.0.iter().flat_map(spellings);
-            let spelled: Vec<Secret> = spelled.map(Secret::new).collect();
-            Cleaner::new(self.0.iter().chain(&spelled)).leave(record);
+        if self.0.is_empty() {
+            return;
+        }
+        Cleaner::new(self.0.iter()).leave(record);
+        let written = self
+            .0
+            .iter()
+            .filter(|secret| may_be_spelled_in(secret, record));
+        let spelled: Vec<Secret> = written.flat_map(spellings).map(Secret::new).collect();
+        if !spelled.is_empty() {
+            Cleaner::new(spelled.iter()).leave(record);
         }
     }
+}
+
+/// Whether a header's value is a name and a password.
+fn is_basic(header: &HeaderValue) -> bool {
+    let scheme = header.as_bytes().get(..6);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+}
+
+/// Whether a record is to be searched for other spellings of a credential: it has some that are
+/// escaped, or its beginning stands in a body in base64. Most have none, and encoding all of them for
+/// every record would cost more than the search.
+fn may_be_spelled_in(secret: &Secret, record: &Record) -> bool {
+    let secret = secret.expose().as_bytes();
+    if !secret.iter().copied().all(is_unreserved) {
+        return true;
+    }
+    let mut beginning = [0; 8];
+    let encoded = STANDARD.encode_slice(&secret[..6.min(secret.len())], &mut beginning);
+    let Some(beginning) = encoded
+        .ok()
+        .and_then(|_| std::str::from_utf8(&beginning).ok())
+    else {
+        return true;
+    };
+    if beginning.contains(['+', '/']) {
+        return true;
+    }
+    let beginning = Searched::of(beginning);
+    let messages = [&record.request, &record.response].into_iter();
+    let mut bodies = messages.flat_map(|message| message.body.iter().chain(&message.raw));
+    bodies.any(|body| beginning.is_in(body.as_str().as_bytes()))
 }
 
 /// The other ways in which a credential may be written: in base64 with either alphabet, and, where it
@@ -194,7 +233,10 @@ const MAX_BY_BYTE: usize = 512;
 impl<'s> Searched<'s> {
     /// Making a searcher costs more than the search itself in most of a record's texts.
     fn new(secret: &'s Secret) -> Self {
-        let secret = secret.expose();
+        Self::of(secret.expose())
+    }
+
+    fn of(secret: &'s str) -> Self {
         let bytes = secret.as_bytes();
         let rare = || {
             let last = |is_rare: fn(&u8) -> bool| bytes.iter().rposition(is_rare);
