@@ -310,7 +310,7 @@ impl Body for Outgoing {
                 let read = passing.read.as_ref().map_or(0, |read| read.len() as u64);
                 let rest = passing.rest.body.size_hint();
                 let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + read);
+                hint.set_lower(passing.least_bytes());
                 if let Some(upper) = rest.upper() {
                     hint.set_upper(upper + read);
                 }
@@ -321,6 +321,12 @@ impl Body for Outgoing {
 }
 
 impl Passing {
+    /// How many bytes it has at least: all that its head announces, else what has come.
+    pub(crate) fn least_bytes(&self) -> u64 {
+        let read = self.read.as_ref().map_or(0, |read| read.len() as u64);
+        self.rest.body.size_hint().lower() + read
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(read) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));

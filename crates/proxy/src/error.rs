@@ -6,6 +6,8 @@ use http::{HeaderMap, StatusCode};
 use isango_types::record::{Blame, RecordError};
 use serde::Serialize;
 
+use crate::limit::Notice;
+
 /// Why a request gets an answer of the gateway instead of a provider's.
 ///
 /// `Display` is what the client may read; `source()` is what the operator reads. Codes below 3000
@@ -25,6 +27,12 @@ pub enum Error {
     /// The gateway needs a token, and there is none or a wrong one.
     #[error("Unauthorized")]
     Unauthorized,
+    /// A limit of requests or tokens has no room.
+    #[error("{0}")]
+    RateLimited(Box<Notice>),
+    /// A limit of cost has no room.
+    #[error("{0}")]
+    SpendLimited(Box<Notice>),
     /// The path cannot be mapped to the provider: dotted or encoded segments, missing parts, a
     /// resource or region that is no DNS label. Says what was wrong and what would be right.
     #[error("{0}")]
@@ -128,6 +136,8 @@ impl Error {
             Self::UnknownGateway => (StatusCode::BAD_REQUEST, 2001, Blame::Client),
             Self::InvalidProvider => (StatusCode::BAD_REQUEST, 2008, Blame::Client),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, 2009, Blame::Client),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2003, Blame::Client),
+            Self::SpendLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2041, Blame::Client),
             Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, 3000, Blame::Client),
             Self::InvalidPath(_) => (StatusCode::BAD_REQUEST, 3001, Blame::Client),
             Self::MissingCredential { .. } => (StatusCode::BAD_REQUEST, 3002, Blame::Client),
@@ -171,6 +181,8 @@ impl Error {
             Self::UnknownGateway
             | Self::InvalidProvider
             | Self::Unauthorized
+            | Self::RateLimited(_)
+            | Self::SpendLimited(_)
             | Self::NoSuchPath(_)
             | Self::InvalidPath(_)
             | Self::MissingCredential { .. }
@@ -216,6 +228,9 @@ impl Error {
         let (status, code, _) = self.verdict();
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Self::RateLimited(notice) | Self::SpendLimited(notice) = self {
+            notice.tell(&mut headers);
+        }
         (status, headers, body(status, code, &self.to_string()))
     }
 }
@@ -289,7 +304,9 @@ mod tests {
             None => Error::UnknownGateway,
             Some(Error::UnknownGateway) => Error::InvalidProvider,
             Some(Error::InvalidProvider) => Error::Unauthorized,
-            Some(Error::Unauthorized) => Error::NoSuchPath("a path".into()),
+            Some(Error::Unauthorized) => Error::RateLimited(Box::new(Notice::sample("full"))),
+            Some(Error::RateLimited(notice)) => Error::SpendLimited(notice.clone()),
+            Some(Error::SpendLimited(_)) => Error::NoSuchPath("a path".into()),
             Some(Error::NoSuchPath(_)) => Error::InvalidPath("a path".into()),
             Some(Error::InvalidPath(_)) => Error::MissingCredential {
                 provider: "openai".into(),

@@ -21,6 +21,7 @@ use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
 use crate::health::Busy;
+use crate::limit::Permit;
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
@@ -104,6 +105,8 @@ pub(crate) struct Draft {
     pub(crate) timing: Timing,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) error: Option<RecordError>,
+    /// What it holds of its gateway's limits; `None`: no limit is for it.
+    pub(crate) permit: Option<Box<Permit>>,
 }
 
 impl Draft {
@@ -208,6 +211,7 @@ impl Exchange {
             timing: Timing::default(),
             outcome: None,
             error: None,
+            permit: None,
         };
         Self {
             draft: Some(Box::new(draft)),
@@ -398,7 +402,12 @@ impl Exchange {
 
     /// One send begins, at `started_us`.
     pub(crate) fn attempting(&mut self, started_us: u64) {
-        self.note(|draft| draft.asking = Some(started_us));
+        self.note(|draft| {
+            draft.asking = Some(started_us);
+            if let Some(permit) = &mut draft.permit {
+                permit.sent();
+            }
+        });
     }
 
     /// Another send begins beside it.
@@ -466,7 +475,25 @@ impl Exchange {
         if let Some(draft) = &mut self.draft {
             let at_us = micros(draft.started.elapsed());
             draft.response.push(chunk, at_us);
+            if let Some(permit) = &mut draft.permit {
+                permit.streamed(chunk);
+            }
         }
+    }
+
+    /// Where it ends.
+    pub(crate) const fn sink(&self) -> &Arc<Sink> {
+        &self.sink
+    }
+
+    /// Takes what the request holds of limits, to hold more; it must be given back.
+    pub(crate) fn take_permit(&mut self) -> Option<Box<Permit>> {
+        self.draft.as_mut()?.permit.take()
+    }
+
+    /// What the request holds of limits.
+    pub(crate) fn holds_permit(&mut self, permit: Box<Permit>) {
+        self.note(|draft| draft.permit = Some(permit));
     }
 
     /// Adds a remark to the record.
@@ -502,6 +529,9 @@ impl Drop for Exchange {
         };
         draft.busy = None;
         draft.timing.total_us = micros(draft.started.elapsed());
+        if let Some(permit) = &mut draft.permit {
+            permit.ended();
+        }
         let ended = if std::thread::panicking() {
             Outcome::Panicked
         } else if self.sink.is_cutting() {

@@ -21,6 +21,7 @@ mod exchange;
 mod failures;
 mod headers;
 mod health;
+mod limit;
 mod metadata;
 mod options;
 mod pipeline;
@@ -42,6 +43,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isango_store::Stores;
+use isango_store::logs::LogReader;
 use isango_types::health::TargetView;
 use isango_types::{Clock, SnapshotCell};
 use parking_lot::Mutex;
@@ -49,6 +51,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use crate::error::Error;
+pub use crate::limit::{Drift, Notice, RestoreError};
 pub use crate::metrics::Metrics;
 
 /// How the data plane behaves beyond what a [`Snapshot`](isango_types::Snapshot) says; fixed while
@@ -120,6 +123,42 @@ impl Proxy {
         self.metrics
             .idle_upstream
             .set(i64::try_from(self.upstream.idle()).unwrap_or(i64::MAX));
+        self.sink.limits().sweep(self.sink.clock().now());
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let buckets = u64::try_from(self.sink.limits().buckets()).unwrap_or(u64::MAX);
+        self.metrics.limit_buckets.set(gauge(buckets));
+        self.metrics
+            .limit_overflows
+            .set(gauge(self.sink.limits().overflows()));
+    }
+
+    /// Sets the counters of all limits to what the records say, and makes ready to estimate; says
+    /// how many buckets there are. Called once, before the first request; without limits it reads
+    /// nothing.
+    ///
+    /// # Errors
+    /// The records cannot be read; counters are as they were.
+    pub fn restore_limits(&self, records: &dyn LogReader) -> Result<usize, RestoreError> {
+        let now = self.sink.clock().now();
+        self.sink.limits().restore(&self.config.get(), records, now)
+    }
+
+    /// Compares the counters of all limits with the records. Blocks for as long as a moment passes
+    /// until what has ended is on record.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn compare_limits(&self, records: &dyn LogReader) -> Result<Vec<Drift>, RestoreError> {
+        let now = || self.sink.clock().now();
+        let settles = self.sink.settles_within();
+        let pause = || std::thread::sleep(settles);
+        let drifts = self
+            .sink
+            .limits()
+            .drift(&self.config.get(), records, &now, &pause)?;
+        let count = i64::try_from(drifts.len()).unwrap_or(i64::MAX);
+        self.metrics.limit_drifts.set(count);
+        Ok(drifts)
     }
 
     /// Every configured target and how it is, by account, gateway and order.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use isango_types::health::{CircuitState, TargetStatus, TargetView};
+use isango_types::limit::Decision;
 use isango_types::record::{CacheStatus, Outcome, Record};
 use isango_types::{CostStatus, Operation, Usage};
 use prometheus_client::collector::Collector;
@@ -26,6 +27,8 @@ use crate::health::Health;
 const SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
+/// Upper bounds of what a request drew over what was held for it.
+const DRAWN_RATIO: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 3.0];
 /// Upper bounds of the overhead buckets, in seconds.
 const OVERHEAD_SECONDS: [f64; 9] = [
     0.000_025, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.005, 0.02, 0.1,
@@ -60,6 +63,18 @@ struct CacheRequest {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    gateway: String,
+    rule: String,
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Estimated {
+    unit: &'static str,
+}
+
 type Histograms = Family<Place, Histogram, fn() -> Histogram>;
 
 /// Every metric of the data plane.
@@ -74,6 +89,14 @@ pub struct Metrics {
     tokens: Family<Tokens, Counter>,
     cost: Family<Place, Counter>,
     unpriced: Family<Place, Counter>,
+    limited: Family<Rule, Counter>,
+    drawn_ratio: Family<Estimated, Histogram, fn() -> Histogram>,
+    /// Buckets of limits that hold something.
+    pub(crate) limit_buckets: Gauge,
+    /// Values that had to share a bucket.
+    pub(crate) limit_overflows: Gauge,
+    /// Buckets whose counter is not what the records say.
+    pub(crate) limit_drifts: Gauge,
     /// Requests whose answer has not ended.
     pub(crate) in_flight: Gauge,
     /// Open client connections.
@@ -105,6 +128,11 @@ impl Metrics {
             tokens: Family::default(),
             cost: Family::default(),
             unpriced: Family::default(),
+            limited: Family::default(),
+            drawn_ratio: Family::new_with_constructor(|| Histogram::new(DRAWN_RATIO)),
+            limit_buckets: Gauge::default(),
+            limit_overflows: Gauge::default(),
+            limit_drifts: Gauge::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             idle_upstream: Gauge::default(),
@@ -115,8 +143,38 @@ impl Metrics {
             cache_requests: Family::default(),
             cache_errors: Counter::default(),
         };
-        metrics.register(registry.sub_registry_with_prefix("isango"));
+        let registry = registry.sub_registry_with_prefix("isango");
+        metrics.register(registry);
+        metrics.register_limits(registry);
         metrics
+    }
+
+    fn register_limits(&self, to: &mut Registry) {
+        to.register(
+            "limit_decisions",
+            "What limits did with requests",
+            self.limited.clone(),
+        );
+        to.register(
+            "limit_drawn_ratio",
+            "What requests drew over what was held for them",
+            self.drawn_ratio.clone(),
+        );
+        to.register(
+            "limit_buckets",
+            "Buckets of limits that hold something",
+            self.limit_buckets.clone(),
+        );
+        to.register(
+            "limit_overflows",
+            "Requests whose values had to share a bucket, since the start",
+            self.limit_overflows.clone(),
+        );
+        to.register(
+            "limit_drifts",
+            "Buckets whose counter was not what the records say when they were last compared",
+            self.limit_drifts.clone(),
+        );
     }
 
     fn register(&self, to: &mut Registry) {
@@ -351,6 +409,9 @@ impl Meters {
             self.asked_cache(metrics, cache.status);
         }
         self.charge(metrics, record);
+        for decision in &record.limits {
+            limited(metrics, &self.place.gateway, decision);
+        }
     }
 
     fn asked_cache(&mut self, metrics: &Metrics, status: CacheStatus) {
@@ -503,6 +564,33 @@ impl Collector for TargetGauges {
         }
         Ok(())
     }
+}
+
+/// Counts what a limit did. Requests under no limit do not come here.
+fn limited(metrics: &Metrics, gateway: &str, decision: &Decision) {
+    metrics
+        .limited
+        .get_or_create(&Rule {
+            gateway: gateway.to_owned(),
+            rule: decision.rule.to_string(),
+            verdict: decision.verdict.as_str(),
+        })
+        .inc();
+    if decision.unit.is_estimated() && decision.charged > 0 && decision.reserved > 0 {
+        let unit = decision.unit.as_str();
+        metrics
+            .drawn_ratio
+            .get_or_create(&Estimated { unit })
+            .observe(ratio(decision.charged, decision.reserved));
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a bucket needs no more than 53 bits"
+)]
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other as f64
 }
 
 #[expect(

@@ -16,6 +16,7 @@ use crate::cache::{self, Found, Terms, Ticket};
 use crate::call::{self, INSPECT_BYTES, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
+use crate::limit::{self, Stage};
 use crate::options::{self, Wishes};
 use crate::plan::Plan;
 use crate::relay::{Activity, Pace, Relay};
@@ -97,6 +98,9 @@ async fn serve(
         waited_us,
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
+    if !call.route.gateway.limits.is_empty() {
+        Box::pin(limit::admit(exchange, Stage::Body)).await?;
+    }
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
     let limits = limits(&call.route, wishes.first_byte_timeout, exchange);
     // Has it been answered before?
@@ -110,6 +114,10 @@ async fn serve(
         Found::Ask(ticket) => Some(ticket),
         Found::Nothing => None,
     };
+    // May it cost what it may cost?
+    if !call.route.gateway.limits.is_empty() {
+        Box::pin(limit::admit(exchange, Stage::Send(&call.body))).await?;
+    }
     // Ask; after the first byte there is no way back.
     let is_plain = call.route.target.is_none() && Plan::of(&call.route, wishes).is_none();
     let answer = if is_plain {
@@ -162,6 +170,10 @@ async fn admit<'a>(
     let own = auth::credential(&route, &mut head.headers)?;
     exchange.brings(auth::fingerprint(&route, &head.headers, own));
     auth::configured_headers(&route, &mut head.headers);
+    // May it pass? Refused before its body is read, where that can be told.
+    if !route.gateway.limits.is_empty() {
+        Box::pin(limit::admit(exchange, Stage::Head)).await?;
+    }
     // What does it send?
     let may_replay = Plan::of(&route, wishes).is_some();
     let terms = exchange.cache_terms(&route, &head.method);
@@ -368,6 +380,9 @@ fn sign(headers: &mut HeaderMap, exchange: &Exchange) {
         .and_then(|route| HeaderValue::from_str(route.target_name()).ok());
     if let Some(name) = name {
         headers.insert(PROVIDER, name);
+    }
+    if let Some(permit) = &draft.permit {
+        limit::tell(headers, permit);
     }
 }
 

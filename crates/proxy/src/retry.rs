@@ -49,6 +49,8 @@ impl Failure {
             Error::UnknownGateway
             | Error::InvalidProvider
             | Error::Unauthorized
+            | Error::RateLimited(_)
+            | Error::SpendLimited(_)
             | Error::NoSuchPath(_)
             | Error::InvalidPath(_)
             | Error::MissingCredential { .. }

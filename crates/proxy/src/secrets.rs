@@ -298,6 +298,8 @@ impl<'s> Cleaner<'s> {
         record.notes.iter_mut().for_each(|note| self.clean(note));
         let causes = record.attempts.iter_mut().filter_map(|a| a.cause.as_mut());
         causes.for_each(|cause| self.clean(cause));
+        let buckets = record.limits.iter_mut().flat_map(|one| &mut one.bucket);
+        buckets.flatten().for_each(|value| self.clean(value));
         for value in record.metadata.values_mut() {
             if let MetadataValue::Text(text) = value {
                 self.clean(text);

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version};
+use isango_types::limit::Decision;
 use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
     Attempt, Blame, Body, Message, MetadataValue, Omitted, Outcome, Record, RecordError, Timing,
@@ -18,11 +19,13 @@ use isango_wire::{form, read, tokens};
 
 use crate::capture::Capture;
 use crate::exchange::{Cut, Draft};
+use crate::limit::Spent;
 use crate::metadata;
 use crate::resolve::{self, Route};
 use crate::secrets::without_secret_keys;
 
 const MAX_NOTES: usize = 16;
+static FREE: Cost = Cost::free();
 const MULTIPART: &str = "multipart/form-data";
 
 /// Makes the record. Bodies are left out where the gateway or the request says so.
@@ -64,6 +67,9 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         saved.usage = usage.take();
         saved.nanousd = std::mem::replace(&mut cost, Cost::free()).nanousd;
     }
+    let was_recalled = cache.as_ref().is_some_and(|cache| cache.saved.is_some());
+    let paid = (!was_recalled).then_some((usage.as_ref(), &cost));
+    let limits = settle_limits(draft, &reading, paid);
     let metadata = labels(draft, &mut notes);
     let payload = keeps_payload(draft);
     let request = request(draft, asked, payload, &mut notes);
@@ -108,6 +114,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         usage,
         cost,
         cache,
+        limits,
         finish_reason: reading.finish_reason.clone(),
         provider_id: provider_id(draft, &reading),
         metadata,
@@ -138,6 +145,50 @@ fn attempts(
         attempt.cost = Some(cost.clone());
     }
     attempts
+}
+
+/// Settles what the exchange held of its gateway's limits; `docs/limits.md` has the table. `paid`:
+/// usage and cost, if the answer was not one that was paid for before.
+fn settle_limits(
+    draft: &mut Draft,
+    reading: &Reading,
+    paid: Option<(Option<&Usage>, &Cost)>,
+) -> Vec<Decision> {
+    let Some(permit) = draft.permit.take() else {
+        return Vec::new();
+    };
+    let was_sent = !draft.attempts.is_empty();
+    let succeeded = is_success(draft);
+    // Nobody saw an answer begin: the provider may have worked on it all the same.
+    let unseen = was_sent && draft.status.is_none();
+    let (usage, cost) = paid.unwrap_or((None, &FREE));
+    let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
+    let (tokens, nanousd) = match (was_sent, succeeded, told) {
+        _ if paid.is_none() => (Some(0), Some(0)),
+        (true, true, Some(usage)) => (Some(usage.total()), drawn_cost(draft, reading, usage, cost)),
+        (true, true, None) if draft.operation.is_billed() => (None, cost.nanousd),
+        (true, _, _) if unseen => (None, None),
+        (_, _, _) => (Some(0), Some(0)),
+    };
+    permit.settle(&Spent {
+        requests: u64::from(was_sent || succeeded),
+        tokens,
+        nanousd,
+        told: told
+            .filter(|_| succeeded && draft.outcome == Some(Outcome::Answered))
+            .map(|usage| (usage.total_input(), usage.total_output())),
+        served: reading.model.as_deref(),
+    })
+}
+
+/// What an exchange draws from limits of cost. A client that sets the cost of its own request sets
+/// it no lower there than the list does.
+fn drawn_cost(draft: &Draft, reading: &Reading, usage: &Usage, cost: &Cost) -> Option<u64> {
+    let listed = match (cost.status, &draft.route) {
+        (CostStatus::Custom, Some(route)) => listed_cost(draft, route, reading, usage).nanousd,
+        (_, _) => None,
+    };
+    Some(cost.nanousd.unwrap_or(0).max(listed.unwrap_or(0)))
 }
 
 /// Whether the record holds bodies.

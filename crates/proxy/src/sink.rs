@@ -9,12 +9,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isango_store::logs::{Gap, LogWriter};
+use isango_types::record::{Message, Omitted};
 use isango_types::{Clock, Record};
 use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
+use crate::limit::Limits;
 use crate::metrics::{Metrics, Observer};
 use crate::settle::{settle, settle_without_bodies};
 
@@ -69,6 +71,7 @@ pub(crate) struct Sink {
     clock: Clock,
     metrics: Arc<Metrics>,
     cutting: AtomicBool,
+    limits: Arc<Limits>,
 }
 
 impl Sink {
@@ -90,6 +93,7 @@ impl Sink {
             clock,
             metrics,
             cutting: AtomicBool::new(false),
+            limits: Arc::default(),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -100,6 +104,16 @@ impl Sink {
 
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How long it takes at most, while the store works, until what has ended is stored.
+    pub(crate) fn settles_within(&self) -> Duration {
+        2 * self.settings.flush_window + Duration::from_secs(1)
+    }
+
+    /// What exchanges draw from limits; most of it is settled here.
+    pub(crate) const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -188,6 +202,8 @@ impl Sink {
             observer.observe(&self.metrics, &record, known);
             if collected {
                 batch.push(record);
+            } else if record.limits.iter().any(|one| one.charged > 0) {
+                batch.push(ledger_only(record));
             }
             // The first of a batch does not wait longer for the last than for its beginning.
             let late = begun.elapsed() >= self.settings.flush_window;
@@ -260,6 +276,25 @@ impl Sink {
             tracing::error!(%error, "the gap could not be marked in the journal");
         }
     }
+}
+
+/// What is kept of an exchange that leaves no record but drew from a limit, so that the counter can
+/// be rebuilt: who drew how much, and nothing of what was said.
+fn ledger_only(mut record: Record) -> Record {
+    let empty = |message: &mut Message| {
+        *message = Message {
+            bytes: message.bytes,
+            omitted: Some(Omitted::PayloadOff),
+            ..Message::default()
+        }
+    };
+    empty(&mut record.request);
+    empty(&mut record.response);
+    record.path = "".into();
+    record.user_agent = None;
+    record.metadata.clear();
+    record.notes = vec!["kept for the counters of limits: no record was asked for".into()];
+    record
 }
 
 /// The record of a draft. A body that the readers fail on costs itself, not the record and not the

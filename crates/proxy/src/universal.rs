@@ -21,6 +21,7 @@ use crate::cache::Found;
 use crate::call::{self, CallBody, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
+use crate::limit;
 use crate::options::{self, Options};
 use crate::pipeline::{Reply, limits, reply, speaks_http};
 use crate::plan::Plan;
@@ -166,6 +167,9 @@ async fn ask_in_turn(
         let wishes = exchange.asks_for(leg.options.clone());
         exchange.brings(leg.credential);
         understand(proxy, exchange, &mut leg.call);
+        if !route.gateway.limits.is_empty() {
+            Box::pin(limit::admit_leg(exchange, &leg.call.body)).await?;
+        }
         let limits = limits(&route, wishes.first_byte_timeout, exchange);
         let terms = exchange.cache_terms(&route, &leg.call.method);
         let found = match exchange.may_recall(terms, &leg.call) {

@@ -8,6 +8,7 @@ mod check;
 mod entities;
 mod health;
 pub mod keys;
+mod limits;
 mod policy;
 mod problem;
 mod reference;

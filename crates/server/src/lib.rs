@@ -17,11 +17,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
 use isango_control::Control;
-use isango_proxy::{Metrics, Proxy, serve, sink, upstream};
+use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync};
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
-use isango_store::logs::LogWriter;
+use isango_store::logs::LogStore;
 use isango_types::{Clock, Gateway, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -32,6 +32,9 @@ use crate::tasks::Tasks;
 
 /// How often idle connections to providers are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the counters of limits are compared with the records.
+const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// How often kept answers are looked at for their age.
 const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
@@ -80,6 +83,15 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     Ok(server)
 }
 
+fn tell_drift(drift: &Drift) {
+    tracing::warn!(
+        rule = %drift.rule,
+        counter = drift.counter,
+        ledger = drift.ledger,
+        "the counter of a limit is not what the records say"
+    );
+}
+
 fn tell_recovery(recovery: &Recovery) {
     for torn in &recovery.torn {
         tracing::warn!(
@@ -93,10 +105,10 @@ fn tell_recovery(recovery: &Recovery) {
 /// alone.
 ///
 /// # Errors
-/// An address is taken, or a certificate cannot be read.
+/// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
 pub fn start_in_memory(
     config: &Config,
-    logs: Arc<dyn LogWriter>,
+    logs: Arc<dyn LogStore>,
     clock: Clock,
 ) -> anyhow::Result<Server> {
     let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
@@ -106,7 +118,7 @@ pub fn start_in_memory(
 /// Starts the server of `config` with stores and a clock of the caller's.
 ///
 /// # Errors
-/// An address is taken, or a certificate cannot be read.
+/// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
 pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Result<Server> {
     let tls = match &config.tls {
         Some(files) => Some(Arc::new(tls::Tls::load(files.clone()).context("TLS")?)),
@@ -118,11 +130,15 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     let metrics = Arc::new(Metrics::new(&mut registry));
     let cell = Arc::new(SnapshotCell::new(config.snapshot()));
     let settings = config.to_proxy();
-    let cache = Arc::clone(&stores.cache);
+    let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
     proxy.register_targets(&mut registry);
     let targets = Arc::clone(&proxy);
+    let buckets = proxy.restore_limits(&*logs)?;
+    if buckets > 0 {
+        tracing::info!(buckets, "the counters of limits are as the records say");
+    }
     let server = Server {
         data: data.local_addr()?,
         admin: admin.local_addr()?,
@@ -141,6 +157,7 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     server.run_admin(admin);
     server.run_data(config, data, tls);
     server.run_cache_expiry();
+    server.run_comparison(logs);
     server.control.set_ready(true);
     Ok(server)
 }
@@ -240,6 +257,26 @@ impl Server {
                 tokio::select! {
                     _ = stopping.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(SWEEP_EVERY) => proxy.sweep(),
+                }
+            }
+        });
+    }
+
+    /// Compares the counters of limits with the records, every hour.
+    fn run_comparison(&self, logs: Arc<dyn LogStore>) {
+        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(COMPARE_EVERY) => {}
+                }
+                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
+                let compare = move || proxy.compare_limits(&*logs);
+                match tokio::task::spawn_blocking(compare).await {
+                    Ok(Ok(drifts)) => drifts.iter().for_each(tell_drift),
+                    Ok(Err(error)) => tracing::error!(%error, "limits were not compared"),
+                    Err(error) => tracing::error!(%error, "comparing limits failed"),
                 }
             }
         });

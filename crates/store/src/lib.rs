@@ -17,8 +17,8 @@ pub use filter::{Filter, FilterError};
 /// The roles that the data plane needs, bundled.
 #[derive(Clone)]
 pub struct Stores {
-    /// Where records go.
-    pub logs: Arc<dyn logs::LogWriter>,
+    /// Where records go, and where the counters of limits come from at the start.
+    pub logs: Arc<dyn logs::LogStore>,
     /// Where answers are kept.
     pub cache: Arc<dyn cache::CacheStore>,
 }

@@ -59,6 +59,11 @@ pub trait LogReader: Send + Sync {
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error>;
 }
 
+/// Both doors of one store.
+pub trait LogStore: LogWriter + LogReader {}
+
+impl<S: LogWriter + LogReader> LogStore for S {}
+
 /// How many records were appended before: where a consumer stands. Survives restarts and
 /// retention; [`Position::START`] is before the first record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

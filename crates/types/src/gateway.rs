@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::{Breaker, Budget, Group, Hedge};
+use crate::limit::Limit;
 use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
 use crate::secret::Secret;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub retry_budget: Budget,
     /// When a request is sent to a second target as well; `None`: never.
     pub hedge: Option<Hedge>,
+    /// How much may pass, in the order in which they are judged; at most 32.
+    pub limits: Vec<Arc<Limit>>,
 }
 
 impl Gateway {
@@ -82,6 +85,7 @@ impl Gateway {
             breaker: Some(Breaker::default()),
             retry_budget: Budget::RETRIES,
             hedge: None,
+            limits: Vec::new(),
         }
     }
 

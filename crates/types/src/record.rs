@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::RecordId;
+use crate::limit::Decision;
 use crate::operation::Operation;
 use crate::price::Cost;
 use crate::usage::Usage;
@@ -81,6 +82,9 @@ pub struct Record {
     /// What the cache did, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Box<CacheUse>>,
+    /// What the gateway's limits did with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Decision>,
     /// The provider's reason to stop (`stop`, `length`, `end_turn`, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Box<str>>,

@@ -6,6 +6,10 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Kind};
 
+mod bound;
+
+pub use bound::{Bound, bound, warm_up};
+
 /// Most text that is tokenized of one message direction, in bytes; what is longer is scaled up.
 const MAX_COUNTED_BYTES: usize = 4 << 20;
 
@@ -44,25 +48,16 @@ pub fn count(model: &str, text: &str) -> u64 {
 /// models that bill by character counts characters. A body that is no JSON object counts nothing.
 #[must_use]
 pub fn estimate(request_body: &[u8], delivered_text: &str, model: &str) -> Usage {
-    let mut request = Request {
-        tokenizer: tokenizer(model),
-        ..Request::default()
-    };
+    let mut request = Request::new(model, MAX_COUNTED_BYTES);
     let mut speech = None;
     let mut has_voice = false;
-    json::each_member(request_body, |name, value| match &*name {
-        "messages" | "contents" => request.messages(value),
-        "input" => {
-            speech = Some(value);
-            request.messages(value);
+    json::each_member(request_body, |name, value| {
+        request.top(&name, value);
+        match &*name {
+            "input" => speech = Some(value),
+            "voice" => has_voice = true,
+            _ => {}
         }
-        "prompt" | "instructions" | "system" | "systemInstruction" | "system_instruction"
-        | "inputText" | "texts" | "text" | "query" | "documents" | "preamble" | "message"
-        | "chat_history" | "suffix" => request.value(value, MAX_DEPTH),
-        // Declarations reach the model as text, names and punctuation included.
-        "tools" | "functions" | "toolConfig" | "response_format" => request.text(value.get()),
-        "voice" => has_voice = true,
-        _ => {}
     });
     if let (true, Some(input), true) = (
         has_voice,
@@ -120,6 +115,8 @@ fn is_per_character(model: &str) -> bool {
 /// What a request holds, as far as it has been looked at.
 struct Request {
     tokenizer: &'static Tokenizer,
+    /// How much text is tokenized, in bytes; what is longer is scaled up.
+    max_bytes: usize,
     /// Tokens of the texts that were tokenized.
     counted: u64,
     counted_bytes: usize,
@@ -129,19 +126,31 @@ struct Request {
     others: u64,
 }
 
-impl Default for Request {
-    fn default() -> Self {
+impl Request {
+    fn new(model: &str, max_bytes: usize) -> Self {
         Self {
-            tokenizer: bpe_openai::o200k_base(),
+            tokenizer: tokenizer(model),
+            max_bytes,
             counted: 0,
             counted_bytes: 0,
             bytes: 0,
             others: 0,
         }
     }
-}
 
-impl Request {
+    /// A member of the request itself.
+    fn top(&mut self, name: &str, value: &RawValue) {
+        match name {
+            "messages" | "contents" | "input" => self.messages(value),
+            "prompt" | "instructions" | "system" | "systemInstruction" | "system_instruction"
+            | "inputText" | "texts" | "text" | "query" | "documents" | "preamble" | "message"
+            | "chat_history" | "suffix" => self.value(value, MAX_DEPTH),
+            // Declarations reach the model as text, names and punctuation included.
+            "tools" | "functions" | "toolConfig" | "response_format" => self.text(value.get()),
+            _ => {}
+        }
+    }
+
     fn tokens(&self) -> u64 {
         scaled(self.counted, self.counted_bytes, self.bytes).saturating_add(self.others)
     }
@@ -151,7 +160,7 @@ impl Request {
             return;
         }
         self.bytes = self.bytes.saturating_add(text.len());
-        let room = MAX_COUNTED_BYTES.saturating_sub(self.counted_bytes);
+        let room = self.max_bytes.saturating_sub(self.counted_bytes);
         let counted = &text[..text.floor_char_boundary(room)];
         self.counted_bytes += counted.len();
         self.counted = self

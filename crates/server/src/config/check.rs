@@ -145,6 +145,15 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
             config.admin_listen
         ));
     }
+    let is_limited = config.gateways.iter().any(|one| !one.limits.is_empty());
+    let is_open = !config.default_gateway.authentication && !config.listen.ip().is_loopback();
+    if is_limited && is_open {
+        config.warnings.push(
+            "limits can be gone around: gateway `default` of every other account has none, and is \
+             open to all that reach it; leave out `allow_unauthenticated`"
+                .into(),
+        );
+    }
     let locked = config
         .gateways
         .iter()

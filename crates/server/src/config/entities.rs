@@ -12,6 +12,7 @@ use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
 
+use super::limits;
 use super::policy;
 use super::problem::{Origins, nearest};
 use super::section::Section;
@@ -267,6 +268,7 @@ fn gateway(
         breaker: health::breaker(&section.table("gateways[].breaker")),
         retry_budget: health::retry_budget(&section.table("gateways[].retry")),
         hedge: health::hedge(&section.table("gateways[].hedge")),
+        limits: limits::limits(section),
     };
     gateway.fallback = policy::chains(section, &gateway, providers);
     gateway.groups = health::groups(section, &gateway, providers);

@@ -2,6 +2,7 @@
 //! reader, for error messages, for the environment and for `docs/configuration.md`.
 
 mod entities;
+mod limits;
 mod settings;
 
 use super::value::Kind;
@@ -137,17 +138,24 @@ const fn key(
 
 /// Every key, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    settings::KEYS.iter().chain(entities::KEYS)
+    settings::KEYS
+        .iter()
+        .chain(entities::KEYS)
+        .chain(limits::KEYS)
 }
 
 /// What design and documents promise for later versions, refused with a reason until then.
 pub const LATER: &[Later] = &[
     later("storage", "choosing other stores than the embedded one"),
-    later("gateways[].limits", "limiting requests, tokens and cost"),
-    later("gateways[].spend_limits", "limiting cost"),
-    later("gateways[].rate_limiting_interval", "limiting requests"),
-    later("gateways[].rate_limiting_limit", "limiting requests"),
-    later("gateways[].rate_limiting_technique", "limiting requests"),
+    later("gateways[].limits[].alerts", "alerts"),
+    later(
+        "gateways[].limits[].on_overrun",
+        "ending a stream that draws more than was reserved",
+    ),
+    later(
+        "gateways[].limits[].on_store_loss",
+        "limits that several nodes share",
+    ),
     later("gateways[].routes", "named routes"),
     later("gateways[].guards", "guarding content"),
     later("gateways[].logpush", "exporting records"),

@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::keys::{self, LATER, Unset};
 use super::problem::{Report, nearest_key};
-use super::value::{self, ChainText, Kind};
+use super::value::{self, ChainText, Kind, Split};
 
 /// A table that is being read.
 #[derive(Debug)]
@@ -278,6 +278,22 @@ impl<'a> Section<'a> {
 
     pub(super) fn statuses(&self, name: &str) -> Vec<u16> {
         self.read(name, value::statuses).unwrap_or_default()
+    }
+
+    pub(super) fn amount(&self, name: &str) -> Option<u64> {
+        self.read(name, value::amount)
+    }
+
+    pub(super) fn lists(&self, name: &str) -> BTreeMap<Box<str>, Vec<Box<str>>> {
+        self.read(name, value::lists).unwrap_or_default()
+    }
+
+    pub(super) fn split(&self, name: &str) -> Option<Split> {
+        self.read(name, value::split)
+    }
+
+    pub(super) fn splits(&self, name: &str) -> BTreeMap<Box<str>, Split> {
+        self.read(name, value::splits).unwrap_or_default()
     }
 
     pub(super) fn chains(&self, name: &str) -> Vec<ChainText> {

@@ -77,6 +77,14 @@ pub enum Kind {
     Tables,
     /// A list of error statuses.
     Statuses,
+    /// A number above 0, with decimals where its unit has them.
+    Amount,
+    /// Lists of texts, by name.
+    Lists,
+    /// How a limit is split by one dimension, or filtered.
+    Split,
+    /// The same, by name.
+    Splits,
     /// Lists of targets, by the target whose requests they are for.
     Chains,
 }
@@ -109,6 +117,10 @@ impl Kind {
             Self::Date => "date".into(),
             Self::Tables => "list of tables".into(),
             Self::Statuses => "list of statuses".into(),
+            Self::Amount => "number".into(),
+            Self::Lists => "table of lists of texts".into(),
+            Self::Split => "table".into(),
+            Self::Splits => "table of tables".into(),
             Self::Chains => "table of lists of targets".into(),
         }
     }
@@ -159,6 +171,11 @@ impl Kind {
             Self::Date => "a date such as 2026-11-22".into(),
             Self::Tables => "a list of tables".into(),
             Self::Statuses => "a list of statuses from 400 to 599, such as [429, 503]".into(),
+            Self::Amount => "a number above 0, such as 200_000 or 12.5".into(),
+            Self::Lists => r#"a table of lists of texts, such as { model = ["a", "b"] }"#.into(),
+            Self::Split | Self::Splits => {
+                r#"{ mode = "partition" }, or { mode = "filter", values = ["a"] }"#.into()
+            }
             Self::Chains => {
                 "a table such as { a = [\"b\"] }, or { a = { to = [\"b\"], on = [\"5xx\"] } }"
                     .into()
@@ -323,6 +340,50 @@ pub fn statuses(_: &Kind, value: &DeValue<'_>) -> Option<Vec<u16>> {
     value.as_array()?.iter().map(status).collect()
 }
 
+/// A number above 0, in billionths.
+#[must_use]
+pub fn amount(_: &Kind, value: &DeValue<'_>) -> Option<u64> {
+    let text = number_text(value)?;
+    parse_usd(text).ok().filter(|amount| *amount > 0)
+}
+
+/// Lists of texts, by name.
+#[must_use]
+pub fn lists(_: &Kind, value: &DeValue<'_>) -> Option<BTreeMap<Box<str>, Vec<Box<str>>>> {
+    entries(value.as_table()?, |value| texts(&Kind::Texts, value))
+}
+
+/// How a limit treats one dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// A bucket for each value.
+    Partition,
+    /// Only these values.
+    Filter(Vec<Box<str>>),
+}
+
+/// `{ mode = "partition" }`, or `{ mode = "filter", values = […] }` with at least one value.
+#[must_use]
+pub fn split(_: &Kind, value: &DeValue<'_>) -> Option<Split> {
+    let table = value.as_table()?;
+    let values = table.get("values").map(Spanned::get_ref);
+    let known = if values.is_some() { 2 } else { 1 };
+    match (table.get("mode")?.get_ref().as_str()?, values) {
+        _ if table.len() != known => None,
+        ("partition", None) => Some(Split::Partition),
+        ("filter", Some(values)) => texts(&Kind::Texts, values)
+            .filter(|values| !values.is_empty())
+            .map(Split::Filter),
+        (_, _) => None,
+    }
+}
+
+/// The same, by name.
+#[must_use]
+pub fn splits(_: &Kind, value: &DeValue<'_>) -> Option<BTreeMap<Box<str>, Split>> {
+    entries(value.as_table()?, |value| split(&Kind::Split, value))
+}
+
 /// A fallback chain as it is written: names with their places, not yet looked up.
 #[derive(Debug)]
 pub struct ChainText {
@@ -399,6 +460,10 @@ pub fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
         Kind::TextTable | Kind::SecretTable => text_table(kind, value).is_some(),
         Kind::Metadata => metadata(kind, value).is_some(),
         Kind::Statuses => statuses(kind, value).is_some(),
+        Kind::Amount => amount(kind, value).is_some(),
+        Kind::Lists => lists(kind, value).is_some(),
+        Kind::Split => split(kind, value).is_some(),
+        Kind::Splits => splits(kind, value).is_some(),
         Kind::Chains => chains(kind, value).is_some(),
         Kind::Path | Kind::Filter | Kind::Text | Kind::AnyText | Kind::Url | Kind::Secret => {
             text(kind, value).is_some()
@@ -407,12 +472,16 @@ pub fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
 }
 
 fn is_money(value: &DeValue<'_>) -> bool {
+    number_text(value).is_some_and(|text| parse_usd(text).is_ok())
+}
+
+/// The digits of a number, which may stand in quotes.
+fn number_text<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
     let decimal = value.as_integer().filter(|number| number.radix() == 10);
-    let number = decimal
+    decimal
         .map(|number| number.as_str())
         .or_else(|| value.as_float().map(|number| number.as_str()))
-        .or_else(|| value.as_str());
-    number.is_some_and(|text| parse_usd(text).is_ok())
+        .or_else(|| value.as_str())
 }
 
 /// At most five flat entries of request metadata.

@@ -31,13 +31,13 @@ const WINDOW: Duration = Duration::from_millis(500);
 const RESTART: Duration = Duration::from_secs(2);
 
 /// A running `isango serve`, killed when dropped.
-struct Isango {
+pub(crate) struct Isango {
     child: Child,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Isango {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_isango"))
             .args(["serve", "--json", "--config"])
             .arg(folder.join("isango.toml"))

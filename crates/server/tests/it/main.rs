@@ -7,6 +7,7 @@
     reason = "helpers of tests fail their test this way too"
 )]
 
+mod budgets;
 mod cache;
 mod cli;
 mod config;

@@ -80,6 +80,7 @@ pub fn record(n: u64) -> Record {
         }),
         cost: cost(n, status),
         cache: None,
+        limits: Vec::new(),
         finish_reason: Some("stop".into()),
         provider_id: Some(format!("chatcmpl-{n}").into()),
         metadata: [("tenantId", tenant.into()), ("n", n.to_string())]

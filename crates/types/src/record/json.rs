@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Error;
 
 use super::{Attempt, Body, Message, MetadataValue, Record, RecordError, Timing};
+use crate::limit::Decision;
 use crate::price::Cost;
 use crate::usage::Usage;
 
@@ -104,6 +105,9 @@ impl Record {
             serde_json::to_writer(&mut *out, cache)?;
             out.push(b',');
         }
+        list(out, key!("limits"), &self.limits, |out, decision| {
+            decision.write(out)
+        })?;
         text_if(
             out,
             text_key!("finish_reason"),
@@ -126,6 +130,33 @@ impl RecordError {
         text(out, text_key!("code"), &self.code)?;
         word(out, text_key!("blame"), self.blame.as_str());
         text(out, text_key!("message"), &self.message)?;
+        close(out, b'}');
+        Ok(())
+    }
+}
+
+impl Decision {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        out.push(b'{');
+        text(out, text_key!("rule"), &self.rule)?;
+        list(out, key!("bucket"), &self.bucket, |out, value| {
+            match value {
+                Some(value) => {
+                    out.push(b'"');
+                    string(out, value, b',')?;
+                }
+                None => out.extend_from_slice(b"null,"),
+            }
+            Ok(())
+        })?;
+        word(out, text_key!("unit"), self.unit.as_str());
+        word(out, text_key!("verdict"), self.verdict.as_str());
+        number(out, key!("limit"), self.limit)?;
+        number(out, key!("before"), self.before)?;
+        number(out, key!("reserved"), self.reserved)?;
+        number(out, key!("charged"), self.charged)?;
+        number(out, key!("after"), self.after)?;
+        word(out, text_key!("at"), self.at.encode(&mut [0; 27]));
         close(out, b'}');
         Ok(())
     }

@@ -199,6 +199,33 @@ pub(super) const KEYS: &[Key] = &[
          list chooses when, of `connect`, `timeout`, `5xx` and `429` (after its retries).",
     ),
     key(
+        "gateways[].rate_limiting_limit",
+        Kind::Count {
+            min: 0,
+            max: 1_000_000_000,
+        },
+        Is("0"),
+        "100",
+        "Requests that pass in each interval. `0`: no limit.",
+    ),
+    key(
+        "gateways[].rate_limiting_interval",
+        Kind::Count {
+            min: 0,
+            max: 366 * 86_400,
+        },
+        Is("0"),
+        "60",
+        "Length of that interval in seconds. `0`: no limit.",
+    ),
+    key(
+        "gateways[].rate_limiting_technique",
+        Kind::Choice(&["fixed", "sliding"]),
+        Is("fixed"),
+        r#""sliding""#,
+        "`fixed`: one interval after another. `sliding`: the last so many seconds.",
+    ),
+    key(
         "gateways[].retry.max_attempts",
         Kind::Count { min: 1, max: 5 },
         Is("1"),

@@ -6,6 +6,7 @@ use serde_json::value::to_raw_value;
 use super::*;
 use crate::clock::Timestamp;
 use crate::id::RecordId;
+use crate::limit::{Unit, Verdict};
 use crate::operation::Operation;
 use crate::price::CostStatus;
 use crate::record::{Blame, CacheStatus, CacheUse, Omitted, Outcome, Saved};
@@ -195,6 +196,32 @@ fn cache() -> BoxedStrategy<Option<Box<CacheUse>>> {
     prop::option::of(cache).boxed()
 }
 
+fn decision() -> BoxedStrategy<Decision> {
+    let unit = prop::sample::select(Unit::ALL.to_vec());
+    let verdict = prop::sample::select(vec![
+        Verdict::Admitted,
+        Verdict::Refused,
+        Verdict::Warned,
+        Verdict::Shadow,
+    ]);
+    let numbers = prop::collection::vec(number(), 6);
+    let bucket = prop::collection::vec(maybe(), 0..3);
+    (text(), bucket, unit, verdict, numbers)
+        .prop_map(|(rule, bucket, unit, verdict, n)| Decision {
+            rule,
+            bucket,
+            unit,
+            verdict,
+            limit: n[0],
+            before: n[1],
+            reserved: n[2],
+            charged: n[3],
+            after: n[4],
+            at: Timestamp::from_micros(n[5]),
+        })
+        .boxed()
+}
+
 fn metadata() -> impl Strategy<Value = BTreeMap<Box<str>, MetadataValue>> {
     let value = prop_oneof![
         Just(MetadataValue::Null),
@@ -265,6 +292,7 @@ prop_compose! {
         (operation, outcome, status) in (operation(), outcome(), any::<Option<u16>>()),
         (error, timing, usage, cost, cache) in (error(), timing(), usage(), cost(), cache()),
         attempts in prop::collection::vec(attempt(), 0..3),
+        limits in prop::collection::vec(decision(), 0..3),
         metadata in metadata(),
         notes in prop::collection::vec(text(), 0..3),
         [request, response] in [message(), message()],
@@ -276,7 +304,7 @@ prop_compose! {
             created_at: Timestamp::from_micros(created_at),
             account, gateway, provider, target, resource, deployment, operation, model_requested,
             model, method, path, http_version, status, outcome, error, attempts, timing, stream,
-            usage, cost, cache, finish_reason, provider_id, metadata, token, user_agent, notes, request,
+            usage, cost, cache, limits, finish_reason, provider_id, metadata, token, user_agent, notes, request,
             response,
         }
     }
