@@ -153,8 +153,9 @@ impl State {
     /// What the bucket, rolled to now, says to a request that may draw `need`, and surely draws
     /// `least` if it is sent.
     ///
-    /// What is left of a window is given to one request alone if it may need more than that: the
-    /// limit is passed by at most what this one draws beyond.
+    /// Where less than four fifths are drawn, what is left is given to one request alone if it may
+    /// need more than that: a bound that is far above what requests draw must not keep a budget from
+    /// being spent, and the limit is passed by at most what this one draws beyond.
     pub(crate) fn judge(&self, limit: &Limit, need: u64, least: u64) -> Judgement {
         let fits = |drawn: u64, more: u64| drawn.saturating_add(more.max(1)) <= limit.limit;
         let Sum { used, reserved } = self.sum;
@@ -170,10 +171,12 @@ impl State {
                     Judgement::Fits(need)
                 } else if !fits(used, least) {
                     Judgement::Full
-                } else if reserved == 0 {
+                } else if reserved > 0 {
+                    Judgement::Busy
+                } else if used < limit.limit - limit.limit / 5 {
                     Judgement::Fits(limit.limit - used)
                 } else {
-                    Judgement::Busy
+                    Judgement::Full
                 }
             }
         }

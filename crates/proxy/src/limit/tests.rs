@@ -155,6 +155,11 @@ fn what_is_reserved_counts_until_it_is_settled() {
     assert!(one.draw("a", 1, NOW).unwrap_err().busy);
     assert_eq!(of(&last.settle(&tokens(70))), (50, 50, 70, 120));
     assert!(!one.draw("a", 1, NOW).unwrap_err().busy);
+    // Where four fifths are drawn, what may not fit is refused.
+    one.draw("b", 79, NOW).unwrap().settle(&tokens(79));
+    one.draw("b", 22, NOW).unwrap().settle(&tokens(1));
+    assert!(!one.draw("b", 21, NOW).unwrap_err().busy);
+    assert!(one.draw("b", 20, NOW).is_ok());
 }
 
 #[test]
