@@ -251,10 +251,8 @@ impl Exchange {
     }
 
     /// What the request asks for beyond the gateway's settings.
-    pub(crate) fn asked(&mut self, options: Options) -> Wishes {
-        let wishes = options.wishes;
+    pub(crate) fn asked(&mut self, options: Options) {
         self.note(|draft| draft.options = options);
-        wishes
     }
 
     /// The same of one leg of several; remarks stay.
@@ -479,6 +477,12 @@ impl Exchange {
                 permit.streamed(chunk);
             }
         }
+    }
+
+    /// What the request wants of retries and timeouts.
+    pub(crate) fn wishes(&self) -> Wishes {
+        let draft = self.draft.as_ref();
+        draft.map_or_else(Wishes::default, |draft| draft.options.wishes)
     }
 
     /// Where it ends.

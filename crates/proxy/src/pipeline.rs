@@ -17,7 +17,7 @@ use crate::call::{self, INSPECT_BYTES, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
 use crate::limit::{self, Stage};
-use crate::options::{self, Wishes};
+use crate::options;
 use crate::plan::Plan;
 use crate::relay::{Activity, Pace, Relay};
 use crate::resolve::{self, Route};
@@ -93,16 +93,16 @@ async fn serve(
 ) -> Result<Reply, Error> {
     let Admitted {
         mut call,
-        wishes,
         terms,
         waited_us,
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
+    exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
+    let first_byte = exchange.wishes().first_byte_timeout;
+    let limits = limits(&call.route, first_byte, exchange);
     if !call.route.gateway.limits.is_empty() {
         Box::pin(limit::admit(exchange, Stage::Body)).await?;
     }
-    exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
-    let limits = limits(&call.route, wishes.first_byte_timeout, exchange);
     // Has it been answered before?
     let found = match exchange.may_recall(terms, &call) {
         None => Found::Nothing,
@@ -119,6 +119,7 @@ async fn serve(
         Box::pin(limit::admit(exchange, Stage::Send(&call.body))).await?;
     }
     // Ask; after the first byte there is no way back.
+    let wishes = exchange.wishes();
     let is_plain = call.route.target.is_none() && Plan::of(&call.route, wishes).is_none();
     let answer = if is_plain {
         ask::once(proxy, exchange, &mut call, &limits).await
@@ -136,7 +137,6 @@ async fn serve(
 /// A request that may be sent.
 struct Admitted<'a> {
     call: Call<'a>,
-    wishes: Wishes,
     /// On which terms it may be answered from the cache.
     terms: Option<Box<Terms>>,
     /// How long was waited for its body.
@@ -152,7 +152,7 @@ async fn admit<'a>(
 ) -> Result<Admitted<'a>, Error> {
     let (mut head, body) = request.into_parts();
     // Where does it go, and who sent it?
-    let wishes = exchange.asked(options::read(&head.headers));
+    exchange.asked(options::read(&head.headers));
     let place = resolve::place(path_of(&head.uri));
     let resolved = resolve::resolve(config, place, &head.headers);
     if resolved.is_err() {
@@ -175,7 +175,7 @@ async fn admit<'a>(
         Box::pin(limit::admit(exchange, Stage::Head)).await?;
     }
     // What does it send?
-    let may_replay = Plan::of(&route, wishes).is_some();
+    let may_replay = Plan::of(&route, exchange.wishes()).is_some();
     let terms = exchange.cache_terms(&route, &head.method);
     let before_body = exchange.elapsed_us();
     let body = call::read(
@@ -197,7 +197,6 @@ async fn admit<'a>(
     };
     Ok(Admitted {
         call,
-        wishes,
         terms,
         waited_us,
     })

@@ -966,9 +966,8 @@ fn limits_are_read_in_all_three_spellings() {
     );
 }
 
-#[test]
-fn a_wrong_limit_is_told_with_its_place() {
-    let text = r#"
+/// Limits that are wrong in every way.
+const WRONG_LIMITS: &str = r#"
 [[gateways]]
 id = "a"
 rate_limiting_limit = 1
@@ -1007,7 +1006,10 @@ on_exceeded = "fallback"
 [gateways.spend_limits]
 rules = [{ limitType = "tokens", limit = 1, window = 1, model = { mode = "partition" } }]
 "#;
-    insta::assert_snapshot!(refused(text), @r#"
+
+#[test]
+fn a_wrong_limit_is_told_with_its_place() {
+    insta::assert_snapshot!(refused(WRONG_LIMITS), @r#"
     configuration:9:9: `limit` must be a whole number of tokens
       9 | limit = 1.5
         |         ^^^
