@@ -168,7 +168,7 @@ pub(super) fn read(connection: &Connection, key: &Key) -> Result<Read, Error> {
     Ok(entry.map_or(Read::Damaged, |entry| Read::Found(Box::new(entry))))
 }
 
-/// `None`: it is not what [`write`] writes.
+/// `None`: it is not what [`write()`] writes.
 fn entry(key: Key, meta: &[u8], mut body: Bytes) -> Option<Entry> {
     let meta: Meta = serde_json::from_slice(meta).ok()?;
     let mut lengths = meta.frames.iter().copied();
