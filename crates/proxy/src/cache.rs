@@ -1,8 +1,8 @@
 //! The same question is paid once: key, lookup, sharing of an answer on its way, fill.
 //!
-//! [`asked`] decides whether a request may be answered from the cache, [`question`] what makes two
-//! requests the same, [`kept`] what of an answer is kept. [`flight`] is one answer on its way,
-//! shared by all who ask the same meanwhile; [`playback`] gives it, or a kept one, as a body.
+//! `asked` decides whether a request may be answered from the cache, `question` what makes two
+//! requests the same, `kept` what of an answer is kept. `flight` is one answer on its way,
+//! shared by all who ask the same meanwhile; `playback` gives it, or a kept one, as a body.
 //! A store that fails or is slow is a miss, and counted.
 
 pub(crate) mod asked;

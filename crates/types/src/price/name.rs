@@ -30,10 +30,6 @@ pub(super) fn spellings<'n, T>(
     if name.len() > MAX_BYTES {
         return None;
     }
-    // Most names are listed as they stand.
-    if let Some(found) = look(name) {
-        return Some(found);
-    }
     if is_fine_tuned(name) {
         return each_once(name, fine_tuned_base, &mut look);
     }
