@@ -59,7 +59,8 @@ pub(crate) fn resident_kib(processes: &[u32]) -> Result<u64> {
     Ok(sum)
 }
 
-/// A process and its children.
+/// A process and those of its children that work for requests: nginx's cache loader ends after a
+/// minute, and neither it nor the cache manager is part of what is compared.
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -71,11 +72,17 @@ pub(crate) fn family(parent: u32) -> Result<Vec<u32>> {
         };
         // The second field is the name in parentheses, which may hold anything.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        if after_name.split_ascii_whitespace().nth(1) == Some(&*parent.to_string()) {
+        let is_child = after_name.split_ascii_whitespace().nth(1) == Some(&*parent.to_string());
+        if is_child && !title(process).starts_with("nginx: cache") {
             family.push(process);
         }
     }
     Ok(family)
+}
+
+/// The command line of a process, as it may have rewritten it.
+fn title(process: u32) -> String {
+    fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default()
 }
 
 fn numbers_in(folder: &str) -> Result<Vec<u32>> {
