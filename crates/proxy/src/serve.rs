@@ -33,7 +33,7 @@ use tokio_rustls::server::TlsStream;
 use self::asides::Asides;
 use self::lines::Lines;
 use crate::call::Upload;
-use crate::waking::Waking;
+use crate::waking::{Bell, Waking};
 use crate::{Proxy, pipeline};
 
 /// Bounds on client connections.
@@ -477,6 +477,9 @@ where
 {
     let mut serving = std::pin::pin!(serving);
     let waker = Waker::from(Arc::clone(&state.waking));
+    let bell = Arc::new(Bell::new(&state.waking));
+    let bell_waker = Waker::from(Arc::clone(&bell));
+    let mut stop = std::pin::pin!(shutdown.wait_for(|stop| *stop));
     let mut stopping = false;
     // One coarse timer for a connection instead of one for each request.
     let tightest = settings
@@ -487,12 +490,24 @@ where
     let step = (tightest.unwrap_or(LONGEST_STEP) / 4).clamp(SHORTEST_STEP, LONGEST_STEP);
     let mut tick = std::pin::pin!(sleep(step));
     loop {
-        tokio::select! {
-            biased;
-            ended = poll_fn(|cx| {
-                state.waking.around(&waker, cx, |cx| serving.as_mut().poll(cx))
-            }) => return ended,
-            _ = shutdown.wait_for(|stop| *stop), if !stopping => {
+        bell.ring();
+        let news = poll_fn(|cx| {
+            let poll = |cx: &mut Context<'_>| serving.as_mut().poll(cx);
+            if let Poll::Ready(ended) = state.waking.around(&waker, cx, poll) {
+                return Poll::Ready(News::Ended(ended));
+            }
+            if !bell.has_rung() {
+                return Poll::Pending;
+            }
+            let cx = &mut Context::from_waker(&bell_waker);
+            if !stopping && stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(News::Stop);
+            }
+            tick.as_mut().poll(cx).map(|()| News::Tick)
+        });
+        match news.await {
+            News::Ended(ended) => return ended,
+            News::Stop => {
                 stopping = true;
                 state.unread.store(false, Ordering::Relaxed);
                 if state.awaits_head() {
@@ -500,7 +515,7 @@ where
                 }
                 graceful_shutdown(serving.as_mut());
             }
-            () = tick.as_mut() => {
+            News::Tick => {
                 if state.is_overdue(settings) {
                     // HTTP/2 is told before, so that a request on its way is not lost.
                     if stopping || state.protocol == Protocol::Http1 {
@@ -513,4 +528,11 @@ where
             }
         }
     }
+}
+
+/// What a connection's guard learns.
+enum News {
+    Ended(Result<(), hyper::Error>),
+    Stop,
+    Tick,
 }

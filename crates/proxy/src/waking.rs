@@ -7,7 +7,7 @@
 //! only come from the code that is being polled, are noted; all others go to the task at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -115,6 +115,46 @@ impl Wake for Waking {
     }
 }
 
+/// Wakes the task of a [`Waking`] for what rarely has news, and tells whether it has: the task asks
+/// the bell at each of its polls, and what hangs on it only when it rang.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    task: Arc<Waking>,
+}
+
+impl Bell {
+    /// A bell that has not rung yet.
+    pub(crate) fn new(task: &Arc<Waking>) -> Self {
+        Self {
+            rung: AtomicBool::new(false),
+            task: Arc::clone(task),
+        }
+    }
+
+    /// Notes that there is something to ask for, without waking the task.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+    }
+
+    /// Whether it has rung since the last question.
+    pub(crate) fn has_rung(&self) -> bool {
+        // A read is cheaper than a swap, and a ring behind it wakes the task again.
+        self.rung.load(Ordering::Acquire) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+        self.task.task.lock().wake_by_ref();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
@@ -193,5 +233,19 @@ mod tests {
         waking.retire();
         Waker::from(waking).wake();
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_bell_wakes_the_task_and_is_asked_once() {
+        let calls = Arc::new(Calls::default());
+        let waking = Arc::new(Waking::default());
+        waking.enter(&Waker::from(Arc::clone(&calls)));
+        let bell = Arc::new(Bell::new(&waking));
+        assert!(!bell.has_rung());
+        // Also in the middle of a poll, for which this would be nothing new of its own.
+        Waker::from(Arc::clone(&bell)).wake();
+        assert_eq!(calls.0.load(Ordering::Relaxed), 1);
+        assert!(bell.has_rung());
+        assert!(!bell.has_rung());
     }
 }

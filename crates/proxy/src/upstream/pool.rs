@@ -212,6 +212,13 @@ pub(crate) enum Pooled {
     Http2(Http2Share),
 }
 
+/// The same before it was looked at: a connection of HTTP/1 with the moment in which it became
+/// idle.
+enum Popped {
+    Http1(Http1, Instant),
+    Http2(Http2Share),
+}
+
 impl Pool {
     pub(crate) fn new(idle_timeout: Duration, max_idle: usize) -> Self {
         Self {
@@ -223,6 +230,19 @@ impl Pool {
 
     /// A live connection to `origin`, the one used last first.
     pub(crate) fn take(&self, origin: &Origin) -> Option<Pooled> {
+        loop {
+            let (mut connection, since) = match self.pop(origin)? {
+                Popped::Http1(connection, since) => (connection, since),
+                Popped::Http2(share) => return Some(Pooled::Http2(share)),
+            };
+            // Outside of the lock: this asks the kernel.
+            if since.elapsed() < self.idle_timeout && connection.is_alive() {
+                return Some(Pooled::Http1(connection));
+            }
+        }
+    }
+
+    fn pop(&self, origin: &Origin) -> Option<Popped> {
         let mut origins = self.origins.lock();
         let idle = origins.get_mut(origin)?;
         idle.http2.retain(|entry| !entry.send.is_closed());
@@ -230,15 +250,11 @@ impl Pool {
             let busy = entry.in_flight.load(Ordering::Acquire);
             if entry.send.is_ready() && busy < STREAMS_PER_CONNECTION {
                 entry.last_used = Instant::now();
-                return Some(Pooled::Http2(entry.share()));
+                return Some(Popped::Http2(entry.share()));
             }
         }
-        while let Some((mut connection, since)) = idle.http1.pop() {
-            if since.elapsed() < self.idle_timeout && connection.is_alive() {
-                return Some(Pooled::Http1(connection));
-            }
-        }
-        None
+        let (connection, since) = idle.http1.pop()?;
+        Some(Popped::Http1(connection, since))
     }
 
     fn put(&self, connection: Http1) {
