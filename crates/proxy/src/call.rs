@@ -11,9 +11,9 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
-use crate::capture::Capture;
+use crate::capture::{Capture, UNTIMED};
 use crate::error::{BoxError, Error};
 use crate::headers;
 use crate::serve::Reading;
@@ -117,7 +117,6 @@ pub(crate) struct Passing {
     room: u64,
     limit: u64,
     capture: SharedCapture,
-    started: Instant,
     stalled: Option<Pin<Box<Sleep>>>,
     failure: BodyFailure,
 }
@@ -138,7 +137,6 @@ pub(crate) async fn read(
     hold: usize,
     limit: u64,
     capture: SharedCapture,
-    started: Instant,
 ) -> Result<CallBody, Error> {
     if body.body.size_hint().lower() > limit {
         return Err(Error::BodyTooLarge { limit });
@@ -155,7 +153,7 @@ pub(crate) async fn read(
     if hold > 0 {
         while whole.len() < hold {
             let Some(frame) = next_frame(&mut body).await? else {
-                return Ok(CallBody::Whole(whole.join(&capture, started)));
+                return Ok(CallBody::Whole(whole.join(&capture)));
             };
             // Trailers of a request say nothing that a provider reads; a body with them that is
             // not inspected passes them on.
@@ -166,18 +164,17 @@ pub(crate) async fn read(
                 return Err(Error::BodyTooLarge { limit });
             }
             if body.body.is_end_stream() {
-                return Ok(CallBody::Whole(whole.join(&capture, started)));
+                return Ok(CallBody::Whole(whole.join(&capture)));
             }
         }
     }
-    let read = whole.join(&capture, started);
+    let read = whole.join(&capture);
     Ok(CallBody::Passing(Passing {
         room: limit - read.len() as u64,
         read: Some(read).filter(|read| !read.is_empty()),
         rest: body,
         limit,
         capture,
-        started,
         stalled: None,
         failure: BodyFailure::default(),
     }))
@@ -224,20 +221,16 @@ impl Gathered {
         self.all.extend_from_slice(&piece);
     }
 
-    fn join(&mut self, capture: &SharedCapture, started: Instant) -> Bytes {
+    fn join(&mut self, capture: &SharedCapture) -> Bytes {
         let whole = match self.all.is_empty() {
             true => std::mem::take(&mut self.first),
             false => self.all.split().freeze(),
         };
         if !whole.is_empty() {
-            capture.lock().push(&whole, micros(started));
+            capture.lock().push(&whole, UNTIMED);
         }
         whole
     }
-}
-
-fn micros(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A body on its way to the provider.
@@ -355,7 +348,7 @@ impl Passing {
                 return Poll::Ready(Some(Err(Error::BodyTooLarge { limit })));
             };
             self.room = room;
-            self.capture.lock().push(data, micros(self.started));
+            self.capture.lock().push(data, UNTIMED);
         } else if let Some(trailers) = frame.as_mut().and_then(Frame::trailers_mut) {
             headers::trailers(trailers);
         }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use isango_types::record::Omitted;
 
+/// The time of a chunk that is shown to a plain copy, which keeps none.
+pub(crate) const UNTIMED: u64 = 0;
 /// Chunks whose bounds and times are kept; later ones are joined.
 const MAX_CHUNKS: usize = 4_096;
 /// How much of the end is kept once the beginning has reached its limit: usage stands there.

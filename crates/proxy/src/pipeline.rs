@@ -183,7 +183,6 @@ async fn admit<'a>(
         held_bytes(&route, &head, may_replay, terms.is_some()),
         route.gateway.max_request_bytes,
         exchange.request_capture(),
-        exchange.started(),
     )
     .await?;
     let waited_us = exchange.queued_until_now() - before_body;

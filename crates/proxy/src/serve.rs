@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -59,21 +59,21 @@ impl Default for Settings {
 const SHORTEST_STEP: Duration = Duration::from_millis(5);
 const LONGEST_STEP: Duration = Duration::from_secs(30);
 
-/// How long the rest of a request that was answered already is read, in microseconds; looked at
-/// once a step.
-const LINGER_US: u64 = 5_000_000;
+/// How long the rest of a request that was answered already is read; looked at once a step.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection is doing, as seen by its guard.
 #[derive(Debug)]
 struct State {
-    born: Instant,
+    /// Steps of the guard that have begun: what ages are measured in, so that no request has to
+    /// read a clock for them.
+    steps: AtomicU32,
     /// Requests whose answers have not ended.
     busy: AtomicUsize,
-    /// When the head under way began, in microseconds since `born`, plus 1; 0: no head is under
-    /// way.
-    head_since: AtomicU64,
-    /// When the last request ended, in microseconds since `born`.
-    idle_since: AtomicU64,
+    /// The step in which the head under way began, plus 1; 0: no head is under way.
+    head_since: AtomicU32,
+    /// The step in which the last request ended.
+    idle_since: AtomicU32,
     protocol: Protocol,
     /// An answer broke off whose end is the end of the connection.
     cut: AtomicBool,
@@ -94,11 +94,11 @@ struct State {
 impl State {
     fn new(protocol: Protocol) -> Self {
         Self {
-            born: Instant::now(),
+            steps: AtomicU32::new(1),
             busy: AtomicUsize::new(0),
-            // The first head is awaited from the start.
-            head_since: AtomicU64::new(1),
-            idle_since: AtomicU64::new(0),
+            // The first head is awaited from the very start of the first step.
+            head_since: AtomicU32::new(1),
+            idle_since: AtomicU32::new(0),
             protocol,
             cut: AtomicBool::new(false),
             unread: AtomicBool::new(false),
@@ -111,8 +111,8 @@ impl State {
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
+    fn step(&self) -> u32 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     /// Whether a head is under way.
@@ -120,8 +120,10 @@ impl State {
         self.busy.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the connection has outstayed one of its bounds.
-    fn is_overdue(&self, settings: &Settings) -> bool {
+    /// A step ends and the next begins. Whether the connection has outstayed one of its bounds: by
+    /// no more than a `step`, and never less.
+    fn is_overdue(&self, settings: &Settings, step: Duration) -> bool {
+        let now = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         if self.busy.load(Ordering::Relaxed) > 0 {
             return false;
         }
@@ -132,8 +134,9 @@ impl State {
                 settings.idle_timeout,
             ),
         };
-        let age = Duration::from_micros(self.now().saturating_sub(since));
-        bound.is_some_and(|bound| age >= bound)
+        // Whole steps that lie between, neither the one in which it began nor the one that begins.
+        let between = now.saturating_sub(since).saturating_sub(1);
+        bound.is_some_and(|bound| step.saturating_mul(between) >= bound)
     }
 }
 
@@ -164,7 +167,7 @@ impl Activity {
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.idle_since.store(self.0.step(), Ordering::Relaxed);
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -242,8 +245,8 @@ struct Watched<I: Connection> {
     proxy: Arc<Proxy>,
     /// hyper has written, and may have more of it: it flushes when all is written.
     writing: bool,
-    /// When this side was closed, in microseconds since the connection's birth.
-    closed: Option<u64>,
+    /// When this side was closed.
+    closed: Option<Instant>,
 }
 
 impl<I: Connection> Watched<I> {
@@ -306,7 +309,7 @@ impl<I: Connection> AsyncRead for Watched<I> {
         if state.protocol == Protocol::Http1 {
             let idle = state.busy.load(Ordering::Relaxed) == 0;
             if idle && state.head_since.load(Ordering::Relaxed) == 0 {
-                state.head_since.store(state.now() + 1, Ordering::Relaxed);
+                state.head_since.store(state.step() + 1, Ordering::Relaxed);
             }
             state.lines.lock().read(came, idle);
         }
@@ -344,9 +347,9 @@ impl<I: Connection> AsyncWrite for Watched<I> {
         if this.closed.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
-        let closed = *this.closed.get_or_insert_with(|| this.state.now());
+        let closed = *this.closed.get_or_insert_with(Instant::now);
         let mut space = [MaybeUninit::uninit(); 4_096];
-        while this.state.unread.load(Ordering::Relaxed) && this.state.now() - closed < LINGER_US {
+        while this.state.unread.load(Ordering::Relaxed) && closed.elapsed() < LINGER {
             let mut read = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut this.io).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
@@ -516,7 +519,7 @@ where
                 graceful_shutdown(serving.as_mut());
             }
             News::Tick => {
-                if state.is_overdue(settings) {
+                if state.is_overdue(settings, step) {
                     // HTTP/2 is told before, so that a request on its way is not lost.
                     if stopping || state.protocol == Protocol::Http1 {
                         return Ok(());

@@ -97,8 +97,7 @@ async fn read(body: Upload, limit: u64, exchange: &Exchange) -> Result<Bytes, Er
     let hold = usize::try_from(limit)
         .unwrap_or(usize::MAX)
         .saturating_add(1);
-    let (unrecorded, started) = (exchange.request_capture(), exchange.started());
-    match call::read(body, hold, limit, unrecorded, started).await? {
+    match call::read(body, hold, limit, exchange.request_capture()).await? {
         CallBody::Whole(whole) => Ok(whole),
         CallBody::Passing(_) | CallBody::Gone => Err(Error::BodyTooLarge { limit }),
     }
