@@ -3,7 +3,9 @@
 
 mod cache;
 mod logs;
+mod outbox;
 pub mod sample;
 
 pub use cache::{cache, entry};
 pub use logs::logs;
+pub use outbox::{letter, outbox};

@@ -11,6 +11,7 @@ use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
+use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
 
 /// Records in memory.
 #[derive(Debug, Default)]
@@ -161,6 +162,52 @@ impl CacheStore for MemoryCache {
     }
 }
 
+/// Letters in memory.
+#[derive(Debug, Default)]
+pub struct MemoryOutbox(RwLock<Letters>);
+
+#[derive(Debug, Default)]
+struct Letters {
+    waiting: Vec<Letter>,
+    taken: BTreeMap<Box<str>, Timestamp>,
+}
+
+impl Outbox for MemoryOutbox {
+    fn put(&self, letters: &[Letter]) -> Result<Put, outbox::Error> {
+        let mut kept = self.0.write();
+        let mut put = Put::default();
+        for letter in letters {
+            if kept
+                .taken
+                .get(&letter.key)
+                .is_none_or(|until| *until <= letter.at)
+            {
+                kept.taken.insert(letter.key.clone(), letter.until);
+                kept.waiting.push(letter.clone());
+                put.taken.push(letter.id);
+            }
+        }
+        let surplus = kept.waiting.len().saturating_sub(MAX_WAITING);
+        put.dropped = kept.waiting.drain(..surplus).map(|old| old.id).collect();
+        Ok(put)
+    }
+
+    fn waiting(&self) -> Result<Vec<Letter>, outbox::Error> {
+        Ok(self.0.read().waiting.clone())
+    }
+
+    fn remove(&self, id: RecordId) -> Result<(), outbox::Error> {
+        self.0.write().waiting.retain(|letter| letter.id != id);
+        Ok(())
+    }
+
+    fn taken(&self, now: Timestamp) -> Result<Vec<(Box<str>, Timestamp)>, outbox::Error> {
+        let mut kept = self.0.write();
+        kept.taken.retain(|_, until| *until > now);
+        Ok(kept.taken.clone().into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +216,7 @@ mod tests {
     fn memory_conforms() {
         crate::conformance::logs(MemoryLogs::default);
         crate::conformance::cache(MemoryCache::default);
+        crate::conformance::outbox(MemoryOutbox::default);
     }
 
     #[test]
