@@ -51,7 +51,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use crate::error::Error;
-pub use crate::limit::{Drift, Notice, RestoreError};
+pub use crate::limit::{Drawn, Drift, Notice, RestoreError};
 pub use crate::metrics::Metrics;
 
 /// How the data plane behaves beyond what a [`Snapshot`](isango_types::Snapshot) says; fixed while
@@ -159,6 +159,18 @@ impl Proxy {
         let count = i64::try_from(drifts.len()).unwrap_or(i64::MAX);
         self.metrics.limit_drifts.set(count);
         Ok(drifts)
+    }
+
+    /// Posts messages to the operator's webhooks, with the same settings as to providers.
+    #[must_use]
+    pub fn courier(&self) -> upstream::Courier {
+        self.upstream.courier()
+    }
+
+    /// A look at what is drawn from limits, for others than requests.
+    #[must_use]
+    pub fn drawn(&self) -> Drawn {
+        Drawn::new(Arc::clone(self.sink.limits()))
     }
 
     /// Every configured target and how it is, by account, gateway and order.

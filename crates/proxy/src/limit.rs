@@ -6,7 +6,7 @@
 //! together, so that a request that is refused has drawn nothing.
 //!
 //! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `admit` is what the
-//! pipeline calls, `ledger` brings counters back after a restart.
+//! pipeline calls, `ledger` brings counters back after a restart, `view` shows them to others.
 
 mod admit;
 mod bucket;
@@ -17,6 +17,7 @@ mod permit;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -36,6 +37,7 @@ use bucket::{Judgement, State};
 use estimate::Observed;
 pub use ledger::{Drift, RestoreError};
 pub(crate) use permit::{Lease, Permit, Spent};
+pub use view::Drawn;
 
 /// Buckets that are held at most; beyond, new values share one bucket for each limit.
 const MAX_BUCKETS: usize = 131_072;

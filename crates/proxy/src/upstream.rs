@@ -1,10 +1,12 @@
-//! Sends one request to one provider: connection, credential-free. The only place that connects.
+//! Sends one request to one provider: connection, credential-free. The only place that connects, for
+//! the operator's webhooks too (`post`).
 //!
 //! Stale connections never show: one that the provider closed while it lay idle is noticed before
 //! it is used, or the request, which nobody has read, is sent again on a fresh one.
 
 mod connect;
 mod pool;
+mod post;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use self::connect::{Connected, Connector};
 pub(crate) use self::pool::{Http1, Http2Share};
 use self::pool::{Origin, Pool, Pooled, with_connection};
+pub use self::post::{Courier, Parcel, Receipt};
 use crate::cache::Playback;
 use crate::call::{CallBody, Outgoing};
 use crate::error::{BoxError, Error};
@@ -191,6 +194,11 @@ impl Upstream {
             http1,
             http2,
         })
+    }
+
+    /// A courier that connects as this does.
+    pub(crate) fn courier(&self) -> Courier {
+        Courier::of(&self.connector)
     }
 
     /// Drops stale idle connections. Called every few seconds.

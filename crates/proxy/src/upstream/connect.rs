@@ -66,6 +66,17 @@ impl Connector {
         })
     }
 
+    /// The same, by HTTP/1.1 alone.
+    pub(crate) fn without_http2(&self) -> Self {
+        let mut config = ClientConfig::clone(self.tls.config());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            http2: Http2::Never,
+            timeout: self.timeout,
+        }
+    }
+
     /// Connects to `authority`.
     ///
     /// `trusted`: the operator named this address; otherwise an address that is not globally
