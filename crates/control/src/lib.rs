@@ -1,5 +1,7 @@
 //! The control plane on the admin listener: health, metrics, and the cache. Management resources
-//! join here.
+//! join here. [`alerts`] watch what the data plane recorded.
+
+pub mod alerts;
 
 mod cache;
 

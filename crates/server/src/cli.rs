@@ -4,6 +4,7 @@
 //! handed; words about the work go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage
 //! or configuration.
 
+mod alerts;
 mod audit;
 mod cache;
 mod check;
@@ -60,6 +61,7 @@ enum Command {
     Prices(prices::Args),
     Audit(audit::Args),
     Cache(cache::Args),
+    Alerts(alerts::Args),
     Token(token::Args),
     Config(configuration::Args),
 }
@@ -103,6 +105,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Prices(args) => prices::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),
         Command::Cache(args) => cache::run(&args, out),
+        Command::Alerts(args) => alerts::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Config(args) => configuration::run(&args, out),
     }

@@ -4,6 +4,7 @@
 //! [`keys`] describes every key once. This is the only part of Isango that reads the environment
 //! and the configuration file.
 
+mod alerts;
 mod check;
 mod entities;
 mod health;
@@ -200,6 +201,7 @@ impl Config {
             ("listen", self.listen == new.listen),
             ("admin_listen", self.admin_listen == new.admin_listen),
             ("data_dir", self.data_dir == new.data_dir),
+            ("dashboard_url", self.dashboard_url == new.dashboard_url),
             (
                 "tls.cert",
                 tls(self, |files| &files.cert) == tls(new, |files| &files.cert),

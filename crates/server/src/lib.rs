@@ -6,6 +6,7 @@ pub mod config;
 pub mod reload;
 pub mod telemetry;
 
+mod alerts;
 mod listen;
 mod tasks;
 mod tls;
@@ -16,16 +17,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
+use isango_backends::outbox::FileOutbox;
 use isango_control::Control;
+use isango_control::alerts::{Alerts, Parts};
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync};
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::logs::LogStore;
+use isango_store::memory::MemoryOutbox;
+use isango_store::outbox::Outbox;
 use isango_types::{Clock, Gateway, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
 use crate::listen::Front;
 use crate::tasks::Tasks;
@@ -50,6 +56,7 @@ pub struct Server {
     cell: Arc<SnapshotCell>,
     proxy: Arc<Proxy>,
     cache: Arc<dyn CacheStore>,
+    alerts: Arc<Alerts>,
     clock: Clock,
     control: Control,
     tasks: Tasks,
@@ -78,7 +85,11 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             config.to_cache(),
         )),
     };
-    let server = start_with(config, stores, Clock::system())?;
+    let outbox = FileOutbox::open(&config.data_dir).with_context(|| {
+        let folder = config.data_dir.display();
+        format!("cannot open the outbox of alerts in {folder}")
+    })?;
+    let server = start_with(config, stores, Arc::new(outbox), Clock::system())?;
     server.run_expiry(records);
     Ok(server)
 }
@@ -101,8 +112,8 @@ fn tell_recovery(recovery: &Recovery) {
     }
 }
 
-/// Starts the server of `config` with records that go to `logs`, and answers that are kept in memory
-/// alone.
+/// Starts the server of `config` with records that go to `logs`, and answers and alerts that are kept
+/// in memory alone.
 ///
 /// # Errors
 /// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
@@ -112,14 +123,20 @@ pub fn start_in_memory(
     clock: Clock,
 ) -> anyhow::Result<Server> {
     let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
-    start_with(config, Stores { logs, cache }, clock)
+    let outbox = Arc::new(MemoryOutbox::default());
+    start_with(config, Stores { logs, cache }, outbox, clock)
 }
 
 /// Starts the server of `config` with stores and a clock of the caller's.
 ///
 /// # Errors
 /// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
-pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Result<Server> {
+pub fn start_with(
+    config: &Config,
+    mut stores: Stores,
+    outbox: Arc<dyn Outbox>,
+    clock: Clock,
+) -> anyhow::Result<Server> {
     let tls = match &config.tls {
         Some(files) => Some(Arc::new(tls::Tls::load(files.clone()).context("TLS")?)),
         None => None,
@@ -131,6 +148,8 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     let cell = Arc::new(SnapshotCell::new(config.snapshot()));
     let settings = config.to_proxy();
     let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
+    let watched = Arc::new(Watched::new(Arc::clone(&logs)));
+    stores.logs = Arc::clone(&watched) as _;
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
     proxy.register_targets(&mut registry);
@@ -139,6 +158,20 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     if buckets > 0 {
         tracing::info!(buckets, "the counters of limits are as the records say");
     }
+    let drawn = proxy.drawn();
+    let parts = Parts {
+        config: Arc::clone(&cell),
+        clock: clock.clone(),
+        drawn: Box::new(move |gateway, limit, bucket, now| drawn.of(gateway, limit, bucket, now)),
+        outbox,
+        dashboard: config.dashboard_url.clone(),
+    };
+    let alerts = Arc::new(Alerts::new(parts, &mut registry));
+    watched.show_to(Arc::clone(&alerts));
+    let webhooks = Webhooks {
+        courier: proxy.courier(),
+        clock: clock.clone(),
+    };
     let server = Server {
         data: data.local_addr()?,
         admin: admin.local_addr()?,
@@ -149,6 +182,7 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
             targets.targets()
         }),
         cache,
+        alerts,
         clock,
         tasks: Tasks::new(),
         admin_tasks: Tasks::new(),
@@ -157,6 +191,7 @@ pub fn start_with(config: &Config, stores: Stores, clock: Clock) -> anyhow::Resu
     server.run_admin(admin);
     server.run_data(config, data, tls);
     server.run_cache_expiry();
+    server.run_alerts(webhooks, Arc::clone(&logs));
     server.run_comparison(logs);
     server.control.set_ready(true);
     Ok(server)
@@ -226,9 +261,10 @@ impl Server {
         }
         self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
-        let cache = Arc::clone(&self.cache);
+        let (cache, alerts) = (Arc::clone(&self.cache), Arc::clone(&self.alerts));
         tokio::task::spawn_blocking(move || {
             proxy.close();
+            alerts.persist();
             if let Err(error) = cache.flush() {
                 tracing::warn!(%error, "what was kept last is lost");
             }
@@ -260,6 +296,13 @@ impl Server {
                 }
             }
         });
+    }
+
+    /// Delivers alerts.
+    fn run_alerts(&self, webhooks: Webhooks, logs: Arc<dyn LogStore>) {
+        let alerts = Arc::clone(&self.alerts);
+        let stopping = self.tasks.stopping();
+        self.tasks.spawn(alerts.run(webhooks, logs, stopping));
     }
 
     /// Compares the counters of limits with the records, every hour.
@@ -360,6 +403,21 @@ impl Config {
         }
     }
 
+    /// How connections to others are made.
+    fn upstream_settings(&self) -> upstream::Settings {
+        upstream::Settings {
+            connect_timeout: self.upstream.connect_timeout,
+            pool_idle_timeout: self.upstream.pool_idle_timeout,
+            pool_max_idle_per_host: self.upstream.pool_max_idle_per_host,
+            http2: match self.upstream.http2 {
+                Http2::Auto => upstream::Http2::Auto,
+                Http2::Never => upstream::Http2::Never,
+                Http2::Always => upstream::Http2::Always,
+            },
+            extra_ca_file: self.upstream.extra_ca_file.clone(),
+        }
+    }
+
     /// The data plane's share of the settings.
     fn to_proxy(&self) -> isango_proxy::Settings {
         isango_proxy::Settings {
@@ -367,17 +425,7 @@ impl Config {
                 header_timeout: self.server.header_timeout,
                 idle_timeout: self.server.idle_timeout,
             },
-            upstream: upstream::Settings {
-                connect_timeout: self.upstream.connect_timeout,
-                pool_idle_timeout: self.upstream.pool_idle_timeout,
-                pool_max_idle_per_host: self.upstream.pool_max_idle_per_host,
-                http2: match self.upstream.http2 {
-                    Http2::Auto => upstream::Http2::Auto,
-                    Http2::Never => upstream::Http2::Never,
-                    Http2::Always => upstream::Http2::Always,
-                },
-                extra_ca_file: self.upstream.extra_ca_file.clone(),
-            },
+            upstream: self.upstream_settings(),
             sink: sink::Settings {
                 // Half of the window gathers records for one write, half for one sync.
                 flush_window: self.records.flush_window / 2,

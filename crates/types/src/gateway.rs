@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::Alert;
 use crate::health::{Breaker, Budget, Group, Hedge};
 use crate::limit::Limit;
 use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub hedge: Option<Hedge>,
     /// How much may pass, in the order in which they are judged; at most 32.
     pub limits: Vec<Arc<Limit>>,
+    /// Of what somebody is to be told; at most 64. Requests know nothing of it.
+    pub alerts: Vec<Arc<Alert>>,
 }
 
 impl Gateway {
@@ -86,6 +89,7 @@ impl Gateway {
             retry_budget: Budget::RETRIES,
             hedge: None,
             limits: Vec::new(),
+            alerts: Vec::new(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The nouns of Isango: plain data that every other crate shares.
 //!
 //! No I/O and no async runtime live here. In reading order: what a request is called
-//! ([`id`]), who it is sent to ([`provider`], [`gateway`]) and by which rules ([`policy`]), the
+//! ([`id`]), who it is sent to ([`provider`], [`gateway`]) and by which rules ([`policy`], [`limit`], [`alert`]), the
 //! compiled view of all configuration ([`snapshot`]), and what one exchange leaves behind
 //! ([`usage`], [`price`], [`record`]).
 
+pub mod alert;
 pub mod clock;
 pub mod gateway;
 pub mod health;
@@ -20,6 +21,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod usage;
 
+pub use alert::Alert;
 pub use clock::{Clock, Timestamp};
 pub use gateway::{Gateway, Target};
 pub use id::{RecordId, is_account, is_gateway_id};

@@ -38,6 +38,7 @@ fn help_of_isango() {
       prices    Look up what tokens cost
       audit     Prove that no stored record was changed or removed
       cache     Look into the cache, explain it, empty it
+      alerts    Try alerts out
       token     Make tokens that open gateways
       config    Describe the configuration
       help      Print this message or the help of the given subcommand(s)

@@ -12,7 +12,6 @@ use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
 
-use super::limits;
 use super::policy;
 use super::problem::{Origins, nearest};
 use super::section::Section;
@@ -20,6 +19,7 @@ use super::settings::{
     CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
     UpstreamSettings,
 };
+use super::{alerts, limits};
 use super::{check, health};
 
 /// Reads everything under `root`; what is wrong is noted in the root's report.
@@ -38,6 +38,7 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
         listen: root.address("listen"),
         admin_listen: root.address("admin_listen"),
         data_dir: data_dir(root, origins, folder),
+        dashboard_url: dashboard_url(root),
         allow_unauthenticated: root.flag("allow_unauthenticated"),
         tls: tls(&root.table("tls"), &relative_to),
         upstream: upstream(&root.table("upstream"), &relative_to),
@@ -76,6 +77,16 @@ pub(super) fn data_dir(root: &Section<'_>, origins: &Origins, folder: &Path) -> 
         }
     };
     root.path("data_dir", &relative_to).unwrap_or_default()
+}
+
+/// Where the dashboard is seen from outside.
+fn dashboard_url(root: &Section<'_>) -> Option<Box<str>> {
+    let url = root.url("dashboard_url")?;
+    if let Some(name) = url.placeholders().next() {
+        let message = format!("nothing fills `{{{name}}}` in `dashboard_url`");
+        root.problem("dashboard_url", message, None);
+    }
+    Some(url.to_string().into())
 }
 
 fn server(section: &Section<'_>) -> ServerSettings {
@@ -268,8 +279,11 @@ fn gateway(
         breaker: health::breaker(&section.table("gateways[].breaker")),
         retry_budget: health::retry_budget(&section.table("gateways[].retry")),
         hedge: health::hedge(&section.table("gateways[].hedge")),
-        limits: limits::limits(section),
+        limits: Vec::new(),
+        alerts: Vec::new(),
     };
+    gateway.limits = limits::limits(section);
+    gateway.alerts = alerts::alerts(section, &gateway.limits);
     gateway.fallback = policy::chains(section, &gateway, providers);
     gateway.groups = health::groups(section, &gateway, providers);
     gateway

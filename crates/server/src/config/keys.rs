@@ -1,6 +1,7 @@
 //! Every key of the configuration, described once: names, kinds, defaults and words for the
 //! reader, for error messages, for the environment and for `docs/configuration.md`.
 
+mod alerts;
 mod entities;
 mod limits;
 mod settings;
@@ -142,12 +143,12 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(entities::KEYS)
         .chain(limits::KEYS)
+        .chain(alerts::KEYS)
 }
 
 /// What design and documents promise for later versions, refused with a reason until then.
 pub const LATER: &[Later] = &[
     later("storage", "choosing other stores than the embedded one"),
-    later("gateways[].limits[].alerts", "alerts"),
     later(
         "gateways[].limits[].on_overrun",
         "ending a stream that draws more than was reserved",

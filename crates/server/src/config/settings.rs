@@ -16,6 +16,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Folder of the record store.
     pub data_dir: PathBuf,
+    /// Where people reach the dashboard; links in messages lead there.
+    pub dashboard_url: Option<Box<str>>,
     /// Whether unauthenticated gateways may be served beyond loopback.
     pub allow_unauthenticated: bool,
     /// Certificate and key of the data plane; `None`: cleartext.

@@ -55,6 +55,14 @@ impl Isango {
         let addr = url.strip_prefix("http://").unwrap().parse().unwrap();
         Self { child, addr }
     }
+
+    /// Ends it in good order.
+    pub(crate) fn stop(mut self) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(told.success());
+        assert!(self.child.wait().unwrap().success());
+    }
 }
 
 impl Drop for Isango {

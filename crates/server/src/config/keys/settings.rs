@@ -32,6 +32,13 @@ pub(super) const KEYS: &[Key] = &[
         "Folder of the record store; made when it is missing.",
     ),
     key(
+        "dashboard_url",
+        Kind::Url,
+        Absent,
+        r#""https://isango.example.com""#,
+        "Where people reach the dashboard; links in messages lead there. Not set: no links.",
+    ),
+    key(
         "allow_unauthenticated",
         Kind::Flag,
         Is("false"),

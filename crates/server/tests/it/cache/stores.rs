@@ -6,7 +6,7 @@ use std::time::Duration;
 use isango_server::Server;
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Entry, Error, Key, Peek, Purge, Stats};
-use isango_store::memory::MemoryLogs;
+use isango_store::memory::{MemoryLogs, MemoryOutbox};
 use isango_testkit::answer::json;
 use isango_testkit::client::{Ask, ask};
 use isango_testkit::fixtures::COMPLETION;
@@ -64,7 +64,8 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         logs: Arc::new(MemoryLogs::default()),
         cache,
     };
-    isango_server::start_with(&config(&providers(upstream)), stores, Clock::system()).unwrap()
+    let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
+    isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()
 }
 
 fn addr(url: &str) -> std::net::SocketAddr {

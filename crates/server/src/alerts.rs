@@ -1,0 +1,108 @@
+//! Wires alerts: what is stored is shown to them, and what they tell goes out by the data plane's
+//! connector.
+
+use std::sync::Arc;
+
+use isango_control::alerts::{Alerts, Message, Post, Posted};
+use isango_proxy::upstream::{Courier, Parcel};
+use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
+use isango_types::alert::Webhook;
+use isango_types::{Clock, Record, RecordId};
+use parking_lot::RwLock;
+
+/// A record store whose records alerts look at, once they are stored.
+pub(crate) struct Watched {
+    logs: Arc<dyn LogStore>,
+    /// Set before the first record: alerts need the data plane, which needs this.
+    alerts: RwLock<Option<Arc<Alerts>>>,
+}
+
+impl Watched {
+    pub(crate) fn new(logs: Arc<dyn LogStore>) -> Self {
+        Self {
+            logs,
+            alerts: RwLock::default(),
+        }
+    }
+
+    /// From now on, these look at what is stored.
+    pub(crate) fn show_to(&self, alerts: Arc<Alerts>) {
+        *self.alerts.write() = Some(alerts);
+    }
+}
+
+impl LogWriter for Watched {
+    fn append(&self, batch: &[Record]) -> Result<(), Error> {
+        self.logs.append(batch)?;
+        if let Some(alerts) = &*self.alerts.read() {
+            alerts.observe(batch);
+        }
+        Ok(())
+    }
+
+    fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
+        self.logs.append_gap(gap)
+    }
+}
+
+impl LogReader for Watched {
+    fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
+        self.logs.get(id)
+    }
+
+    fn query(&self, query: &Query) -> Result<Page, Error> {
+        self.logs.query(query)
+    }
+
+    fn end(&self) -> Result<Position, Error> {
+        self.logs.end()
+    }
+
+    fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
+        self.logs.follow(from, limit)
+    }
+}
+
+/// Sends messages with the data plane's connector: names are resolved once, and the address that is
+/// connected to is the one that was checked.
+pub(crate) struct Webhooks {
+    pub(crate) courier: Courier,
+    pub(crate) clock: Clock,
+}
+
+impl Post for Webhooks {
+    async fn post(&self, webhook: &Webhook, message: Message) -> Result<Posted, String> {
+        let parcel = Parcel {
+            https: webhook.https,
+            authority: &webhook.authority,
+            path: webhook.path.expose(),
+            trusted: webhook.trusted,
+            headers: message.headers,
+            body: message.body,
+        };
+        let receipt = self.courier.post(parcel, self.clock.now()).await;
+        let receipt = receipt.map_err(|error| why(&error))?;
+        Ok(Posted {
+            status: receipt.status,
+            retry_after: receipt.retry_after,
+            text: receipt.text,
+        })
+    }
+}
+
+/// Why there was no answer. The data plane's own words are about providers.
+fn why(error: &isango_proxy::Error) -> String {
+    let word = error.attempt_word().unwrap_or("not_sent");
+    let hint = if matches!(error, isango_proxy::Error::PrivateAddress) {
+        ": its host is in a private network; `allow_private = true` admits that"
+    } else {
+        ""
+    };
+    let mut text = format!("{word}{hint}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
