@@ -119,7 +119,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             let status = tested
                 .status
                 .map_or_else(String::new, |status| format!(" {status}"));
-            writeln!(out, "{gateway}  {alert}  {verdict}{status}  {said}")?;
+            let line = format!("{gateway}  {alert}  {verdict}{status}  {said}");
+            writeln!(out, "{}", line.trim_end())?;
         }
     }
     Ok(if failed { FAILED } else { 0 })
