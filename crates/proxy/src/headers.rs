@@ -149,6 +149,9 @@ fn take_out(headers: &mut HeaderMap, stays_behind: impl Fn(&HeaderName) -> bool)
 
 /// Whether a body comes in a transfer coding that would be lost on the way: any but `chunked`, once.
 pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return false;
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings
         .next()

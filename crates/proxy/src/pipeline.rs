@@ -358,6 +358,8 @@ fn sign(headers: &mut HeaderMap, exchange: &Exchange) {
     let Some(draft) = exchange.draft() else {
         return;
     };
+    // Room for all of them at once: each growth of the map would move what it holds.
+    headers.reserve(7);
     let mut buffer = [0; 36];
     if let Ok(id) = HeaderValue::from_str(draft.id.encode(&mut buffer)) {
         headers.insert(
