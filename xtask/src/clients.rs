@@ -1,7 +1,9 @@
 //! The official clients against a running gateway and simulator: only their base URL is changed.
+//! And `examples/worker`, in the runtime of Cloudflare's Workers.
 //!
-//! Clients are pinned in `tests/clients` and installed below `target/clients`, once for each
-//! change of the pins. What a client says passed must also be on record.
+//! Clients are pinned in `tests/clients`, the Worker's runtime in its folder; both are installed
+//! below `target/clients`, once for each change of the pins. What a client says passed must also be
+//! on record.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ const PLANTED: &str = "planted-";
 struct Expected {
     id: String,
     case: String,
+    /// Tenant that the record names; without one it names the case.
+    tenant: Option<String>,
     provider: String,
     stream: bool,
     deployment: Option<String>,
@@ -38,13 +42,14 @@ struct Expected {
 /// Something cannot be installed or started, a client fails, or a record is missing or wrong.
 pub(crate) fn run() -> Result<()> {
     let python = install_python()?;
-    let node = install_node()?;
+    let node = install_node("node", "tests/clients/node", &["clients.test.mjs"])?;
+    let worker = install_node("worker", "examples/worker", WORKER_FILES)?;
     let binary = gateway::build(Profile::Dev)?;
     let scratch = Scratch::new("clients")?;
     let simulator = simulate(&binary, &scratch)?;
     let config = configuration(simulator.address("url")?);
     let isango = gateway::serve(&binary, &[], scratch.path(), &config)?;
-    let url = format!("http://{}/v1/local/default", isango.address("data")?);
+    let url = format!("http://{}/v1/local", isango.address("data")?);
     let report = scratch.file("report.jsonl");
 
     let sources = shell::root().join("tests/clients");
@@ -53,9 +58,17 @@ pub(crate) fn run() -> Result<()> {
     on_python.arg(sources.join("python/run.py"));
     let mut on_node = Command::new("node");
     on_node.arg("--test").arg(node.join("clients.test.mjs"));
-    for (name, command) in [("python", &mut on_python), ("node", &mut on_node)] {
+    let mut in_workerd = Command::new("npm");
+    in_workerd
+        .args(["run", "--silent", "test"])
+        .current_dir(worker);
+    for (name, gateway, command) in [
+        ("python", "default", &mut on_python),
+        ("node", "default", &mut on_node),
+        ("worker", "worker", &mut in_workerd),
+    ] {
         command
-            .env("ISANGO_GATEWAY", &url)
+            .env("ISANGO_GATEWAY", format!("{url}/{gateway}"))
             .env("ISANGO_REPORT", &report);
         // The clients' own settings must not point them elsewhere.
         for variable in [
@@ -94,7 +107,8 @@ fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
     Running::start(&mut command, &scratch.file("simulator.log"))
 }
 
-/// Two resources of Azure, of which the second stands in for the first.
+/// Two resources of Azure, of which the second stands in for the first; and the gateway of the
+/// Worker, which has a tenant with a limit.
 const TARGETS: &str = r#"
 [[gateways]]
 id = "default"
@@ -110,7 +124,24 @@ provider = "azure-openai"
 resource = "aoai-second"
 credential = "planted-key-second"
 models = { chat-second = "gpt-4o" }
+
+[[gateways]]
+id = "worker"
+[[gateways.targets]]
+name = "first"
+provider = "azure-openai"
+resource = "aoai-first"
+models = { chat = "gpt-4o" }
+[[gateways.limits]]
+id = "small"
+only = { "metadata.tenantId" = ["small"] }
+unit = "requests"
+limit = 1
+window = "day"
 "#;
+
+/// What the Worker is made of, and its test.
+const WORKER_FILES: &[&str] = &["tsconfig.json", "src/index.ts", "test/worker.test.mjs"];
 
 /// Every provider of the tests at the simulator (host and port).
 fn configuration(simulator: &str) -> String {
@@ -177,11 +208,12 @@ fn fault(expected: &Expected, records: &BTreeMap<String, Value>) -> Option<Strin
     let Some(record) = records.get(&expected.id) else {
         return Some(format!("{}: no record {}", expected.case, expected.id));
     };
+    let metadata = &record["metadata"];
     let facts = [
-        (
-            "metadata.case",
-            record["metadata"]["case"] == expected.case.as_str(),
-        ),
+        match &expected.tenant {
+            Some(tenant) => ("metadata.tenantId", metadata["tenantId"] == tenant.as_str()),
+            None => ("metadata.case", metadata["case"] == expected.case.as_str()),
+        },
         ("provider", record["provider"] == expected.provider.as_str()),
         ("status", record["status"] == 200),
         ("outcome", record["outcome"] == "answered"),
@@ -236,18 +268,19 @@ fn install_python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A folder with the pinned JavaScript clients and their test; returns it.
-fn install_node() -> Result<PathBuf> {
-    let sources = shell::root().join("tests/clients/node");
-    let folder = shell::root().join("target/clients/node");
-    std::fs::create_dir_all(&folder)?;
-    for name in [
-        "package.json",
-        "package-lock.json",
-        ".npmrc",
-        "clients.test.mjs",
-    ] {
-        std::fs::copy(sources.join(name), folder.join(name)).with_context(|| name.to_owned())?;
+/// A folder with the pinned JavaScript packages of `sources`, and these files of it; returns it.
+fn install_node(name: &str, sources: &str, files: &[&str]) -> Result<PathBuf> {
+    let sources = shell::root().join(sources);
+    let folder = shell::root().join("target/clients").join(name);
+    for name in ["package.json", "package-lock.json", ".npmrc"]
+        .iter()
+        .chain(files)
+    {
+        let copy = folder.join(name);
+        if let Some(folder) = copy.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::copy(sources.join(name), copy).with_context(|| (*name).to_owned())?;
     }
     install(&folder, &sources.join("package-lock.json"), || {
         let mut npm = Command::new("npm");
@@ -283,6 +316,7 @@ mod tests {
         let expected = Expected {
             id: "r1".into(),
             case: "chat".into(),
+            tenant: None,
             provider: "azure-openai".into(),
             stream: false,
             deployment: Some("d".into()),
