@@ -23,6 +23,15 @@ pub(crate) fn open(file: &Path) -> Result<Connection, Error> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     drop(options.open(file)?);
+    open_existing(file)
+}
+
+/// Opens an existing file for reading and writing: only so can it be read behind a writer that
+/// crashed.
+///
+/// # Errors
+/// It is not there, or is no database.
+pub(crate) fn open_existing(file: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,

@@ -579,6 +579,9 @@ impl Ground<'_> {
         let model = exchange.draft().and_then(|draft| draft.model.as_deref());
         let asked = (self.place, &call.headers);
         let route = resolve::redirect(self.config, &call.route, target, asked, model)?;
+        auth::may_ask(exchange, &route.provider).map_err(|_forbidden| {
+            "is of a provider that the gateway token is not for".to_owned()
+        })?;
         let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
         auth::configured_headers(&route, &mut headers);
         auth::credential(&route, &mut headers)

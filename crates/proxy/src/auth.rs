@@ -2,14 +2,16 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use isango_types::key::{TOKEN_PREFIX, Token};
-use isango_types::{Gateway, Snapshot};
+use isango_types::key::{Scope, TOKEN_PREFIX, Token};
+use isango_types::{Gateway, Provider, Snapshot, Timestamp};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 use crate::balance::hash;
 use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::limit;
 use crate::resolve::Route;
 
 /// Header that carries a gateway token (data-plane section 12).
@@ -22,7 +24,8 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Arc<Token>>,
 }
 
-/// Finds the caller, and takes gateway tokens out of whatever other header they stand in.
+/// Finds the caller, and takes gateway tokens out of whatever other header they stand in. `now`:
+/// when the request came.
 ///
 /// # Errors
 /// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
@@ -32,16 +35,67 @@ pub(crate) fn caller(
     gateway: &Gateway,
     (query, account): (&str, &str),
     headers: &mut HeaderMap,
+    now: Timestamp,
 ) -> Result<Caller, Error> {
     let token = take_tokens(query, headers)?
-        .and_then(|token| config.token(&digest(&token)))
-        .filter(|token| token.opens(account, &gateway.id));
+        .and_then(|token| config.token(&digest(&token), now))
+        .filter(|token| token.opens(account, &gateway.id) && token.may(Scope::Run));
     if gateway.authentication && token.is_none() {
         return Err(Error::Unauthorized);
     }
     Ok(Caller {
         token: token.cloned(),
     })
+}
+
+/// Checks that the caller's token, if it has one, is for this provider.
+///
+/// # Errors
+/// [`Error::Forbidden`].
+pub(crate) fn may_ask(exchange: &Exchange, provider: &Provider) -> Result<(), Error> {
+    let token = exchange
+        .draft()
+        .and_then(|draft| draft.caller.token.as_ref());
+    match token.is_none_or(|token| token.admits_provider(provider)) {
+        true => Ok(()),
+        false => Err(Error::Forbidden(format!(
+            "this gateway token is not for the provider '{}'",
+            provider.slug
+        ))),
+    }
+}
+
+/// Checks that the caller's token, if it has one, is for the model of a request that is understood.
+/// A model that cannot be told may be any, and is not.
+///
+/// # Errors
+/// [`Error::Forbidden`].
+pub(crate) fn may_ask_for_its_model(exchange: &Exchange) -> Result<(), Error> {
+    let Some(draft) = exchange.draft() else {
+        return Ok(());
+    };
+    let Some(token) = draft
+        .caller
+        .token
+        .as_ref()
+        .filter(|token| !token.models.is_empty())
+    else {
+        return Ok(());
+    };
+    let model = limit::asked_model(draft);
+    if token.admits_model(model) {
+        return Ok(());
+    }
+    let allowed = token.models.join(", ");
+    Err(Error::Forbidden(match model {
+        Some(model) => {
+            format!("this gateway token is not for the model '{model}', but for: {allowed}")
+        }
+        None => format!(
+            "this gateway token is for the models: {allowed}; for which one the request is cannot \
+             be told"
+        ),
+    }))
 }
 
 /// The gateway token among `headers`. Tokens are taken out of whatever header they stand in but the

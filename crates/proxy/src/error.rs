@@ -27,6 +27,9 @@ pub enum Error {
     /// The gateway needs a token, and there is none or a wrong one.
     #[error("Unauthorized")]
     Unauthorized,
+    /// The gateway token is not for the provider or the model. Says which.
+    #[error("{0}")]
+    Forbidden(String),
     /// A limit of requests or tokens has no room.
     #[error("{0}")]
     RateLimited(Box<Notice>),
@@ -136,6 +139,7 @@ impl Error {
             Self::UnknownGateway => (StatusCode::BAD_REQUEST, 2001, Blame::Client),
             Self::InvalidProvider => (StatusCode::BAD_REQUEST, 2008, Blame::Client),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, 2009, Blame::Client),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, 3030, Blame::Client),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2003, Blame::Client),
             Self::SpendLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2041, Blame::Client),
             Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, 3000, Blame::Client),
@@ -181,6 +185,7 @@ impl Error {
             Self::UnknownGateway
             | Self::InvalidProvider
             | Self::Unauthorized
+            | Self::Forbidden(_)
             | Self::RateLimited(_)
             | Self::SpendLimited(_)
             | Self::NoSuchPath(_)
@@ -304,7 +309,8 @@ mod tests {
             None => Error::UnknownGateway,
             Some(Error::UnknownGateway) => Error::InvalidProvider,
             Some(Error::InvalidProvider) => Error::Unauthorized,
-            Some(Error::Unauthorized) => Error::RateLimited(Box::new(Notice::sample("full"))),
+            Some(Error::Unauthorized) => Error::Forbidden("a provider".into()),
+            Some(Error::Forbidden(_)) => Error::RateLimited(Box::new(Notice::sample("full"))),
             Some(Error::RateLimited(notice)) => Error::SpendLimited(notice.clone()),
             Some(Error::SpendLimited(_)) => Error::NoSuchPath("a path".into()),
             Some(Error::NoSuchPath(_)) => Error::InvalidPath("a path".into()),

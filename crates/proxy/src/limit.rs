@@ -32,7 +32,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use admit::Notice;
-pub(crate) use admit::{Stage, admit, admit_leg, tell};
+pub(crate) use admit::{Stage, admit, admit_leg, asked_model, tell};
 use bucket::{Judgement, State};
 use estimate::Observed;
 pub use ledger::{Drift, RestoreError};

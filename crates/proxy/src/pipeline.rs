@@ -97,6 +97,7 @@ async fn serve(
         waited_us,
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
+    auth::may_ask_for_its_model(exchange)?;
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
     let first_byte = exchange.wishes().first_byte_timeout;
     let limits = limits(&call.route, first_byte, exchange);
@@ -163,8 +164,10 @@ async fn admit<'a>(
     exchange.holds(Secrets::carried(&head.headers, &route.provider.auth.header));
     let query = route.path.query().unwrap_or("");
     let from = (query, place.account);
-    let caller = auth::caller(config, &route.gateway, from, &mut head.headers)?;
+    let now = exchange.created_at();
+    let caller = auth::caller(config, &route.gateway, from, &mut head.headers, now)?;
     exchange.identified(caller);
+    auth::may_ask(exchange, &route.provider)?;
     speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);
     let own = auth::credential(&route, &mut head.headers)?;

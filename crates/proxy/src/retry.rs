@@ -49,6 +49,7 @@ impl Failure {
             Error::UnknownGateway
             | Error::InvalidProvider
             | Error::Unauthorized
+            | Error::Forbidden(_)
             | Error::RateLimited(_)
             | Error::SpendLimited(_)
             | Error::NoSuchPath(_)

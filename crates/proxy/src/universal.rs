@@ -66,7 +66,14 @@ pub(crate) async fn serve(
     let gateway = resolve::gateway(config, &place)?;
     exchange.holds(Secrets::carried(&head.headers, ""));
     let query = head.uri.query().unwrap_or("");
-    let caller = auth::caller(config, gateway, (query, place.account), &mut head.headers)?;
+    let from = (query, place.account);
+    let caller = auth::caller(
+        config,
+        gateway,
+        from,
+        &mut head.headers,
+        exchange.created_at(),
+    )?;
     exchange.identified(caller);
     speaks_http(&head)?;
     // What are its legs?
@@ -81,6 +88,10 @@ pub(crate) async fn serve(
     let mut legs = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let leg = text.prepare(config, (&place, &head.headers), &whole, &from);
+        let leg = leg.and_then(|leg| {
+            auth::may_ask(exchange, &leg.call.route.provider)?;
+            Ok(leg)
+        });
         let mut leg = leg.map_err(|error| in_leg(exchange, index, error))?;
         leg.call.interim = (head.version == Version::HTTP_11).then(|| activity.interim());
         legs.push(leg);
@@ -166,6 +177,7 @@ async fn ask_in_turn(
         let wishes = exchange.asks_for(leg.options.clone());
         exchange.brings(leg.credential);
         understand(proxy, exchange, &mut leg.call);
+        auth::may_ask_for_its_model(exchange)?;
         if !route.gateway.limits.is_empty() {
             Box::pin(limit::admit_leg(exchange, &leg.call.body)).await?;
         }

@@ -179,11 +179,15 @@ struct StoreArgs {
 
 impl StoreArgs {
     fn data_dir(&self) -> Result<PathBuf, ConfigError> {
+        Config::data_dir(&self.sources())
+    }
+
+    fn sources(&self) -> Sources {
         let flags = self
             .data_dir
             .iter()
             .map(|folder| path_flag("--data-dir", "data_dir", folder));
-        Config::data_dir(&Sources::new(self.config.file(), flags.collect()))
+        Sources::new(self.config.file(), flags.collect())
     }
 }
 

@@ -16,6 +16,7 @@ mod reference;
 mod references;
 mod section;
 mod settings;
+mod tokens;
 pub mod value;
 
 #[cfg(test)]
@@ -37,10 +38,10 @@ pub use self::settings::{
     UpstreamSettings,
 };
 
-pub(crate) use self::check::sha256 as token_digest;
 use self::problem::{Origins, Report};
 use self::references::References;
 use self::section::Section;
+use crate::stored::Stored;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -182,13 +183,25 @@ impl Config {
     /// The part of it that the data plane reads for each request.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(
-            self.gateways.clone(),
-            self.providers.clone(),
-            std::sync::Arc::clone(&self.prices),
-            Some(self.default_gateway.clone()),
-            self.tokens.clone(),
-        )
+        Stored::default().compile(self).0
+    }
+
+    /// The names of the tokens that the file names, whatever else it says: for commands that need
+    /// not know any secret.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn token_names(sources: &Sources) -> Result<Vec<Box<str>>, ConfigError> {
+        let text = sources.read()?;
+        let tree = parse_tree(&text, sources, &mut Origins::default())?;
+        let tokens = tree
+            .get("tokens")
+            .and_then(|list| list.get_ref().as_array());
+        let tables = tokens.into_iter().flatten();
+        let names = tables.filter_map(|token| token.get_ref().as_table()?.get("name"));
+        Ok(names
+            .filter_map(|name| Some(name.get_ref().as_str()?.into()))
+            .collect())
     }
 
     /// The settings in which `new` differs and that hold from the start to the end of a process.

@@ -8,15 +8,18 @@ pub mod telemetry;
 
 mod alerts;
 mod listen;
+mod stored;
 mod tasks;
 mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
+use isango_backends::config::FileConfig;
 use isango_backends::outbox::FileOutbox;
 use isango_control::Control;
 use isango_control::alerts::{Alerts, Parts};
@@ -24,16 +27,19 @@ use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync};
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
+use isango_store::config::ConfigStore;
 use isango_store::logs::LogStore;
-use isango_store::memory::MemoryOutbox;
+use isango_store::memory::{MemoryConfig, MemoryOutbox};
 use isango_store::outbox::Outbox;
-use isango_types::{Clock, Gateway, SnapshotCell};
+use isango_types::{Clock, Gateway, Snapshot, SnapshotCell};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
 use crate::listen::Front;
+use crate::stored::Stored;
 use crate::tasks::Tasks;
 
 /// How often idle connections to providers are looked at.
@@ -45,6 +51,10 @@ const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
 /// How often kept answers are looked at for their age.
 const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the store of entities is looked at: what is revoked is refused after this time at the
+/// latest.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// How often records are looked at for their age.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +63,7 @@ pub struct Server {
     data: SocketAddr,
     admin: SocketAddr,
     https: bool,
-    cell: Arc<SnapshotCell>,
+    published: Arc<Published>,
     proxy: Arc<Proxy>,
     cache: Arc<dyn CacheStore>,
     alerts: Arc<Alerts>,
@@ -84,6 +94,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             &config.data_dir.join("cache"),
             config.to_cache(),
         )),
+        config: Arc::new(FileConfig::in_folder(&config.data_dir)),
     };
     let outbox = FileOutbox::open(&config.data_dir).with_context(|| {
         let folder = config.data_dir.display();
@@ -112,8 +123,8 @@ fn tell_recovery(recovery: &Recovery) {
     }
 }
 
-/// Starts the server of `config` with records that go to `logs`, and answers and alerts that are kept
-/// in memory alone.
+/// Starts the server of `config` with records that go to `logs`; answers, entities and alerts are
+/// kept in memory alone.
 ///
 /// # Errors
 /// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
@@ -123,14 +134,19 @@ pub fn start_in_memory(
     clock: Clock,
 ) -> anyhow::Result<Server> {
     let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
-    let outbox = Arc::new(MemoryOutbox::default());
-    start_with(config, Stores { logs, cache }, outbox, clock)
+    let stores = Stores {
+        logs,
+        cache,
+        config: Arc::new(MemoryConfig::default()),
+    };
+    start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }
 
 /// Starts the server of `config` with stores and a clock of the caller's.
 ///
 /// # Errors
-/// An address is taken, a certificate cannot be read, or the counters of limits cannot be rebuilt.
+/// An address is taken, a certificate or the stored entities cannot be read, or the counters of
+/// limits cannot be rebuilt.
 pub fn start_with(
     config: &Config,
     mut stores: Stores,
@@ -145,9 +161,12 @@ pub fn start_with(
     let admin = listen::bind(config.admin_listen, "the admin listener")?;
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::new(&mut registry));
-    let cell = Arc::new(SnapshotCell::new(config.snapshot()));
+    let published = Published::open(config, Arc::clone(&stores.config))
+        .context("the entities that are stored beside the configuration cannot be read")?;
+    let published = Arc::new(published);
     let settings = config.to_proxy();
     let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
+    let cell = Arc::clone(&published.cell);
     let watched = Arc::new(Watched::new(Arc::clone(&logs)));
     stores.logs = Arc::clone(&watched) as _;
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
@@ -176,7 +195,7 @@ pub fn start_with(
         data: data.local_addr()?,
         admin: admin.local_addr()?,
         https: tls.is_some(),
-        cell,
+        published,
         proxy,
         control: Control::new(registry, Arc::clone(&cache), clock.clone(), move || {
             targets.targets()
@@ -193,6 +212,7 @@ pub fn start_with(
     server.run_cache_expiry();
     server.run_alerts(webhooks, Arc::clone(&logs));
     server.run_comparison(logs);
+    server.run_looks();
     server.control.set_ready(true);
     Ok(server)
 }
@@ -218,7 +238,7 @@ impl Server {
     /// from the start to the end of a process stay as they are. Gateways that want it lose what was
     /// kept for them when they change.
     pub fn reload(&self, config: &Config) {
-        let (old, new) = (self.cell.get(), config.snapshot());
+        let (old, new) = self.published.configure(config);
         let changed = |gateway: &&Arc<Gateway>| {
             let new = new.gateway(&gateway.account, &gateway.id);
             let wants = |gateway: &Gateway| gateway.cache.invalidate_on_update;
@@ -231,7 +251,6 @@ impl Server {
             ..Purge::default()
         });
         let purges: Vec<Purge> = purges.collect();
-        self.cell.swap(new);
         if !purges.is_empty() {
             let cache = Arc::clone(&self.cache);
             self.tasks.spawn(async move {
@@ -325,6 +344,25 @@ impl Server {
         });
     }
 
+    /// Takes up entities that were stored, changed or removed meanwhile, by whichever process.
+    fn run_looks(&self) {
+        let published = Arc::clone(&self.published);
+        let mut stopping = self.tasks.stopping();
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+                let published = Arc::clone(&published);
+                let looking = tokio::task::spawn_blocking(move || published.look());
+                if let Err(error) = looking.await {
+                    tracing::error!(%error, "looking for stored entities failed");
+                }
+            }
+        });
+    }
+
     /// Removes kept answers that nobody wants any more, every minute.
     fn run_cache_expiry(&self) {
         let (cache, clock) = (Arc::clone(&self.cache), self.clock.clone());
@@ -378,6 +416,81 @@ impl Server {
                 tracing::error!(%error, "the admin listener failed");
             }
         });
+    }
+}
+
+/// What is in force, and what it is made of.
+struct Published {
+    cell: Arc<SnapshotCell>,
+    store: Arc<dyn ConfigStore>,
+    /// Held while a snapshot is compiled and swapped, so that none replaces a newer one.
+    sources: Mutex<(Config, Stored)>,
+    /// The store could not be read when it was last looked at.
+    is_blind: AtomicBool,
+}
+
+impl Published {
+    /// # Errors
+    /// The store cannot be read.
+    fn open(config: &Config, store: Arc<dyn ConfigStore>) -> anyhow::Result<Self> {
+        let stored = Stored::read(&*store)?;
+        let (snapshot, doubts) = stored.compile(config);
+        tell(&doubts);
+        Ok(Self {
+            cell: Arc::new(SnapshotCell::new(snapshot)),
+            store,
+            sources: Mutex::new((config.clone(), stored)),
+            is_blind: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts another configuration in force; returns the snapshot before and the one after.
+    fn configure(&self, config: &Config) -> (Arc<Snapshot>, Arc<Snapshot>) {
+        let old = self.cell.get();
+        let mut sources = self.sources.lock();
+        sources.0 = config.clone();
+        self.publish(&sources);
+        (old, self.cell.get())
+    }
+
+    /// Puts the stored entities in force as they are now, if they are not the ones that are. While
+    /// they cannot be read, the last ones that could stay in force.
+    fn look(&self) {
+        let looked = self.try_look();
+        let was_blind = self.is_blind.swap(looked.is_err(), Ordering::Relaxed);
+        match looked {
+            Err(error) if !was_blind => {
+                tracing::error!(
+                    error = %anyhow::Error::from(error),
+                    "stored tokens and credentials cannot be read; the last ones stay in force"
+                );
+            }
+            Ok(()) if was_blind => tracing::info!("stored entities can be read again"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn try_look(&self) -> Result<(), isango_store::config::Error> {
+        let revision = self.store.revision()?;
+        let mut sources = self.sources.lock();
+        if revision != sources.1.revision {
+            sources.1 = Stored::read(&*self.store)?;
+            self.publish(&sources);
+            tracing::info!("stored entities changed");
+        }
+        Ok(())
+    }
+
+    fn publish(&self, (config, stored): &(Config, Stored)) {
+        let (snapshot, doubts) = stored.compile(config);
+        tell(&doubts);
+        self.cell.swap(snapshot);
+    }
+}
+
+fn tell(doubts: &[String]) {
+    for doubt in doubts {
+        tracing::warn!("{doubt}");
     }
 }
 

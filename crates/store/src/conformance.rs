@@ -2,10 +2,12 @@
 //! fails by assertion, so that a backend's test is one line.
 
 mod cache;
+mod config;
 mod logs;
 mod outbox;
 pub mod sample;
 
 pub use cache::{cache, entry};
+pub use config::config;
 pub use logs::logs;
 pub use outbox::{letter, outbox};

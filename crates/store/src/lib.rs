@@ -2,27 +2,32 @@
 //! conformance suite that every backend passes.
 //!
 //! [`logs`] are the doors to the records, [`cache`] that to kept answers, [`outbox`] that to messages
-//! on their way, [`filter`] is the language that questions are asked in, [`memory`] the reference
-//! that forgets at exit, [`conformance`] what every backend must do.
+//! on their way, [`config`] that to what is configured beside the file, with [`tokens`] in it;
+//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! exit, [`conformance`] what every backend must do.
 
 pub mod cache;
+pub mod config;
 pub mod conformance;
 pub mod filter;
 pub mod logs;
 pub mod memory;
 pub mod outbox;
+pub mod tokens;
 
 use std::sync::Arc;
 
 pub use filter::{Filter, FilterError};
 
-/// The roles that the data plane needs, bundled.
+/// The roles, bundled.
 #[derive(Clone)]
 pub struct Stores {
     /// Where records go, and where the counters of limits come from at the start.
     pub logs: Arc<dyn logs::LogStore>,
     /// Where answers are kept.
     pub cache: Arc<dyn cache::CacheStore>,
+    /// Where entities are that the configuration file does not name. The data plane never asks it.
+    pub config: Arc<dyn config::ConfigStore>,
 }
 
 impl std::fmt::Debug for Stores {

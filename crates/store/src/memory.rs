@@ -8,10 +8,51 @@ use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::RwLock;
 
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
+use crate::config::{self, Change, ConfigStore, Contents, Entity};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
 use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
+
+/// Entities in memory.
+#[derive(Debug, Default)]
+pub struct MemoryConfig(RwLock<Contents>);
+
+impl ConfigStore for MemoryConfig {
+    fn revision(&self) -> Result<u64, config::Error> {
+        Ok(self.0.read().revision)
+    }
+
+    fn read(&self) -> Result<Contents, config::Error> {
+        Ok(self.0.read().clone())
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<u64, config::Error> {
+        let mut kept = self.0.write();
+        let mut next = kept.clone();
+        for change in changes {
+            let is_it = |one: &Entity| one.kind == change.kind && one.id == change.id;
+            let at = next.entities.iter().position(is_it);
+            change.check(at.map_or(0, |at| next.entities[at].version))?;
+            if let Some(at) = at {
+                next.entities.remove(at);
+            }
+            if let Some(body) = &change.body {
+                next.entities.push(Entity {
+                    kind: change.kind,
+                    id: change.id.clone(),
+                    version: change.based_on + 1,
+                    body: body.clone(),
+                });
+            }
+        }
+        let key = |one: &Entity| (one.kind, one.id.clone());
+        next.entities.sort_unstable_by_key(key);
+        next.revision += 1;
+        *kept = next;
+        Ok(kept.revision)
+    }
+}
 
 /// Records in memory.
 #[derive(Debug, Default)]
@@ -217,6 +258,7 @@ mod tests {
         crate::conformance::logs(MemoryLogs::default);
         crate::conformance::cache(MemoryCache::default);
         crate::conformance::outbox(MemoryOutbox::default);
+        crate::conformance::config(MemoryConfig::default);
     }
 
     #[test]

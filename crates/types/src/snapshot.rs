@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::clock::Timestamp;
 use crate::gateway::{DEFAULT_GATEWAY, Gateway};
-use crate::key::Token;
+use crate::key::{Digest, Token};
 use crate::price::PriceTable;
 use crate::provider::Provider;
 
@@ -19,7 +20,8 @@ pub struct Snapshot {
     default_gateway: Option<Arc<Gateway>>,
     /// By slug or alias, in that order.
     providers: Vec<(Box<str>, Arc<Provider>)>,
-    tokens: HashMap<[u8; 32], Arc<Token>>,
+    /// By the beginning of each digest; what follows is compared in constant time.
+    tokens: HashMap<u64, Vec<(Digest, Arc<Token>)>>,
     /// What tokens cost.
     pub prices: Arc<PriceTable>,
 }
@@ -51,14 +53,21 @@ impl Snapshot {
             }
             by_slug.insert(provider.slug.clone(), provider);
         }
+        let mut by_digest: HashMap<u64, Vec<(Digest, Arc<Token>)>> = HashMap::new();
+        for token in tokens.into_iter().map(Arc::new) {
+            for digest in &token.digests {
+                let entry = (*digest, Arc::clone(&token));
+                by_digest
+                    .entry(beginning(&digest.sha256.0))
+                    .or_default()
+                    .push(entry);
+            }
+        }
         Self {
             gateways: by_account.into_values().collect(),
             default_gateway: default_gateway.map(Arc::new),
             providers: by_slug.into_iter().collect(),
-            tokens: tokens
-                .into_iter()
-                .map(|token| (token.digest, Arc::new(token)))
-                .collect(),
+            tokens: by_digest,
             prices,
         }
     }
@@ -86,16 +95,28 @@ impl Snapshot {
         self.providers.get(at).map(|(_, provider)| provider)
     }
 
-    /// The token whose SHA-256 is `digest`.
+    /// The token whose SHA-256 is `sha256`, if it is valid at `now`.
     #[must_use]
-    pub fn token(&self, digest: &[u8; 32]) -> Option<&Arc<Token>> {
-        self.tokens.get(digest)
+    pub fn token(&self, sha256: &[u8; 32], now: Timestamp) -> Option<&Arc<Token>> {
+        let alike = self.tokens.get(&beginning(sha256))?;
+        let is_it = |(digest, token): &&(Digest, Arc<Token>)| {
+            digest.sha256.is(sha256) && digest.is_valid_at(now) && token.is_valid_at(now)
+        };
+        alike.iter().find(is_it).map(|(_, token)| token)
     }
 
     /// Every configured gateway, by account and id.
     pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
         self.gateways.iter()
     }
+}
+
+/// What a digest is looked up by. Nobody chooses it: whoever sends a token knows the whole digest,
+/// and nothing of another one.
+fn beginning(sha256: &[u8; 32]) -> u64 {
+    sha256
+        .first_chunk()
+        .map_or(0, |first| u64::from_ne_bytes(*first))
 }
 
 /// The cell that holds the current [`Snapshot`]; the data plane loads, the control plane swaps.
@@ -124,5 +145,50 @@ impl SnapshotCell {
     /// Puts a new snapshot in place; requests under way keep theirs.
     pub fn swap(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000_000;
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::from_micros(hours * HOUR)
+    }
+
+    #[test]
+    fn a_token_is_found_by_each_of_its_digests_while_they_are_valid() {
+        let mut rotated = Token::new("local", "rotated");
+        rotated.expires_at = Some(at(9));
+        // They begin alike.
+        let old = Digest {
+            until: Some(at(3)),
+            ..Digest::lasting(std::array::from_fn(|byte| u8::from(byte == 31)))
+        };
+        rotated.digests = vec![Digest::lasting([0; 32]), old];
+        let config = Snapshot::new(
+            Vec::new(),
+            Vec::new(),
+            Arc::default(),
+            None,
+            vec![rotated, Token::new("local", "revoked")],
+        );
+        let check = |digest: &Digest, hours: u64, found: bool| {
+            let token = config.token(&digest.sha256.0, at(hours));
+            assert_eq!(token.is_some(), found, "{digest:?} {hours}");
+        };
+        for (hours, new_opens, old_opens) in [
+            (0, true, true),
+            (2, true, true),
+            (3, true, false),
+            (8, true, false),
+            (9, false, false),
+        ] {
+            check(&Digest::lasting([0; 32]), hours, new_opens);
+            check(&old, hours, old_opens);
+        }
+        check(&Digest::lasting([9; 32]), 0, false);
     }
 }

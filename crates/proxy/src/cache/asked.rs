@@ -364,11 +364,8 @@ mod tests {
             assert_eq!(claimed(none), None, "{none}");
         }
         let token = Token {
-            name: "app".into(),
-            account: "local".into(),
-            gateways: Vec::new(),
-            digest: [0; 32],
             metadata: [("tenantId".into(), MetadataValue::Text("bound".into()))].into(),
+            ..Token::new("local", "app")
         };
         let bound = tenant_of(&member, r#"{"tenantId":"claimed"}"#, Some(&token));
         assert_eq!(bound.as_deref(), Some("bound"));

@@ -320,7 +320,7 @@ impl<'d> Subject<'d> {
 }
 
 /// The model that a request asks for; of a deployment that its target maps, the model.
-pub(super) fn asked_model(draft: &Draft) -> Option<&str> {
+pub(crate) fn asked_model(draft: &Draft) -> Option<&str> {
     let route = draft.route.as_deref()?;
     let named = route.deployment.as_deref().or(draft.model.as_deref())?;
     let models = route.target.as_ref().map(|target| &target.models);

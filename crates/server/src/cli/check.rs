@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use isango_backends::config::FileConfig;
 use isango_types::Gateway;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use serde::Serialize;
 
 use crate::cli::{ConfigArgs, WRONG_USAGE, write_json};
 use crate::config::{Config, Problem, Sources};
+use crate::stored::Stored;
 
 /// Check a configuration without using it
 #[derive(Debug, clap::Args)]
@@ -51,7 +53,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         config: args.file.clone(),
     }
     .file();
-    let loaded = Config::load(&Sources::new(file.clone(), Vec::new()));
+    let mut loaded = Config::load(&Sources::new(file.clone(), Vec::new()));
+    if let Ok(config) = &mut loaded {
+        let stored = Stored::read(&FileConfig::in_folder(&config.data_dir))?;
+        let (_snapshot, doubts) = stored.compile(config);
+        config.warnings.extend(doubts);
+    }
     let counts = loaded.as_ref().ok().map(count);
     let summary = Summary {
         ok: loaded.is_ok(),

@@ -1,5 +1,7 @@
 use clap::CommandFactory as _;
 
+use isango_types::key::Digest;
+
 use super::*;
 
 fn isango(words: &str) -> (u8, String) {
@@ -39,7 +41,7 @@ fn help_of_isango() {
       audit     Prove that no stored record was changed or removed
       cache     Look into the cache, explain it, empty it
       alerts    Try alerts out
-      token     Make tokens that open gateways
+      token     Make, list, rotate and revoke tokens that open gateways
       config    Describe the configuration
       help      Print this message or the help of the given subcommand(s)
 
@@ -362,21 +364,22 @@ fn the_reference_is_printed_as_markdown_and_as_json() {
 
 #[test]
 fn a_created_token_opens_what_its_lines_say() {
-    let (code, text) = isango("isango token create app --gateway default");
+    let (code, text) = isango("isango token create app --gateway default --for-file");
     assert_eq!(code, 0);
     let (token, lines) = text.split_once('\n').unwrap();
     let token = token.strip_prefix("token ").unwrap();
     assert!(token.starts_with("isg_") && token.len() == 47, "{token}");
     let config = Config::parse(lines, &Sources::default()).unwrap();
-    assert_eq!(config.tokens[0].digest, crate::config::token_digest(token));
+    let sha256 = isango_store::tokens::sha256(&isango_types::Secret::new(token));
+    assert_eq!(config.tokens[0].digests, [Digest::lasting(sha256.0)]);
     assert!(config.tokens[0].opens("local", "default"));
     assert!(!lines.contains(token));
     assert_ne!(
-        isango("isango token create app").1,
-        isango("isango token create app").1
+        isango("isango token create app --for-file").1,
+        isango("isango token create app --for-file").1
     );
-    assert_eq!(isango("isango token create a/b").0, 2);
-    let (_, json) = isango("isango token create app --json");
+    assert_eq!(isango("isango token create a/b --for-file").0, 2);
+    let (_, json) = isango("isango token create app --for-file --json");
     assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["token"].is_string());
 }
 

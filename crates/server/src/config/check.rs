@@ -154,22 +154,6 @@ pub(super) fn together(config: &mut Config, root: &Section<'_>) {
                 .into(),
         );
     }
-    let locked = config
-        .gateways
-        .iter()
-        .filter(|gateway| gateway.authentication);
-    for gateway in locked {
-        if !config
-            .tokens
-            .iter()
-            .any(|token| token.opens(&gateway.account, &gateway.id))
-        {
-            config.warnings.push(format!(
-                "no token opens gateway `{}` of account `{}`: every request to it is refused",
-                gateway.id, gateway.account
-            ));
-        }
-    }
     let doubts: Vec<String> = config
         .gateways
         .iter()
@@ -238,7 +222,7 @@ fn is_same_door(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Beyond loopback every gateway asks for a token. The gateway that nobody configured does so of
-/// itself as soon as there is a token to ask for.
+/// itself.
 fn refuse_open_gateways(config: &mut Config, root: &Section<'_>) {
     let open: Vec<_> = config
         .gateways
@@ -247,16 +231,16 @@ fn refuse_open_gateways(config: &mut Config, root: &Section<'_>) {
         .map(|gateway| format!("`{}`", gateway.id))
         .collect();
     config.default_gateway.authentication = true;
-    let open = match (open.as_slice(), config.tokens.is_empty()) {
-        ([], false) => return,
-        ([], true) => "`default`".to_owned(),
-        (open, _) => open.join(", "),
-    };
+    if open.is_empty() {
+        return;
+    }
+    let open = open.join(", ");
     let message = format!(
         "{} can be reached from other machines, but gateway {open} asks for no token",
         config.listen
     );
-    let help = "set `authentication = true` and add `[[tokens]]`, listen on 127.0.0.1, or allow it \
-                with `allow_unauthenticated = true` (`--allow-unauthenticated`)";
+    let help = "set `authentication = true` and make a token (`isango token create`), listen on \
+                127.0.0.1, or allow it with `allow_unauthenticated = true` \
+                (`--allow-unauthenticated`)";
     root.problem("listen", message, Some(help.into()));
 }

@@ -10,7 +10,7 @@ use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{CachePolicy, KeyMode, Replay, Timeouts};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
-use isango_types::{Gateway, PriceTable, Provider, Target, Token, Wire};
+use isango_types::{Gateway, PriceTable, Provider, Target, Wire};
 
 use super::policy;
 use super::problem::{Origins, nearest};
@@ -19,7 +19,7 @@ use super::settings::{
     CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
     UpstreamSettings,
 };
-use super::{alerts, limits};
+use super::{alerts, limits, tokens};
 use super::{check, health};
 
 /// Reads everything under `root`; what is wrong is noted in the root's report.
@@ -62,7 +62,7 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
         prices: Arc::new(prices(root)),
         warnings: Vec::new(),
     };
-    config.tokens = tokens(root, origins, &config.gateways);
+    config.tokens = tokens::tokens(root, origins, &config.gateways);
     check::together(&mut config, root);
     config
 }
@@ -329,43 +329,6 @@ fn targets(
     targets
 }
 
-fn tokens(root: &Section<'_>, origins: &Origins, gateways: &[Gateway]) -> Vec<Token> {
-    let mut seen = Seen::new(origins);
-    let mut digests: BTreeMap<[u8; 32], Box<str>> = BTreeMap::new();
-    let mut tokens = Vec::new();
-    for section in root.tables("tokens[]") {
-        let (name, account) = (section.name("name"), section.name("account"));
-        let digest = check::token_digest(&section);
-        let metadata = section.metadata("metadata");
-        let opens = section.texts("gateways");
-        let (Some(name), Some(account), Some(digest)) = (name, account, digest) else {
-            continue;
-        };
-        seen.add(&section, "name", format!("token `{name}`"));
-        if let Some(other) = digests.insert(digest, name.clone()) {
-            let message = format!("tokens `{other}` and `{name}` are the same token");
-            section.problem(
-                if section.has("digest") {
-                    "digest"
-                } else {
-                    "secret"
-                },
-                message,
-                None,
-            );
-        }
-        check::opened(&section, &account, &opens, gateways);
-        tokens.push(Token {
-            name,
-            account,
-            gateways: opens,
-            digest,
-            metadata,
-        });
-    }
-    tokens
-}
-
 /// The bundled prices with the configured ones in front.
 fn prices(root: &Section<'_>) -> PriceTable {
     let bundled = PriceTable::bundled();
@@ -385,20 +348,20 @@ fn prices(root: &Section<'_>) -> PriceTable {
 }
 
 /// Finds what is defined twice.
-struct Seen<'o> {
+pub(super) struct Seen<'o> {
     origins: &'o Origins,
     first: BTreeMap<String, Option<Range<usize>>>,
 }
 
 impl<'o> Seen<'o> {
-    fn new(origins: &'o Origins) -> Self {
+    pub(super) fn new(origins: &'o Origins) -> Self {
         Self {
             origins,
             first: BTreeMap::new(),
         }
     }
 
-    fn add(&mut self, section: &Section<'_>, name: &str, what: String) {
+    pub(super) fn add(&mut self, section: &Section<'_>, name: &str, what: String) {
         match self.first.get(&what) {
             Some(first) => {
                 let place = first.clone().map(|span| self.origins.place(span));

@@ -5,6 +5,7 @@ mod alerts;
 mod entities;
 mod limits;
 mod settings;
+mod tokens;
 
 use super::value::Kind;
 
@@ -141,6 +142,7 @@ const fn key(
 pub fn all() -> impl Iterator<Item = &'static Key> {
     settings::KEYS
         .iter()
+        .chain(tokens::KEYS)
         .chain(entities::KEYS)
         .chain(limits::KEYS)
         .chain(alerts::KEYS)

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isango_types::Secret;
 use isango_types::provider::BaseUrl;
 use isango_types::record::MetadataValue;
+use isango_types::{Secret, Timestamp};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -188,6 +188,10 @@ impl<'a> Section<'a> {
 
     pub(super) fn name(&self, name: &str) -> Option<Box<str>> {
         self.read(name, |kind, value| value::name(kind, value).map(Into::into))
+    }
+
+    pub(super) fn moment(&self, name: &str) -> Option<Timestamp> {
+        self.read(name, value::moment)
     }
 
     pub(super) fn filter(&self, name: &str) -> String {

@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use isango_types::key::Digest;
+
 use super::keys::{LATER, Unset};
 use super::*;
 
@@ -135,7 +137,8 @@ fn a_whole_configuration_is_read() {
         ("x-team", "red-1")
     );
     let token = &config.tokens[0];
-    assert_eq!(token.digest, check::sha256("isg_0123456789abcdef"));
+    let sha256 = check::sha256("isg_0123456789abcdef");
+    assert_eq!(token.digests, [Digest::lasting(sha256)]);
     assert_eq!(token.metadata.len(), 3);
     assert!(token.opens("local", "support") && !token.opens("local", "quick"));
     assert_eq!(config.log.format, LogFormat::Json);
@@ -584,21 +587,17 @@ fn beyond_loopback_an_open_gateway_is_refused() {
     configuration:1:10: 0.0.0.0:8700 can be reached from other machines, but gateway `a` asks for no token
       1 | listen = "0.0.0.0:8700"
         |          ^^^^^^^^^^^^^^
-      help: set `authentication = true` and add `[[tokens]]`, listen on 127.0.0.1, or allow it with `allow_unauthenticated = true` (`--allow-unauthenticated`)
-    "#);
-    insta::assert_snapshot!(refused("listen = \"[::]:8700\""), @r#"
-    configuration:1:10: [::]:8700 can be reached from other machines, but gateway `default` asks for no token
-      1 | listen = "[::]:8700"
-        |          ^^^^^^^^^^^
-      help: set `authentication = true` and add `[[tokens]]`, listen on 127.0.0.1, or allow it with `allow_unauthenticated = true` (`--allow-unauthenticated`)
+      help: set `authentication = true` and make a token (`isango token create`), listen on 127.0.0.1, or allow it with `allow_unauthenticated = true` (`--allow-unauthenticated`)
     "#);
 }
 
 #[test]
 fn beyond_loopback_the_unconfigured_gateway_asks_for_a_token() {
-    let token = "[[tokens]]\nname = \"app\"\nsecret = \"isg_0123456789abcdef\"";
-    let config = load(&format!("listen = \"0.0.0.0:8700\"\n{token}"));
-    assert!(config.default_gateway.authentication);
+    for open in ["0.0.0.0:8700", "[::]:8700"] {
+        let config = load(&format!("listen = \"{open}\""));
+        assert!(config.default_gateway.authentication, "{open}");
+    }
+    assert!(!load("").default_gateway.authentication);
     let allowed = load("listen = \"0.0.0.0:8700\"\nallow_unauthenticated = true");
     assert!(!allowed.default_gateway.authentication);
 }
@@ -636,8 +635,8 @@ fn files_must_be_there_and_are_found_beside_the_configuration() {
     let config = Config::load(&sources).unwrap();
     assert_eq!(config.tls.unwrap().cert, folder.path().join("cert.pem"));
     assert_eq!(
-        config.tokens[0].digest,
-        check::sha256("isg_0123456789abcdef")
+        config.tokens[0].digests,
+        [Digest::lasting(check::sha256("isg_0123456789abcdef"))]
     );
     std::fs::write(&file, "[tls]\ncert = \"missing.pem\"").unwrap();
     let error = Config::load(&sources).unwrap_err();
@@ -712,7 +711,6 @@ provider = "openai"
 "#;
     insta::assert_snapshot!(load(text).warnings.join("\n"), @r"
     metrics and health at `admin_listen` (0.0.0.0:8701) can be read from other machines without a token
-    no token opens gateway `locked` of account `local`: every request to it is refused
     target `two` of gateway `locked` is never used: `one` before it takes the same requests
     ");
 }

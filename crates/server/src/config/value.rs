@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use isango_types::price::parse_usd;
 use isango_types::record::MetadataValue;
-use isango_types::{Secret, is_account, is_gateway_id};
+use isango_types::{Secret, Timestamp, is_account, is_gateway_id};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -345,6 +345,28 @@ pub fn statuses(_: &Kind, value: &DeValue<'_>) -> Option<Vec<u16>> {
 pub fn amount(_: &Kind, value: &DeValue<'_>) -> Option<u64> {
     let text = number_text(value)?;
     parse_usd(text).ok().filter(|amount| *amount > 0)
+}
+
+/// A moment; of a date, its first one in UTC.
+#[must_use]
+pub fn moment(_: &Kind, value: &DeValue<'_>) -> Option<Timestamp> {
+    let text = match value {
+        DeValue::String(text) => Cow::Borrowed(&**text),
+        DeValue::Datetime(moment) => Cow::Owned(moment.to_string()),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => return None,
+    };
+    parse_moment(&text)
+}
+
+/// A moment as RFC 3339 writes it; of a date, its first one in UTC.
+#[must_use]
+pub fn parse_moment(text: &str) -> Option<Timestamp> {
+    let of_date = || Timestamp::parse(&format!("{text}T00:00:00Z"));
+    Timestamp::parse(text).or_else(|_no_moment| of_date()).ok()
 }
 
 /// Lists of texts, by name.

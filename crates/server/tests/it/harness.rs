@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_backends::cache::EmbeddedCache;
 use isango_server::Server;
 use isango_server::config::{Config, Sources};
+use isango_store::Stores;
+use isango_store::config::ConfigStore;
 use isango_store::logs::{LogReader as _, Order, Query};
-use isango_store::memory::MemoryLogs;
+use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox};
 use isango_testkit::client::{Ask, Reply, ask};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
@@ -36,8 +39,23 @@ impl Harness {
 
     /// The same, from a configuration that was read already, and by a clock of the test's.
     pub(crate) fn start_config(config: &Config, clock: Clock) -> Self {
+        Self::start_stored(config, Arc::new(MemoryConfig::default()), clock)
+    }
+
+    /// The same, with entities that are stored beside the configuration.
+    pub(crate) fn start_stored(
+        config: &Config,
+        entities: Arc<dyn ConfigStore>,
+        clock: Clock,
+    ) -> Self {
         let logs = Arc::new(MemoryLogs::default());
-        let server = isango_server::start_in_memory(config, Arc::clone(&logs) as _, clock).unwrap();
+        let stores = Stores {
+            logs: Arc::clone(&logs) as _,
+            cache: Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes)),
+            config: entities,
+        };
+        let outbox = Arc::new(MemoryOutbox::default());
+        let server = isango_server::start_with(config, stores, outbox, clock).unwrap();
         let of = |url: String| url.split_once("://").unwrap().1.parse().unwrap();
         let (addr, admin) = (of(server.data_url()), of(server.admin_url()));
         Self {

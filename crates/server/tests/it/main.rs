@@ -33,6 +33,7 @@ mod reload;
 mod retry;
 mod secrets;
 mod shutdown;
+mod stored_tokens;
 mod swap;
 mod tls;
 mod tokens;

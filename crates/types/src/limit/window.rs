@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::ToSpan as _;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
@@ -26,7 +27,8 @@ pub enum Window {
 }
 
 /// A turn of the calendar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Period {
     /// A minute.
     Minute,

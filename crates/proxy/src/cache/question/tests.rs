@@ -91,15 +91,12 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
         headers.append(*name, value.parse().unwrap());
     }
     let token = asked.bound.as_ref().map(|bound| Token {
-        name: "app".into(),
-        account: "local".into(),
-        gateways: Vec::new(),
-        digest: [0; 32],
         metadata: [(
             "tenantId".into(),
             MetadataValue::Text(bound.as_str().into()),
         )]
         .into(),
+        ..Token::new("local", "app")
     });
     let body = Bytes::from(asked.body.clone());
     let looking = Looking {

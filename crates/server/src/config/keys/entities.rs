@@ -1,4 +1,4 @@
-//! The keys of gateways and of what they need: tokens, targets, providers, prices.
+//! The keys of gateways and of what they need: targets, providers, prices.
 
 use super::Unset::{Absent, From, Is, Required};
 use super::settings::DAY_MS;
@@ -19,51 +19,6 @@ const fn rate(path: &'static str, meaning: &'static str) -> Key {
 
 /// In the order of the reference.
 pub(super) const KEYS: &[Key] = &[
-    // tokens
-    key(
-        "tokens[].name",
-        Kind::Name,
-        Required,
-        r#""support-app""#,
-        "Name of the token in records; unique.",
-    ),
-    key(
-        "tokens[].account",
-        Kind::Name,
-        Is("local"),
-        r#""local""#,
-        "Account whose gateways it opens.",
-    ),
-    key(
-        "tokens[].gateways",
-        Kind::Texts,
-        Absent,
-        r#"["support"]"#,
-        "Ids of the gateways it opens. Not set: all of the account.",
-    ),
-    key(
-        "tokens[].secret",
-        Kind::Secret,
-        Absent,
-        r#""env:ISANGO_SUPPORT_TOKEN""#,
-        "The token itself, of 16 characters or more; only its digest is kept. Either this or \
-         `digest`.",
-    ),
-    key(
-        "tokens[].digest",
-        Kind::Digest,
-        Absent,
-        r#""sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
-        "SHA-256 of the token in hex, as `isango token create` prints it.",
-    ),
-    key(
-        "tokens[].metadata",
-        Kind::Metadata,
-        Absent,
-        r#"{ tenantId = "acme" }"#,
-        "Metadata of each request that carries the token, at most 5 entries; wins over what the \
-         client claims.",
-    ),
     // gateways
     key(
         "gateways[].account",

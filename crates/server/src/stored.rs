@@ -1,0 +1,198 @@
+//! What is stored beside the configuration file, and how both become one [`Snapshot`].
+//!
+//! The file's own entities win: what is stored under a name of the file's has no effect.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use isango_store::config::{ConfigStore, Contents, Error};
+use isango_store::tokens;
+use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::{Gateway, Snapshot, Token};
+
+use crate::config::Config;
+
+/// Entities as they were read from the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stored {
+    /// What the store was like when they were read.
+    pub(crate) revision: u64,
+    tokens: Vec<Token>,
+    /// What could not be read, and has no effect.
+    damaged: Vec<String>,
+}
+
+impl Stored {
+    /// Reads all that is there.
+    ///
+    /// # Errors
+    /// The store cannot be read. An entity that cannot be read is told by [`Stored::compile`].
+    pub(crate) fn read(store: &dyn ConfigStore) -> Result<Self, Error> {
+        Ok(Self::of(&store.read()?))
+    }
+
+    fn of(contents: &Contents) -> Self {
+        let mut stored = Self {
+            revision: contents.revision,
+            ..Self::default()
+        };
+        for token in tokens::all(contents) {
+            match token {
+                Ok(token) if token.revoked_at.is_some() => {}
+                Ok(token) => stored.tokens.push(token.token),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
+            }
+        }
+        stored
+    }
+
+    /// The snapshot of both, and what is probably not meant; one text each.
+    pub(crate) fn compile(&self, config: &Config) -> (Snapshot, Vec<String>) {
+        let mut doubts = self.damaged.clone();
+        let of_file: BTreeSet<&str> = config.tokens.iter().map(|token| &*token.name).collect();
+        let (shadowed, stored): (Vec<&Token>, Vec<&Token>) = self
+            .tokens
+            .iter()
+            .partition(|token| of_file.contains(&*token.name));
+        doubts.extend(shadowed.iter().map(|token| {
+            let name = &token.name;
+            format!(
+                "the stored token `{name}` has no effect: the configuration has one of its name"
+            )
+        }));
+        let tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
+        let gateways = with_caps(config, &tokens);
+        doubts.extend(locked_out(&gateways, &config.default_gateway, &tokens));
+        let snapshot = Snapshot::new(
+            gateways,
+            config.providers.clone(),
+            Arc::clone(&config.prices),
+            Some(config.default_gateway.clone()),
+            tokens,
+        );
+        (snapshot, doubts)
+    }
+}
+
+/// The gateways with the spend caps of the tokens that open them. A `default` that nobody configured
+/// becomes one that is, so that its counters are kept like those of others.
+fn with_caps(config: &Config, tokens: &[Token]) -> Vec<Gateway> {
+    let mut gateways = config.gateways.clone();
+    for token in tokens {
+        let (Some(cap), Some(id)) = (token.to_limit(), token.gateways.first()) else {
+            continue;
+        };
+        let is_it = |one: &Gateway| one.account == token.account && one.id == *id;
+        let at = match gateways.iter().position(is_it) {
+            Some(at) => at,
+            None if **id == *DEFAULT_GATEWAY => {
+                gateways.push(Gateway {
+                    account: token.account.clone(),
+                    id: id.clone(),
+                    ..config.default_gateway.clone()
+                });
+                gateways.len() - 1
+            }
+            None => continue,
+        };
+        gateways[at].limits.push(Arc::new(cap));
+    }
+    gateways
+}
+
+/// Gateways that ask for a token while there is none that opens them.
+fn locked_out(gateways: &[Gateway], default: &Gateway, tokens: &[Token]) -> Vec<String> {
+    let is_locked = |gateway: &&Gateway| {
+        let opens = |token: &Token| token.opens(&gateway.account, &gateway.id);
+        gateway.authentication && !tokens.iter().any(opens)
+    };
+    let locked = gateways.iter().filter(is_locked).map(|gateway| {
+        format!(
+            "no token opens gateway `{}` of account `{}`: every request to it is refused until \
+             `isango token create` makes one",
+            gateway.id, gateway.account
+        )
+    });
+    let nobody = (default.authentication && tokens.is_empty()).then(|| {
+        "there is no token, and gateway `default` asks for one: every request to it is refused \
+         until `isango token create` makes one"
+            .to_owned()
+    });
+    locked.chain(nobody).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_store::memory::MemoryConfig;
+    use isango_types::Timestamp;
+    use isango_types::key::{Sha256, Spend};
+    use isango_types::limit::Period;
+
+    use super::*;
+    use crate::config::Sources;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, &Sources::default()).unwrap()
+    }
+
+    fn capped(name: &str, gateway: &str) -> Token {
+        let mut token = Token::new("local", name);
+        token.gateways = vec![gateway.into()];
+        token.spend = Some(Spend {
+            limit_nanousd: 5,
+            period: Period::Month,
+            time_zone: "UTC".into(),
+        });
+        token
+    }
+
+    const NOW: Timestamp = Timestamp::from_micros(1);
+
+    #[test]
+    fn the_files_token_wins_over_a_stored_one_of_its_name() {
+        let store = MemoryConfig::default();
+        let stored = tokens::create(&store, Token::new("local", "app"), NOW).unwrap();
+        let config = config("[[tokens]]\nname = \"app\"\nsecret = \"isg_0123456789abcdef\"");
+        let (snapshot, doubts) = Stored::read(&store).unwrap().compile(&config);
+        let finds = |sha256: Sha256| snapshot.token(&sha256.0, NOW).is_some();
+        assert!(!finds(tokens::sha256(&stored)));
+        assert!(finds(tokens::sha256(&isango_types::Secret::new(
+            "isg_0123456789abcdef"
+        ))));
+        assert_eq!(doubts.len(), 1, "{doubts:?}");
+    }
+
+    #[test]
+    fn a_spend_cap_becomes_a_limit_of_its_gateway_alone() {
+        let store = MemoryConfig::default();
+        for (name, gateway) in [("a", "shop"), ("b", "default"), ("c", "gone")] {
+            tokens::create(&store, capped(name, gateway), NOW).unwrap();
+        }
+        let config = config("[[gateways]]\nid = \"shop\"\n[[gateways]]\nid = \"other\"");
+        let (snapshot, _) = Stored::read(&store).unwrap().compile(&config);
+        let limits = |account: &str, id: &str| {
+            let gateway = snapshot.gateway(account, id).unwrap();
+            let ids = gateway.limits.iter().map(|limit| limit.id.to_string());
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(limits("local", "shop"), ["token.a"]);
+        assert_eq!(limits("local", "other"), [""; 0]);
+        assert_eq!(limits("local", "default"), ["token.b"]);
+        assert_eq!(limits("elsewhere", "default"), [""; 0]);
+    }
+
+    #[test]
+    fn a_gateway_that_nobody_can_open_is_told() {
+        let locked = "[[gateways]]\nid = \"locked\"\nauthentication = true\n";
+        let store = MemoryConfig::default();
+        let doubts = |text: &str| Stored::read(&store).unwrap().compile(&config(text)).1;
+        assert_eq!(doubts("").len(), 0);
+        assert_eq!(doubts(locked).len(), 1);
+        assert_eq!(doubts("listen = \"0.0.0.0:1\"").len(), 1);
+        tokens::create(&store, Token::new("local", "app"), NOW).unwrap();
+        assert_eq!(doubts(locked).len(), 0);
+        assert_eq!(doubts("listen = \"0.0.0.0:1\"").len(), 0);
+        tokens::revoke(&store, "app", NOW).unwrap();
+        assert_eq!(doubts(locked).len(), 1);
+    }
+}

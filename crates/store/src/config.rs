@@ -1,0 +1,196 @@
+//! What is configured beside the file: entities, versioned, changed together or not at all.
+//!
+//! A store knows nothing of what an entity means: it keeps a text of JSON under a kind and an id.
+//! No request reads it; the server compiles what is there into its snapshot whenever
+//! [`ConfigStore::revision`] has changed.
+
+use std::fmt;
+
+/// Largest body of an entity, in bytes.
+pub const MAX_BODY_BYTES: usize = 256 << 10;
+
+/// Keeps entities.
+pub trait ConfigStore: Send + Sync {
+    /// Grows with every commit, by whichever process; 0: nothing was ever stored. Cheap: it is asked
+    /// twice a second.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn revision(&self) -> Result<u64, Error>;
+
+    /// Everything, as it is at one moment.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn read(&self) -> Result<Contents, Error>;
+
+    /// Makes all changes, or none; returns the new revision. It is kept when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: an entity is not as the change expects; read again, then try again.
+    /// [`Error::TooLarge`]. [`Error::Failed`].
+    fn commit(&self, changes: &[Change]) -> Result<u64, Error>;
+}
+
+/// What kinds of entities there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A gateway token, by its name.
+    Token,
+    /// A provider credential, sealed; by gateway, provider and alias.
+    Credential,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Credential];
+
+    /// The name in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Credential => "credential",
+        }
+    }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One stored thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    /// What it is.
+    pub kind: Kind,
+    /// Which one of its kind.
+    pub id: Box<str>,
+    /// How often it was written: 1 when it is new.
+    pub version: u64,
+    /// JSON.
+    pub body: Box<str>,
+}
+
+/// All that is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The revision that this is.
+    pub revision: u64,
+    /// By kind and id.
+    pub entities: Vec<Entity>,
+}
+
+impl Contents {
+    /// The entities of a kind, by id.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Entity> {
+        self.entities
+            .iter()
+            .filter(move |entity| entity.kind == kind)
+    }
+
+    /// The entity of this kind and id.
+    #[must_use]
+    pub fn find(&self, kind: Kind, id: &str) -> Option<&Entity> {
+        self.of(kind).find(|entity| *entity.id == *id)
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it changes.
+    pub kind: Kind,
+    /// Which one of its kind.
+    pub id: Box<str>,
+    /// The version that it is based on; 0: there is none yet.
+    pub based_on: u64,
+    /// The new body; `None`: it is removed.
+    pub body: Option<Box<str>>,
+}
+
+impl Change {
+    /// Makes a new entity.
+    #[must_use]
+    pub fn add(kind: Kind, id: &str, body: impl Into<Box<str>>) -> Self {
+        Self {
+            kind,
+            id: id.into(),
+            based_on: 0,
+            body: Some(body.into()),
+        }
+    }
+
+    /// Gives an entity another body.
+    #[must_use]
+    pub fn replace(entity: &Entity, body: impl Into<Box<str>>) -> Self {
+        Self {
+            kind: entity.kind,
+            id: entity.id.clone(),
+            based_on: entity.version,
+            body: Some(body.into()),
+        }
+    }
+
+    /// Removes an entity.
+    #[must_use]
+    pub fn remove(entity: &Entity) -> Self {
+        Self {
+            kind: entity.kind,
+            id: entity.id.clone(),
+            based_on: entity.version,
+            body: None,
+        }
+    }
+
+    /// Checks it against the version that there is, 0 for none.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::TooLarge`].
+    pub fn check(&self, version: u64) -> Result<(), Error> {
+        let (kind, id) = (self.kind, self.id.clone());
+        if self
+            .body
+            .as_ref()
+            .is_some_and(|body| body.len() > MAX_BODY_BYTES)
+        {
+            return Err(Error::TooLarge { kind, id });
+        }
+        match self.based_on == version {
+            true => Ok(()),
+            false => Err(Error::Conflict { kind, id }),
+        }
+    }
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else has changed the entity, made it or removed it.
+    #[error("{kind} `{id}` has changed meanwhile")]
+    Conflict {
+        /// What it is.
+        kind: Kind,
+        /// Which one.
+        id: Box<str>,
+    },
+    /// The body is larger than [`MAX_BODY_BYTES`].
+    #[error("{kind} `{id}` is too large to be stored")]
+    TooLarge {
+        /// What it is.
+        kind: Kind,
+        /// Which one.
+        id: Box<str>,
+    },
+    /// The store failed.
+    #[error("the configuration store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
