@@ -330,7 +330,7 @@ fn check_tells_what_a_configuration_holds() {
     assert_eq!(code, 0);
     insta::assert_snapshot!(text, @r"
     ok: FOLDER/isango.toml: 2 gateways with 0 targets, 27 providers (0 of your own), 0 tokens
-    warning: no token opens gateway `a` of account `local`: every request to it is refused
+    warning: no token opens gateway `a` of account `local`: every request to it is refused until `isango token create` makes one
     ");
     let (code, json) = check(" --json");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -460,4 +460,56 @@ fn a_reader_that_has_gone_is_no_failure() {
         ),
         0
     );
+}
+
+#[test]
+fn tokens_are_made_listed_rotated_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("isango.toml");
+    let of_file = "[[tokens]]\nname = \"fixed\"\nsecret = \"env:NOT_SET_ANYWHERE\"\n";
+    std::fs::write(&file, of_file).unwrap();
+    let token = |words: &str| isango(&format!("isango token -c {} {words}", file.display()));
+    let (code, text) = token(
+        "create app --gateway lab --model gpt-4o* --metadata tenantId=acme --expires 2099-01-01 \
+         --spend 20/month",
+    );
+    assert_eq!(code, 0, "{text}");
+    let secret = text.lines().next().unwrap().strip_prefix("token ").unwrap().to_owned();
+    let stored = std::fs::read(folder.path().join("isango-data/config.sqlite")).unwrap();
+    assert!(!String::from_utf8_lossy(&stored).contains(&secret[4..]));
+    insta::assert_snapshot!(token("list").1, @r"
+    fixed  managed by file
+    app    valid until 2099-01-01T00:00:00.000000Z  local/lab; models gpt-4o*; tenantId=acme; cost limit 20 per month (UTC)
+    ");
+    let (code, json) = token("rotate app --grace 0s --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["name"]), (0, &"app".into()));
+    assert!(json["token"].as_str().unwrap().starts_with("isg_"));
+    assert_eq!(token("revoke app").0, 0);
+    let (_, listed) = token("list --json");
+    assert!(listed.lines().nth(1).unwrap().contains("\"state\":\"revoked "), "{listed}");
+    for (words, code) in [
+        ("revoke app", 1),
+        ("rotate app", 1),
+        ("create app", 1),
+        ("revoke nobody", 1),
+        // Managed by the file.
+        ("revoke fixed", 2),
+        ("create fixed", 2),
+        // Wrong usage.
+        ("create a/b", 2),
+        ("create b --scope all", 2),
+        ("create b --spend 5", 2),
+        ("create b --spend 5/day", 2),
+        ("create b --expires never", 2),
+        ("create b --expires 2001-01-01", 2),
+        ("create b --metadata x", 2),
+        ("rotate app --grace soon", 2),
+        ("rotate app --grace 91d", 2),
+        (&format!("revoke {secret}"), 2),
+    ] {
+        assert_eq!(token(words).0, code, "{words}");
+    }
+    assert_eq!(token("revoke app --forget").0, 0);
+    assert_eq!(token("create app").0, 0);
 }
