@@ -2,17 +2,19 @@
 //! conformance suite that every backend passes.
 //!
 //! [`logs`] are the doors to the records, [`cache`] that to kept answers, [`outbox`] that to messages
-//! on their way, [`config`] that to what is configured beside the file, with [`tokens`] in it;
-//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
-//! exit, [`conformance`] what every backend must do.
+//! on their way, [`config`] that to what is configured beside the file, with [`tokens`] and
+//! [`credentials`] in it, which [`seal`] closes; [`filter`] is the language that questions are asked
+//! in, [`memory`] the reference that forgets at exit, [`conformance`] what every backend must do.
 
 pub mod cache;
 pub mod config;
 pub mod conformance;
+pub mod credentials;
 pub mod filter;
 pub mod logs;
 pub mod memory;
 pub mod outbox;
+pub mod seal;
 pub mod tokens;
 
 use std::sync::Arc;

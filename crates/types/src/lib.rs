@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod clock;
+pub mod credential;
 pub mod gateway;
 pub mod health;
 pub mod id;
@@ -23,6 +24,7 @@ pub mod usage;
 
 pub use alert::Alert;
 pub use clock::{Clock, Timestamp};
+pub use credential::Credential;
 pub use gateway::{Gateway, Target};
 pub use id::{RecordId, is_account, is_gateway_id};
 pub use key::Token;

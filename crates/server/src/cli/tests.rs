@@ -468,14 +468,26 @@ fn tokens_are_made_listed_rotated_and_revoked() {
     let file = folder.path().join("isango.toml");
     let of_file = "[[tokens]]\nname = \"fixed\"\nsecret = \"env:NOT_SET_ANYWHERE\"\n";
     std::fs::write(&file, of_file).unwrap();
-    let token = |words: &str| isango(&format!("isango token -c {} {words}", file.display()));
+    let token = |words: &str| {
+        let (file, data) = (file.display(), folder.path().join("data"));
+        isango(&format!(
+            "isango token -c {file} --data-dir {} {words}",
+            data.display()
+        ))
+    };
     let (code, text) = token(
         "create app --gateway lab --model gpt-4o* --metadata tenantId=acme --expires 2099-01-01 \
          --spend 20/month",
     );
     assert_eq!(code, 0, "{text}");
-    let secret = text.lines().next().unwrap().strip_prefix("token ").unwrap().to_owned();
-    let stored = std::fs::read(folder.path().join("isango-data/config.sqlite")).unwrap();
+    let secret = text
+        .lines()
+        .next()
+        .unwrap()
+        .strip_prefix("token ")
+        .unwrap()
+        .to_owned();
+    let stored = std::fs::read(folder.path().join("data/config.sqlite")).unwrap();
     assert!(!String::from_utf8_lossy(&stored).contains(&secret[4..]));
     insta::assert_snapshot!(token("list").1, @r"
     fixed  managed by file
@@ -487,7 +499,14 @@ fn tokens_are_made_listed_rotated_and_revoked() {
     assert!(json["token"].as_str().unwrap().starts_with("isg_"));
     assert_eq!(token("revoke app").0, 0);
     let (_, listed) = token("list --json");
-    assert!(listed.lines().nth(1).unwrap().contains("\"state\":\"revoked "), "{listed}");
+    assert!(
+        listed
+            .lines()
+            .nth(1)
+            .unwrap()
+            .contains("\"state\":\"revoked "),
+        "{listed}"
+    );
     for (words, code) in [
         ("revoke app", 1),
         ("rotate app", 1),

@@ -75,28 +75,28 @@ fn keeps_what_it_is_given(store: &impl ConfigStore) {
     assert_eq!(left, ["credential a 1 [1]", "token b 2 2"]);
 }
 
-fn is_conflict(result: Result<u64, Error>) -> bool {
+fn is_conflict(result: &Result<u64, Error>) -> bool {
     matches!(result, Err(Error::Conflict { .. }))
 }
 
 fn refuses_what_is_based_on_something_else(store: &impl ConfigStore) {
     let add = Change::add(Kind::Token, "a", "1");
     store.commit(std::slice::from_ref(&add)).expect("it is new");
-    assert!(is_conflict(store.commit(&[add])), "it is there already");
+    assert!(is_conflict(&store.commit(&[add])), "it is there already");
     let read = contents(store);
     let a = read.find(Kind::Token, "a").expect("it is there");
     store
         .commit(&[Change::replace(a, "2")])
         .expect("it is as it was read");
-    assert!(is_conflict(store.commit(&[Change::replace(a, "3")])));
-    assert!(is_conflict(store.commit(&[Change::remove(a)])));
+    assert!(is_conflict(&store.commit(&[Change::replace(a, "3")])));
+    assert!(is_conflict(&store.commit(&[Change::remove(a)])));
     let read = contents(store);
     let a = read.find(Kind::Token, "a").expect("it is there");
     store
         .commit(&[Change::remove(a)])
         .expect("it is as it was read");
-    assert!(is_conflict(store.commit(&[Change::replace(a, "3")])));
-    assert!(is_conflict(store.commit(&[Change::remove(a)])));
+    assert!(is_conflict(&store.commit(&[Change::replace(a, "3")])));
+    assert!(is_conflict(&store.commit(&[Change::remove(a)])));
     store
         .commit(&[Change::add(Kind::Token, "a", "4")])
         .expect("its id is free again");
@@ -107,7 +107,7 @@ fn makes_all_changes_or_none(store: &impl ConfigStore) {
     let add = |id: &str| Change::add(Kind::Token, id, "1");
     store.commit(&[add("a")]).expect("it is new");
     let before = contents(store);
-    assert!(is_conflict(store.commit(&[add("b"), add("a"), add("c")])));
+    assert!(is_conflict(&store.commit(&[add("b"), add("a"), add("c")])));
     let huge = Change::add(Kind::Token, "d", "x".repeat(MAX_BODY_BYTES + 1));
     let result = store.commit(&[add("b"), huge]);
     assert!(matches!(result, Err(Error::TooLarge { .. })));
