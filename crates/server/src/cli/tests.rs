@@ -491,7 +491,7 @@ fn tokens_are_made_listed_rotated_and_revoked() {
     assert!(!String::from_utf8_lossy(&stored).contains(&secret[4..]));
     insta::assert_snapshot!(token("list").1, @r"
     fixed  managed by file
-    app    valid until 2099-01-01T00:00:00.000000Z  local/lab; models gpt-4o*; tenantId=acme; cost limit 20 per month (UTC)
+    app    valid until 2099-01-01T00:00:00.000000Z  local/lab; models gpt-4o*; tenantId=acme; cost limit 20 per month
     ");
     let (code, json) = token("rotate app --grace 0s --json");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

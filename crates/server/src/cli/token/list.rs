@@ -50,7 +50,8 @@ pub(super) fn run(
     let state = width(|row| &row.state).unwrap_or_default();
     for row in &rows {
         let (of_name, of_state) = (&row.name, &row.state);
-        writeln!(out, "{of_name:<name$}  {of_state:<state$}  {}", row.opens)?;
+        let line = format!("{of_name:<name$}  {of_state:<state$}  {}", row.opens);
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }
