@@ -96,11 +96,14 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         )),
         config: Arc::new(FileConfig::in_folder(&config.data_dir)),
     };
-    let outbox = FileOutbox::open(&config.data_dir).with_context(|| {
-        let folder = config.data_dir.display();
-        format!("cannot open the outbox of alerts in {folder}")
-    })?;
-    let server = start_with(config, stores, Arc::new(outbox), Clock::system())?;
+    let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
+        Ok(outbox) => Arc::new(outbox),
+        Err(error) => {
+            tracing::error!(%error, "alerts that wait do not survive this process");
+            Arc::new(MemoryOutbox::default())
+        }
+    };
+    let server = start_with(config, stores, outbox, Clock::system())?;
     server.run_expiry(records);
     Ok(server)
 }

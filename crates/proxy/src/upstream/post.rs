@@ -24,6 +24,8 @@ use crate::retry::asked_wait;
 
 /// How much of an answer is read, in bytes.
 const MAX_ANSWER: usize = 1_024;
+/// How long an answer that has begun may take to its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a post may take in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -112,13 +114,15 @@ impl Courier {
             let answer = sender.send_request(request).await?;
             let (head, mut body) = answer.into_parts();
             let mut text = BytesMut::new();
-            while text.len() < MAX_ANSWER
-                && let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-            {
-                // Whoever has said that it took the message need not end its sentence.
-                let Ok(frame) = frame else { break };
-                text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-            }
+            let reading = async {
+                while text.len() < MAX_ANSWER
+                    && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+                {
+                    text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                }
+            };
+            // Whoever has said that it took the message need not end its sentence.
+            timeout(LAST_WORDS, reading).await.ok();
             text.truncate(MAX_ANSWER);
             Ok(Receipt {
                 status: head.status,

@@ -1,13 +1,15 @@
 //! Alerts: who is told, where, how often, and what never leaves the gateway.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use isango_testkit::answer::{Step, json, status};
 use isango_testkit::client::{Ask, ask};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::{Received, Upstream};
-use isango_testkit::within;
+use isango_testkit::{Tls, within};
 use serde_json::Value;
 
 use crate::crash::Isango;
@@ -326,5 +328,110 @@ async fn a_private_address_is_told_only_where_the_operator_says_so() {
         );
         let said = told["said"].as_str().unwrap();
         assert!(said.starts_with("private_address"), "{host}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn who_takes_a_message_need_not_end_its_answer() {
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let endless = json("").chunked(["taken", "for ever"]).stepwise();
+    let receiver = Upstream::start([endless]).await;
+    let gateway = Harness::with(&budget(&receiver, "json"), &upstream).await;
+    for n in 1..=8 {
+        gateway.ask(&of_tenant("acme")).await;
+        gateway.records(n).await;
+    }
+    receiver.request(0).await;
+    let alert = "isango_alerts_total{gateway=\"default\",alert=\"monthly-spend-80\"";
+    metric(&gateway, &format!("{alert},event=\"delivered\"}} 1")).await;
+    assert_eq!(receiver.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_is_trusted_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let tls = Tls::new();
+    let receiver = Upstream::start_tls([json("ok")], &tls, &["http/1.1"]).await;
+    let host = format!("https://localhost:{}", receiver.addr().port());
+    let alert = format!(
+        "[[gateways]]\nid = \"default\"\n[[gateways.alerts]]\nid = \"failing\"\non = \"error_rate\"\n\
+         at = 0.5\nwebhook = \"{host}{PATH}\"\nformat = \"slack\"\n"
+    );
+    let test = |settings: &str| {
+        configure(folder.path(), &upstream, settings);
+        tokio::task::block_in_place(|| alerts_test(folder.path(), &["failing"]))
+    };
+    let (code, told, _) = test(&alert);
+    assert_eq!(code, Some(1));
+    assert!(
+        told["said"].as_str().unwrap().starts_with("tls_failed"),
+        "{told}"
+    );
+    std::fs::write(folder.path().join("ca.pem"), tls.authority_pem()).unwrap();
+    let (code, told, _) = test(&format!("[upstream]\nextra_ca_file = \"ca.pem\"\n{alert}"));
+    assert_eq!(
+        (code, &told["delivered"]),
+        (Some(0), &true.into()),
+        "{told}"
+    );
+    assert_eq!(receiver.count(), 1);
+}
+
+/// Rounds of the test that kills; each at another moment.
+const ROUNDS: u64 = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_moment_loses_no_alert_and_tells_none_for_two_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let receiver = Upstream::start([json("ok")]).await;
+    let settings = budget(&receiver, "json");
+    let (first, rest) = settings.split_once(", { at = 1,").unwrap();
+    let settings = format!("{first}]\n{}", rest.split_once("}]\n").unwrap().1);
+    configure(folder.path(), &upstream, &settings);
+    for round in 0..ROUNDS {
+        let tenant = format!("tenant-{round}");
+        let isango = Isango::start(folder.path());
+        for _ in 0..8 {
+            assert_eq!(ask(isango.addr, &of_tenant(&tenant)).await.status(), 200);
+        }
+        // Before its record is written, while it is judged, kept, sent, and after.
+        tokio::time::sleep(Duration::from_millis(20 * round)).await;
+        drop(isango);
+        let isango = Isango::start(folder.path());
+        // What was answered last may not have been on record; so it passes 80 % now at the latest.
+        for _ in 0..8 {
+            assert!(matches!(
+                ask(isango.addr, &of_tenant(&tenant)).await.status(),
+                200 | 429
+            ));
+        }
+        isango.stop();
+    }
+    // What was decided on at the end of a process is sent by the next.
+    let _isango = Isango::start(folder.path());
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    within("an alert of each tenant", async {
+        let mut index = 0;
+        while ids.len() < usize::try_from(ROUNDS).unwrap() {
+            let received = receiver.request(index).await;
+            let event = said(&received);
+            let tenant = event["limit"]["bucket"][0]["value"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            let id = event["id"].as_str().unwrap().to_owned();
+            ids.entry(tenant).or_default().insert(id);
+            index += 1;
+        }
+    })
+    .await;
+    for (tenant, ids) in ids {
+        assert_eq!(
+            ids.len(),
+            1,
+            "{tenant} was told of for more than one reason: {ids:?}"
+        );
     }
 }
