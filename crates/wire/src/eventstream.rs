@@ -215,6 +215,70 @@ impl<'m> Parts<'m> {
     }
 }
 
+/// An event with a JSON payload, as Bedrock sends it; `None` if it cannot be as long.
+pub(crate) fn event(name: &str, payload: &str) -> Option<Vec<u8>> {
+    const TEXT: u8 = 7;
+    let mut headers = Vec::with_capacity(96);
+    for (header, value) in [
+        (":event-type", name),
+        (":content-type", "application/json"),
+        (":message-type", "event"),
+    ] {
+        headers.push(u8::try_from(header.len()).ok()?);
+        headers.extend_from_slice(header.as_bytes());
+        headers.push(TEXT);
+        headers.extend(u16::try_from(value.len()).ok()?.to_be_bytes());
+        headers.extend_from_slice(value.as_bytes());
+    }
+    frame(&headers, payload.as_bytes())
+}
+
+/// Puts prelude and CRCs around encoded headers and a payload.
+fn frame(headers: &[u8], payload: &[u8]) -> Option<Vec<u8>> {
+    let word = |number: usize| u32::try_from(number).ok().map(u32::to_be_bytes);
+    let total = PRELUDE + headers.len() + payload.len() + TRAILER;
+    let mut message = word(total)?.to_vec();
+    message.extend(word(headers.len())?);
+    message.extend(word(crc(&message))?);
+    message.extend_from_slice(headers);
+    message.extend_from_slice(payload);
+    message.extend(word(crc(&message))?);
+    Some(message)
+}
+
+/// Finds where messages end, by the lengths they begin with.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// The first four bytes of a message, as far as they have come.
+    length: [u8; 4],
+    read: usize,
+    /// Bytes of it that are still to come; of no meaning before its length is known.
+    left: usize,
+}
+
+impl Ends {
+    /// How many of `bytes` there are to the end of the message under way; `None`: it has none there.
+    pub(crate) fn message_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while self.read < self.length.len() {
+            self.length[self.read] = *bytes.get(at)?;
+            self.read += 1;
+            at += 1;
+            if self.read == self.length.len() {
+                let total = word(&self.length, 0).unwrap_or(usize::MAX);
+                self.left = total.max(PRELUDE + TRAILER) - self.length.len();
+            }
+        }
+        if bytes.len() - at < self.left {
+            self.left -= bytes.len() - at;
+            return None;
+        }
+        at += self.left;
+        self.read = 0;
+        Some(at)
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
@@ -263,27 +327,13 @@ pub(crate) mod tests {
         frame(&encoded, payload)
     }
 
-    /// Puts prelude and CRCs around encoded headers and a payload.
     fn frame(headers: &[u8], payload: &[u8]) -> Vec<u8> {
-        let total = u32::try_from(PRELUDE + headers.len() + payload.len() + TRAILER).unwrap();
-        let mut message = total.to_be_bytes().to_vec();
-        message.extend(u32::try_from(headers.len()).unwrap().to_be_bytes());
-        let sum = |bytes: &[u8]| u32::try_from(crc(bytes)).unwrap().to_be_bytes();
-        message.extend(sum(&message));
-        message.extend_from_slice(headers);
-        message.extend_from_slice(payload);
-        message.extend(sum(&message));
-        message
+        super::frame(headers, payload).unwrap()
     }
 
     /// An event as Bedrock sends it.
     pub(crate) fn event(name: &str, payload: &str) -> Vec<u8> {
-        let headers = [
-            (":event-type", Value::Text(name)),
-            (":content-type", Value::Text("application/json")),
-            (":message-type", Value::Text("event")),
-        ];
-        encode(&headers, payload.as_bytes())
+        super::event(name, payload).unwrap()
     }
 
     /// An exception as Bedrock sends it.

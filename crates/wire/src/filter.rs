@@ -233,7 +233,7 @@ fn is_empty_array(value: &RawValue) -> bool {
 
 /// Finds the blank lines that end events, across chunks.
 #[derive(Debug, Default)]
-struct Lines {
+pub(crate) struct Lines {
     /// The byte before was the last of a line.
     at_line_start: bool,
     /// The byte before was CR: an LF that follows belongs to the same line end.
@@ -247,7 +247,7 @@ impl Lines {
     }
 
     /// How many bytes there are to the end of the event, its blank line included.
-    fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn event_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = usize::from(self.after_cr && bytes.first() == Some(&b'\n'));
         self.after_cr &= bytes.is_empty();
         while let Some(line) = memchr::memchr2(b'\n', b'\r', &bytes[at..]) {

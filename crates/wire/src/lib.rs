@@ -10,6 +10,7 @@ pub mod body;
 pub mod edit;
 pub mod facts;
 pub mod filter;
+pub mod flow;
 pub mod form;
 pub mod read;
 pub mod refusal;
