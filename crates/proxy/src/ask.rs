@@ -694,7 +694,7 @@ async fn attempt(
     let head = head(&call.route, parts, bounds, call.interim);
     let answer = proxy
         .upstream
-        .send(&head, &mut call.body, &mut sending)
+        .send(&head, &mut call.body, &mut sending, Some(exchange))
         .await;
     let answer = checked(proxy, &call.route, answer);
     let took_us = exchange.elapsed_us() - started_us;

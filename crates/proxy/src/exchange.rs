@@ -21,7 +21,7 @@ use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
 use crate::health::Busy;
-use crate::limit::Permit;
+use crate::limit::{Permit, Pledge};
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
@@ -107,6 +107,8 @@ pub(crate) struct Draft {
     pub(crate) error: Option<RecordError>,
     /// What it holds of its gateway's limits; `None`: no limit is for it.
     pub(crate) permit: Option<Box<Permit>>,
+    /// What is noted of that, which stands until the record is stored.
+    pub(crate) pledge: Option<Pledge>,
 }
 
 impl Draft {
@@ -120,6 +122,12 @@ impl Draft {
         }
         if self.attempts.len() < MAX_ATTEMPTS {
             self.attempts.push(attempt);
+        }
+    }
+
+    fn commits(&mut self) {
+        if let (Some(permit), Some(route)) = (&mut self.permit, &self.route) {
+            permit.commit(self.id, &route.gateway);
         }
     }
 
@@ -212,6 +220,7 @@ impl Exchange {
             outcome: None,
             error: None,
             permit: None,
+            pledge: None,
         };
         Self {
             draft: Some(Box::new(draft)),
@@ -386,9 +395,14 @@ impl Exchange {
         terms
     }
 
-    /// What the cache did.
+    /// What the cache did; an answer that it kept draws a request.
     pub(crate) fn cached(&mut self, caching: Caching) {
-        self.note(|draft| draft.cache = Some(Box::new(caching)));
+        self.note(|draft| {
+            if caching.status().is_kept() {
+                draft.commits();
+            }
+            draft.cache = Some(Box::new(caching));
+        });
     }
 
     /// When the request's head had been read.
@@ -406,6 +420,12 @@ impl Exchange {
                 permit.sent();
             }
         });
+    }
+
+    /// Notes what the request holds of its limits: from here on it draws from them, whatever becomes
+    /// of the process.
+    pub(crate) fn commits(&mut self) {
+        self.note(Draft::commits);
     }
 
     /// Another send begins beside it.
@@ -473,8 +493,10 @@ impl Exchange {
         if let Some(draft) = &mut self.draft {
             let at_us = micros(draft.started.elapsed());
             draft.response.push(chunk, at_us);
-            if let Some(permit) = &mut draft.permit {
-                permit.streamed(chunk);
+            if let Some(permit) = &mut draft.permit
+                && permit.streamed(chunk)
+            {
+                draft.commits();
             }
         }
     }

@@ -96,8 +96,8 @@ impl Proxy {
     ) -> io::Result<Arc<Self>> {
         let upstream = upstream::Upstream::new(&settings.upstream)?;
         let cache = cache::Cache::new(stores.cache, settings.cache, Arc::clone(&metrics));
-        let (sink, thread) =
-            sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), stores.logs)?;
+        let kept = (stores.logs as _, stores.pledges);
+        let (sink, thread) = sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), kept)?;
         let health = Arc::new(health::Health::default());
         // Shown before they are first asked.
         health.follow(&config.load(), Instant::now());
@@ -130,6 +130,9 @@ impl Proxy {
         self.metrics
             .limit_overflows
             .set(gauge(self.sink.limits().overflows()));
+        self.metrics
+            .limit_unpledged
+            .set(gauge(self.sink.limits().unpledged()));
     }
 
     /// Sets the counters of all limits to what the records say, and makes ready to estimate; says

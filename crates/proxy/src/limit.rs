@@ -6,13 +6,15 @@
 //! together, so that a request that is refused has drawn nothing.
 //!
 //! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `admit` is what the
-//! pipeline calls, `ledger` brings counters back after a restart, `view` shows them to others.
+//! pipeline calls, `pledge` notes what is held where a crash does not reach it, `ledger` brings
+//! counters back after a restart, `view` shows them to others.
 
 mod admit;
 mod bucket;
 mod estimate;
 mod ledger;
 mod permit;
+mod pledge;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use bucket::{Judgement, State};
 use estimate::Observed;
 pub use ledger::{Drift, RestoreError};
 pub(crate) use permit::{Lease, Permit, Spent};
+pub(crate) use pledge::{Pledge, Pledges};
 pub use view::Drawn;
 
 /// Buckets that are held at most; beyond, new values share one bucket for each limit.
@@ -65,6 +68,8 @@ pub(crate) struct Limits {
     waiting: AtomicUsize,
     /// What answers of each model were like.
     observed: Observed,
+    /// What requests that were sent hold, where a crash does not reach it.
+    pledges: Arc<Pledges>,
     /// How often values had to share a bucket because the table was full.
     overflows: AtomicU64,
 }
@@ -88,6 +93,10 @@ pub(crate) struct Want<'w> {
     pub(crate) need: u64,
     /// What it surely draws if it is sent.
     pub(crate) least: u64,
+    /// What is charged if it was sent, and nobody can say any more what it drew.
+    pub(crate) likely: u64,
+    /// What of `need` does not grow with the answer.
+    pub(crate) fixed: u64,
 }
 
 /// How much room a bucket has left.
@@ -124,13 +133,18 @@ pub(crate) struct Refusal {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::with_room(MAX_BUCKETS)
+        Self::noting(Arc::default())
     }
 }
 
 impl Limits {
+    /// Limits whose requests note what they hold in `pledges`.
+    pub(crate) fn noting(pledges: Arc<Pledges>) -> Self {
+        Self::new(MAX_BUCKETS, pledges)
+    }
+
     /// With room for so many buckets.
-    pub(crate) fn with_room(max_buckets: usize) -> Self {
+    pub(crate) fn new(max_buckets: usize, pledges: Arc<Pledges>) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
@@ -140,6 +154,7 @@ impl Limits {
             latest: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             observed: Observed::default(),
+            pledges,
             overflows: AtomicU64::new(0),
         }
     }
@@ -196,7 +211,7 @@ impl Limits {
                 reserved: held,
                 ..decision(want, before, verdict, at)
             };
-            leases.push(Lease::new(Arc::clone(bucket), decision, want.least));
+            leases.push(Lease::new(Arc::clone(bucket), decision, want));
         }
         drop(states);
         Ok((leases, headroom))
@@ -285,6 +300,11 @@ impl Limits {
     /// Buckets that are held.
     pub(crate) fn buckets(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How often something that a request holds could not be noted.
+    pub(crate) fn unpledged(&self) -> u64 {
+        self.pledges.failures()
     }
 
     /// How often values had to share a bucket because the table was full.

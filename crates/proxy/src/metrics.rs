@@ -95,6 +95,8 @@ pub struct Metrics {
     pub(crate) limit_buckets: Gauge,
     /// Values that had to share a bucket.
     pub(crate) limit_overflows: Gauge,
+    /// Requests that could not note what they hold.
+    pub(crate) limit_unpledged: Gauge,
     /// Buckets whose counter is not what the records say.
     pub(crate) limit_drifts: Gauge,
     /// Requests whose answer has not ended.
@@ -132,6 +134,7 @@ impl Metrics {
             drawn_ratio: Family::new_with_constructor(|| Histogram::new(DRAWN_RATIO)),
             limit_buckets: Gauge::default(),
             limit_overflows: Gauge::default(),
+            limit_unpledged: Gauge::default(),
             limit_drifts: Gauge::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
@@ -169,6 +172,11 @@ impl Metrics {
             "limit_overflows",
             "Requests whose values had to share a bucket, since the start",
             self.limit_overflows.clone(),
+        );
+        to.register(
+            "limit_unpledged",
+            "Times that what requests hold could not be noted for a restart, since the start",
+            self.limit_unpledged.clone(),
         );
         to.register(
             "limit_drifts",

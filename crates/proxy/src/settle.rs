@@ -154,7 +154,7 @@ fn settle_limits(
     reading: &Reading,
     paid: Option<(Option<&Usage>, &Cost)>,
 ) -> Vec<Decision> {
-    let Some(permit) = draft.permit.take() else {
+    let Some(mut permit) = draft.permit.take() else {
         return Vec::new();
     };
     let was_sent = !draft.attempts.is_empty();
@@ -170,7 +170,7 @@ fn settle_limits(
         (true, _, _) if unseen => (None, None),
         (_, _, _) => (Some(0), Some(0)),
     };
-    permit.settle(&Spent {
+    let spent = Spent {
         requests: u64::from(was_sent || succeeded),
         tokens,
         nanousd,
@@ -178,7 +178,12 @@ fn settle_limits(
             .filter(|_| succeeded && draft.outcome == Some(Outcome::Answered))
             .map(|usage| (usage.total_input(), usage.total_output())),
         served: reading.model.as_deref(),
-    })
+    };
+    if let Some(route) = &draft.route {
+        permit.note_spent(draft.id, &route.gateway, &spent);
+    }
+    draft.pledge = permit.take_pledge();
+    permit.settle(&spent)
 }
 
 /// What an exchange draws from limits of cost. A client that sets the cost of its own request sets

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isango_store::logs::{Gap, LogWriter};
+use isango_store::pledges::PledgeStore;
 use isango_types::record::{Message, Omitted};
 use isango_types::{Clock, Record};
 use parking_lot::{Condvar, Mutex};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
-use crate::limit::Limits;
+use crate::limit::{Limits, Pledge, Pledges};
 use crate::metrics::{Metrics, Observer};
 use crate::settle::{settle, settle_without_bodies};
 
@@ -83,7 +84,7 @@ impl Sink {
         settings: Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
-        store: Arc<dyn LogWriter>,
+        (store, pledges): (Arc<dyn LogWriter>, Arc<dyn PledgeStore>),
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let sink = Arc::new(Self {
             queue: Mutex::default(),
@@ -93,7 +94,7 @@ impl Sink {
             clock,
             metrics,
             cutting: AtomicBool::new(false),
-            limits: Arc::default(),
+            limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges)))),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -192,6 +193,7 @@ impl Sink {
     #[expect(clippy::vec_box, reason = "the queue's own shape")]
     fn write(&self, store: &dyn LogWriter, observer: &mut Observer, drafts: Vec<Box<Draft>>) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
+        let mut pledges = Vec::new();
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
@@ -200,27 +202,42 @@ impl Sink {
             // Unpacked, where they were packed on their way.
             bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
+            let pledge = draft.pledge.take();
             if collected {
                 batch.push(record);
+                pledges.extend(pledge);
             } else if record.limits.iter().any(|one| one.charged > 0) {
                 batch.push(ledger_only(record));
+                pledges.extend(pledge);
+            } else if let Some(pledge) = pledge {
+                pledge.void();
             }
             // The first of a batch does not wait longer for the last than for its beginning.
             let late = begun.elapsed() >= self.settings.flush_window;
             if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
-                self.store(store, &batch);
+                self.store(store, &batch, &mut pledges);
                 batch.clear();
                 (bytes, begun) = (0, Instant::now());
             }
         }
         if !batch.is_empty() {
-            self.store(store, &batch);
+            self.store(store, &batch, &mut pledges);
+        }
+    }
+
+    /// Stores a batch, and gives back the `pledges` of its exchanges; without their records they go
+    /// on counting.
+    fn store(&self, store: &dyn LogWriter, batch: &[Record], pledges: &mut Vec<Pledge>) {
+        let is_stored = self.is_stored(store, batch);
+        let pledges = pledges.drain(..);
+        if is_stored {
+            pledges.for_each(Pledge::returned);
         }
     }
 
     /// Stores a batch; a store that fails is tried again until it works or the sink closes.
     /// Meanwhile the queue fills, and then drops with a count.
-    fn store(&self, store: &dyn LogWriter, batch: &[Record]) {
+    fn is_stored(&self, store: &dyn LogWriter, batch: &[Record]) -> bool {
         let mut told: Option<Instant> = None;
         loop {
             match store.append(batch) {
@@ -229,7 +246,7 @@ impl Sink {
                     if told.is_some() {
                         tracing::info!("records are stored again");
                     }
-                    return;
+                    return true;
                 }
                 Err(error) => {
                     self.metrics.record_errors.inc();
@@ -246,14 +263,15 @@ impl Sink {
             }
             if queue.closing {
                 drop(queue);
-                if store.append(batch).is_ok() {
+                let is_stored = store.append(batch).is_ok();
+                if is_stored {
                     self.metrics.records_written.inc_by(batch.len() as u64);
                 } else {
                     let lost = batch.len() as u64;
                     self.metrics.records_dropped.inc_by(lost);
                     tracing::error!(lost, "records were lost: the store failed until the end");
                 }
-                return;
+                return is_stored;
             }
         }
     }

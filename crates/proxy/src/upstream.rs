@@ -30,6 +30,7 @@ pub use self::post::{Courier, Parcel, Receipt};
 use crate::cache::Playback;
 use crate::call::{CallBody, Outgoing};
 use crate::error::{BoxError, Error};
+use crate::exchange::Exchange;
 use crate::serve::Interim;
 
 /// Sends that are made again because a connection was stale, before a fresh one is forced.
@@ -213,7 +214,8 @@ impl Upstream {
 
     /// Sends `body` under `head` and returns the answer's head and the source of its body.
     ///
-    /// A whole body is left in place for another attempt; a passing one is used up.
+    /// A whole body is left in place for another attempt; a passing one is used up. The exchange is
+    /// committed to what it holds of limits before the first byte leaves.
     ///
     /// # Errors
     /// Those of [`Error`] with an `attempt_word`, and those of the request's own body.
@@ -222,8 +224,9 @@ impl Upstream {
         head: &Head<'_>,
         body: &mut CallBody,
         sending: &mut Sending,
+        exchange: Option<&mut Exchange>,
     ) -> Result<Response<Source>, Error> {
-        let asking = self.ask(head, body, sending);
+        let asking = self.ask(head, body, sending, exchange);
         match head.bounds.nearest() {
             None => asking.await,
             Some((at, error)) => timeout_at(at, asking)
@@ -237,6 +240,7 @@ impl Upstream {
         head: &Head<'_>,
         body: &mut CallBody,
         sending: &mut Sending,
+        mut exchange: Option<&mut Exchange>,
     ) -> Result<Response<Source>, Error> {
         let origin = Origin {
             https: head.https,
@@ -265,6 +269,9 @@ impl Upstream {
                     }
                 }
             };
+            if let Some(exchange) = &mut exchange {
+                exchange.commits();
+            }
             let failure = match connection {
                 Pooled::Http1(connection) => over_http1(connection, head, outgoing).await,
                 Pooled::Http2(share) => over_http2(share, head, outgoing).await,

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
 use isango_backends::config::FileConfig;
 use isango_backends::outbox::FileOutbox;
+use isango_backends::pledges::FilePledges;
 use isango_control::Control;
 use isango_control::alerts::{Alerts, Parts};
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
@@ -29,8 +30,9 @@ use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::ConfigStore;
 use isango_store::logs::LogStore;
-use isango_store::memory::{MemoryConfig, MemoryOutbox};
+use isango_store::memory::{MemoryConfig, MemoryOutbox, MemoryPledges};
 use isango_store::outbox::Outbox;
+use isango_store::pledges::PledgeStore;
 use isango_types::{Clock, Gateway, Snapshot, SnapshotCell};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -95,6 +97,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             config.to_cache(),
         )),
         config: Arc::new(FileConfig::in_folder(&config.data_dir)),
+        pledges: pledges(config),
     };
     let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
         Ok(outbox) => Arc::new(outbox),
@@ -106,6 +109,18 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let server = start_with(config, stores, outbox, Clock::system())?;
     server.run_expiry(records);
     Ok(server)
+}
+
+/// Where requests under way note what they hold of limits. Where that cannot be, the operator is
+/// told, and a crash gives it back.
+fn pledges(config: &Config) -> Arc<dyn PledgeStore> {
+    match FilePledges::open(&config.data_dir.join("limits").join("pledges")) {
+        Ok(file) => Arc::new(file),
+        Err(error) => {
+            tracing::error!(%error, "a crash will give back what requests hold of limits");
+            Arc::new(MemoryPledges::default())
+        }
+    }
 }
 
 fn tell_drift(drift: &Drift) {
@@ -141,6 +156,7 @@ pub fn start_in_memory(
         logs,
         cache,
         config: Arc::new(MemoryConfig::default()),
+        pledges: Arc::new(MemoryPledges::default()),
     };
     start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }

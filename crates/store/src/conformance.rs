@@ -5,9 +5,11 @@ mod cache;
 mod config;
 mod logs;
 mod outbox;
+mod pledges;
 pub mod sample;
 
 pub use cache::{cache, entry};
 pub use config::config;
 pub use logs::logs;
 pub use outbox::{letter, outbox};
+pub use pledges::pledges;

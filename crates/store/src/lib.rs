@@ -2,9 +2,10 @@
 //! conformance suite that every backend passes.
 //!
 //! [`logs`] are the doors to the records, [`cache`] that to kept answers, [`outbox`] that to messages
-//! on their way, [`config`] that to what is configured beside the file, with [`tokens`] and
-//! [`credentials`] in it, which [`seal`] closes; [`filter`] is the language that questions are asked
-//! in, [`memory`] the reference that forgets at exit, [`conformance`] what every backend must do.
+//! on their way, [`pledges`] that to what requests under way hold of limits, [`config`] that to what
+//! is configured beside the file, with [`tokens`] and [`credentials`] in it, which [`seal`] closes;
+//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! exit, [`conformance`] what every backend must do.
 
 pub mod cache;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod filter;
 pub mod logs;
 pub mod memory;
 pub mod outbox;
+pub mod pledges;
 pub mod seal;
 pub mod tokens;
 
@@ -30,6 +32,8 @@ pub struct Stores {
     pub cache: Arc<dyn cache::CacheStore>,
     /// Where entities are that the configuration file does not name. The data plane never asks it.
     pub config: Arc<dyn config::ConfigStore>,
+    /// Where requests under way leave what they hold of limits.
+    pub pledges: Arc<dyn pledges::PledgeStore>,
 }
 
 impl std::fmt::Debug for Stores {

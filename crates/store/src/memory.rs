@@ -2,6 +2,7 @@
 //! scans everything, forgets at exit.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use isango_types::{Record, RecordId, Timestamp};
@@ -13,6 +14,7 @@ use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
 use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
+use crate::pledges::{self, PledgeStore};
 
 /// Entities in memory.
 #[derive(Debug, Default)]
@@ -249,6 +251,33 @@ impl Outbox for MemoryOutbox {
     }
 }
 
+/// Pledges in memory.
+#[derive(Debug, Default)]
+pub struct MemoryPledges(RwLock<BTreeMap<u32, Box<[u8]>>>);
+
+impl PledgeStore for MemoryPledges {
+    fn put(&self, slot: u32, entry: &[u8]) -> io::Result<()> {
+        pledges::check(slot, entry)?;
+        self.0.write().insert(slot, entry.into());
+        Ok(())
+    }
+
+    fn clear(&self, slot: u32) -> io::Result<()> {
+        pledges::check(slot, &[])?;
+        self.0.write().remove(&slot);
+        Ok(())
+    }
+
+    fn get(&self, slot: u32) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.read().get(&slot).map(|entry| entry.to_vec()))
+    }
+
+    fn entries(&self) -> io::Result<Vec<pledges::Kept>> {
+        let kept = self.0.read();
+        Ok(kept.iter().map(|(n, entry)| (*n, entry.to_vec())).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +288,7 @@ mod tests {
         crate::conformance::cache(MemoryCache::default);
         crate::conformance::outbox(MemoryOutbox::default);
         crate::conformance::config(MemoryConfig::default);
+        crate::conformance::pledges(&MemoryPledges::default());
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl RecordId {
         u64::try_from(self.0.as_u128() >> 80).unwrap_or(0)
     }
 
+    /// An id of its 16 bytes, big-endian.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The 16 bytes of the id, big-endian.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

@@ -69,6 +69,7 @@ async fn run<'a>(
 ) -> (Runner<'a>, End) {
     let mut one = Runner::start(ground, exchange, call, leg);
     exchange.attempting(one.started_us);
+    exchange.commits();
     let mut first = Box::pin(send(ground.proxy, one.call.copy(), one.bounds));
     tokio::select! {
         biased;
@@ -107,7 +108,9 @@ async fn send(proxy: &Proxy, mut call: Call<'_>, bounds: Bounds) -> End {
     let mut sending = Sending::default();
     let parts = (&call.method, &call.headers);
     let head = head(&call.route, parts, &bounds, call.interim);
-    let asking = proxy.upstream.send(&head, &mut call.body, &mut sending);
+    let asking = proxy
+        .upstream
+        .send(&head, &mut call.body, &mut sending, None);
     let answer = asking.await;
     (checked(proxy, &call.route, answer), sending)
 }

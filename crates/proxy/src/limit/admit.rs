@@ -148,15 +148,9 @@ async fn draw_in_turn(
     let mut waiting = None;
     loop {
         let now = sink.clock().now();
-        let wants = due.iter().map(|(limit, values)| {
-            let (need, least) = subject.need(limit, now);
-            Want {
-                limit,
-                values: values.clone(),
-                need,
-                least,
-            }
-        });
+        let wants = due
+            .iter()
+            .map(|(limit, values)| subject.want(limit, values, now));
         let gateway = &subject.route.gateway;
         let refusal = match limits.draw(gateway, wants.collect(), now) {
             Ok((leases, headroom)) => {
@@ -287,16 +281,24 @@ impl<'d> Subject<'d> {
         )
     }
 
-    /// What the request may draw from a limit, and what it surely draws.
-    fn need(&self, limit: &Limit, now: Timestamp) -> (u64, u64) {
-        let (counted, input, output) = match &self.estimate {
-            Some(estimate) => (estimate.counted, estimate.input, estimate.output),
-            None => (0, 0, 0),
+    /// What the request wants of a limit.
+    fn want<'l>(&self, limit: &'l Arc<Limit>, values: &Values, now: Timestamp) -> Want<'l> {
+        let (counted, [input, output], likely) = match &self.estimate {
+            Some(one) => (one.counted, [one.input, one.output], one.likely),
+            None => (0, [0; 2], (0, 0)),
         };
-        match limit.unit {
-            Unit::Requests | Unit::Concurrent => (1, 1),
-            Unit::Tokens => (input.saturating_add(output), counted),
-            Unit::Cost => (self.price(input, output, now), self.price(counted, 0, now)),
+        let amount = |input: u64, output| match limit.unit {
+            Unit::Requests | Unit::Concurrent => 1,
+            Unit::Tokens => input.saturating_add(output),
+            Unit::Cost => self.price(input, output, now),
+        };
+        Want {
+            limit,
+            values: values.clone(),
+            need: amount(input, output),
+            least: amount(counted, 0),
+            likely: amount(likely.0, likely.1),
+            fixed: amount(input, 0),
         }
     }
 

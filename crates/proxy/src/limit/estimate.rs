@@ -35,10 +35,14 @@ pub(crate) struct Estimate {
     pub(crate) counted: u64,
     /// Tokens of input that the provider may count.
     pub(crate) input: u64,
-    /// Tokens of output.
+    /// Tokens of output that it may have.
     pub(crate) output: u64,
-    /// How many answers are asked for, where the output is a guess and not the request's own bound.
-    guessed: Option<u64>,
+    /// Tokens of input and output that it has in all likelihood.
+    pub(crate) likely: (u64, u64),
+    /// How many answers are asked for.
+    pub(crate) answers: u64,
+    /// Tokens of output in all, where the request itself sets a bound.
+    bound: Option<u64>,
     /// What the model called itself when it answered before.
     pub(crate) served: Option<Box<str>>,
 }
@@ -48,9 +52,11 @@ impl Estimate {
     pub(crate) fn refresh(&mut self, observed: &Observed) {
         let usual = observed.of(&self.model);
         self.input = usual.input(self.counted);
-        if let Some(answers) = self.guessed {
-            self.output = usual.output.saturating_mul(answers);
-        }
+        self.output = match self.bound {
+            Some(bound) => bound,
+            None => usual.output.saturating_mul(self.answers),
+        };
+        self.likely = usual.likely(self);
         self.served = usual.served;
     }
 }
@@ -76,17 +82,18 @@ pub(crate) fn estimate(
         CallBody::Gone => Bound::default(),
     };
     let name: Box<str> = format!("{provider}/{model}").into();
-    let (output, guessed) = match (has_output(operation), max_output) {
-        (false, _) => (0, None),
-        (true, Some(max_output)) => (max_output.saturating_mul(answers), None),
-        (true, None) => (0, Some(answers)),
+    let bound = match (has_output(operation), max_output) {
+        (false, _) => Some(0),
+        (true, max_output) => max_output.map(|most| most.saturating_mul(answers)),
     };
     let mut estimate = Estimate {
         model: name,
         counted: input,
         input,
-        output,
-        guessed,
+        output: 0,
+        likely: (0, 0),
+        answers,
+        bound,
         served: None,
     };
     estimate.refresh(observed);
@@ -152,17 +159,37 @@ struct Usual {
     output: u64,
     /// In 64ths of our own count; `None`: no answer is known.
     input: Option<u64>,
+    /// The same of input and output, not doubled where few answers are known.
+    likely: Option<(u64, u64)>,
     served: Option<Box<str>>,
 }
 
 impl Usual {
     fn input(&self, counted: u64) -> u64 {
-        let Some(ratio) = self.input else {
-            return counted.saturating_mul(UNKNOWN_FACTOR).max(UNKNOWN_INPUT);
-        };
-        let scaled = u128::from(counted) * u128::from(ratio) / u128::from(ONE);
-        u64::try_from(scaled).unwrap_or(u64::MAX).max(counted)
+        match self.input {
+            Some(ratio) => by_ratio(counted, ratio),
+            None => counted.saturating_mul(UNKNOWN_FACTOR).max(UNKNOWN_INPUT),
+        }
     }
+
+    /// What a request draws in all likelihood: no more than the known answers say, and all that is
+    /// held for it where none is known.
+    fn likely(&self, estimate: &Estimate) -> (u64, u64) {
+        let Some((ratio, output)) = self.likely else {
+            return (estimate.input, estimate.output);
+        };
+        let output = output.saturating_mul(estimate.answers);
+        (
+            by_ratio(estimate.counted, ratio),
+            estimate.output.min(output),
+        )
+    }
+}
+
+/// So many counted tokens of input, as the provider counts them; never less.
+fn by_ratio(counted: u64, ratio: u64) -> u64 {
+    let scaled = u128::from(counted) * u128::from(ratio) / u128::from(ONE);
+    u64::try_from(scaled).unwrap_or(u64::MAX).max(counted)
 }
 
 impl Observed {
@@ -170,13 +197,15 @@ impl Observed {
         let observed = self.0.lock();
         match observed.get(model) {
             Some(model) => Usual {
-                output: model.output.p95(),
-                input: Some(model.input.p95()),
+                output: model.output.bound(),
+                input: Some(model.input.bound()),
+                likely: Some((model.input.p95(), model.output.p95())),
                 served: model.served.clone(),
             },
             None => Usual {
                 output: DEFAULT_OUTPUT,
                 input: None,
+                likely: None,
                 served: None,
             },
         }
@@ -236,6 +265,14 @@ impl Sizes {
         self.total += 1;
     }
 
+    /// [`Sizes::p95`]; of few answers, twice that.
+    fn bound(&self) -> u64 {
+        match self.total < FEW {
+            true => self.p95().saturating_mul(2),
+            false => self.p95(),
+        }
+    }
+
     fn p95(&self) -> u64 {
         let beyond = match self.total < FEW {
             true => 0,
@@ -245,8 +282,7 @@ impl Sizes {
         for (step, count) in self.counts.iter().enumerate().rev() {
             seen += u32::from(*count);
             if seen > beyond {
-                let top = top_of(step);
-                return if self.total < FEW { 2 * top } else { top };
+                return top_of(step);
             }
         }
         DEFAULT_OUTPUT
@@ -308,7 +344,9 @@ mod tests {
             counted: 20,
             input: 20,
             output: 0,
-            guessed: Some(2),
+            likely: (0, 0),
+            answers: 2,
+            bound: None,
             served: None,
         };
         let check = |input, output, served: Option<&str>| {

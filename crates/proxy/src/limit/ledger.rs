@@ -2,7 +2,7 @@
 //! the gateway runs. Both count what the records say into empty buckets and then set, so that
 //! nothing is ever counted twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use isango_types::{Gateway, Limit, Record, Snapshot, Timestamp};
 use isango_wire::tokens;
 
 use super::bucket::State;
+use super::pledge::{Entry, Unreturned};
 use super::{Limits, key};
 
 /// How long before it drew a request may have begun, its body and its turn included.
@@ -23,6 +24,9 @@ pub enum RestoreError {
     /// The record store cannot be read.
     #[error("the counters of limits cannot be rebuilt: {0}")]
     Store(#[from] Error),
+    /// What was held when a process ended cannot be read.
+    #[error("what requests held of limits cannot be read: {0}")]
+    Pledges(#[from] std::io::Error),
 }
 
 /// A bucket whose counter is not what the records say.
@@ -36,7 +40,7 @@ pub struct Drift {
     pub ledger: u64,
 }
 
-/// What the records say of each bucket.
+/// What the records say of each bucket, and of requests that left none what they had noted.
 #[derive(Debug, Default)]
 pub(super) struct Ledger(HashMap<Box<str>, Account>);
 
@@ -50,8 +54,14 @@ struct Account {
 }
 
 impl Ledger {
-    /// Counts all records that can matter to the windows under way at `now`.
-    fn read(config: &Snapshot, reader: &dyn LogReader, now: Timestamp) -> Result<Self, Error> {
+    /// Counts all records that can matter to the windows under way at `now`, and of `unreturned`
+    /// what has no record; only what counts is left there.
+    fn read(
+        config: &Snapshot,
+        reader: &dyn LogReader,
+        unreturned: &mut Unreturned,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let counted = |limit: &&Arc<Limit>| limit.unit != Unit::Concurrent;
         let gateways = config.gateways().flat_map(|gateway| &gateway.limits);
         let begins = gateways.filter(counted).map(|limit| {
@@ -59,6 +69,7 @@ impl Ledger {
             start.minus(SLACK)
         });
         let Some(since) = begins.min() else {
+            unreturned.clear();
             return Ok(Self::default());
         };
         let mut ledger = Self::default();
@@ -71,13 +82,19 @@ impl Ledger {
         loop {
             let page = reader.query(&query)?;
             for record in &page.records {
+                unreturned.remove(&record.id);
                 ledger.count(config, record, now);
             }
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => return Ok(ledger),
+                None => break,
             }
         }
+        unreturned.retain(|_, entries| {
+            entries.retain(|(_, entry)| ledger.count_entry(config, entry, now));
+            !entries.is_empty()
+        });
+        Ok(ledger)
     }
 
     fn count(&mut self, config: &Snapshot, record: &Record, now: Timestamp) {
@@ -88,24 +105,59 @@ impl Ledger {
             return;
         };
         for decision in record.limits.iter().filter(|decision| decision.charged > 0) {
-            let of_rule = |limit: &&Arc<Limit>| limit.id == decision.rule;
-            let Some(limit) = gateway.limits.iter().find(of_rule) else {
-                continue;
-            };
-            if limit.unit != decision.unit {
-                continue;
+            if let Some(limit) = limit_of(gateway, &decision.rule, decision.unit) {
+                let account = self.account(gateway, limit, &decision.bucket, now);
+                account.state.restore(limit, decision.at, decision.charged);
             }
-            let key = key(gateway, limit, &decision.bucket);
-            let account = self.0.entry(key.into()).or_insert_with(|| Account {
-                rule: format!("{}/{}/{}", gateway.account, gateway.id, limit.id).into(),
-                gateway: Arc::clone(gateway),
-                limit: Arc::clone(limit),
-                values: decision.bucket.clone(),
-                state: State::new(limit, now),
-            });
-            account.state.restore(limit, decision.at, decision.charged);
         }
     }
+
+    /// Counts what a request that left no record had noted; whether it counts in any window.
+    fn count_entry(&mut self, config: &Snapshot, entry: &Entry<'_>, now: Timestamp) -> bool {
+        let Some(gateway) = config.gateway(&entry.account, &entry.gateway) else {
+            return false;
+        };
+        let mut counts = false;
+        for share in &entry.shares {
+            let limit = limit_of(gateway, &share.rule, share.unit);
+            let is_in = |limit: &&Arc<Limit>| limit.window.around(now).0 <= share.at;
+            if let Some(limit) = limit.filter(is_in) {
+                let account = self.account(gateway, limit, &share.bucket, now);
+                account.state.restore(limit, share.at, share.amount);
+                counts = true;
+            }
+        }
+        counts
+    }
+
+    fn account(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        limit: &Arc<Limit>,
+        values: &[Option<Box<str>>],
+        now: Timestamp,
+    ) -> &mut Account {
+        let key = key(gateway, limit, values);
+        self.0.entry(key.into()).or_insert_with(|| Account {
+            rule: format!("{}/{}/{}", gateway.account, gateway.id, limit.id).into(),
+            gateway: Arc::clone(gateway),
+            limit: Arc::clone(limit),
+            values: values.to_vec(),
+            state: State::new(limit, now),
+        })
+    }
+}
+
+/// The limit of a name, if it still counts the same.
+fn limit_of<'g>(gateway: &'g Gateway, rule: &str, unit: Unit) -> Option<&'g Arc<Limit>> {
+    let mut limits = gateway.limits.iter();
+    limits.find(|limit| *limit.id == *rule && limit.unit == unit)
+}
+
+/// The slots of what is left.
+fn slots(unreturned: &Unreturned) -> HashSet<u32> {
+    let entries = unreturned.values().flatten();
+    entries.map(|(slot, _)| *slot).collect()
 }
 
 impl Limits {
@@ -124,7 +176,9 @@ impl Limits {
                 tracing::warn!(%error, "the tokenizer is not loaded in advance");
             }
         }
-        let ledger = Ledger::read(config, reader, now)?;
+        let mut unreturned = self.pledges.load()?;
+        let ledger = Ledger::read(config, reader, &mut unreturned, now)?;
+        self.pledges.keep(|_| true, &slots(&unreturned));
         let count = ledger.0.len();
         for (_, account) in ledger.0 {
             let mut values = account.values;
@@ -160,7 +214,11 @@ impl Limits {
         let begun = now();
         let before = self.drawn(begun);
         pause();
-        let mut ledger = Ledger::read(config, reader, begun)?;
+        let mut unreturned = self.pledges.lost()?;
+        let known = slots(&unreturned);
+        let mut ledger = Ledger::read(config, reader, &mut unreturned, begun)?;
+        let is_known = |slot| known.contains(&slot);
+        self.pledges.keep(is_known, &slots(&unreturned));
         let ended = now();
         let after = self.drawn(ended);
         let mut drifts = Vec::new();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use isango_types::limit::{Decision, Unit};
 use isango_types::record::MetadataValue;
+use isango_types::{Gateway, RecordId};
 
 use super::estimate::Estimate;
-use super::{Bucket, Headroom, Limits, Values};
+use super::{Bucket, Headroom, Limits, Pledge, Values, Want};
 
 /// What a request holds in one bucket. Dropping it settles it.
 #[derive(Debug)]
@@ -16,18 +17,25 @@ pub(crate) struct Lease {
     decision: Decision,
     /// What the request surely drew once it was sent.
     least: u64,
-    /// What is charged if nobody says what was drawn.
-    unless_told: u64,
+    /// What is charged if it was sent, and nobody can say any more what it drew.
+    likely: u64,
+    /// What it may need, and what of that does not grow with its answer.
+    need: u64,
+    fixed: u64,
+    sent: bool,
     open: bool,
 }
 
 impl Lease {
-    pub(super) const fn new(bucket: Arc<Bucket>, decision: Decision, least: u64) -> Self {
+    pub(super) fn new(bucket: Arc<Bucket>, decision: Decision, want: &Want<'_>) -> Self {
         Self {
             bucket,
             decision,
-            least,
-            unless_told: 0,
+            least: want.least,
+            likely: want.likely.max(want.least),
+            need: want.need,
+            fixed: want.fixed,
+            sent: false,
             open: true,
         }
     }
@@ -53,6 +61,40 @@ impl Lease {
         self.bucket.freed.notify_waiters();
     }
 
+    /// What is charged if nobody says what was drawn.
+    const fn unless_told(&self) -> u64 {
+        match self.sent {
+            true => self.likely,
+            false => 0,
+        }
+    }
+
+    /// What outlives the process: the decision, and what counts if nobody says what was drawn.
+    /// `None` where nothing does.
+    pub(super) const fn pledged(&self) -> Option<(&Decision, u64)> {
+        match self.unit() {
+            Unit::Concurrent => None,
+            Unit::Requests | Unit::Tokens | Unit::Cost if !self.open => None,
+            Unit::Requests | Unit::Tokens | Unit::Cost => Some((&self.decision, self.likely)),
+        }
+    }
+
+    /// What is charged for what was drawn.
+    fn charge(&self, spent: &Spent<'_>) -> u64 {
+        match self.unit() {
+            Unit::Requests => spent.requests,
+            Unit::Tokens => spent.tokens.unwrap_or(self.least),
+            Unit::Cost => spent.nanousd.unwrap_or(self.least),
+            Unit::Concurrent => 0,
+        }
+    }
+
+    /// What an answer of `output` tokens draws, where one of `estimated` was counted on.
+    fn grown(&self, output: u64, estimated: u64) -> u64 {
+        let grows = self.need.saturating_sub(self.fixed);
+        self.fixed.saturating_add(scaled(grows, output, estimated))
+    }
+
     /// Holds `held` from now on, for a request that turned out larger than it was taken for.
     fn extend(&mut self, held: u64) {
         let more = held.saturating_sub(self.decision.reserved);
@@ -70,8 +112,8 @@ impl Lease {
         &self.decision
     }
 
-    pub(super) const fn least(&self) -> u64 {
-        self.least
+    pub(super) const fn likely(&self) -> u64 {
+        self.likely
     }
 }
 
@@ -84,7 +126,7 @@ impl Permit {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.settle(self.unless_told);
+        self.settle(self.unless_told());
     }
 }
 
@@ -116,8 +158,13 @@ pub(crate) struct Permit {
     pub(super) labels: Option<std::collections::BTreeMap<Box<str>, MetadataValue>>,
     /// What the request is taken for.
     pub(super) estimate: Option<Estimate>,
-    /// Events of the answer's stream that have passed.
+    /// What of this is noted where it outlives the process; `None`: nothing was sent yet.
+    pledge: Option<Pledge>,
+    /// The note says what is held now.
+    is_noted: bool,
+    /// Events of the answer's stream that have passed, and how many are counted on by now.
     events: u64,
+    grown: u64,
 }
 
 impl Permit {
@@ -129,12 +176,16 @@ impl Permit {
             headroom: None,
             labels: None,
             estimate: None,
+            pledge: None,
+            is_noted: true,
             events: 0,
+            grown: 0,
         }
     }
 
     /// Takes what was drawn.
     pub(super) fn take(&mut self, leases: Vec<Lease>, headroom: Option<Headroom>) {
+        self.is_noted &= leases.is_empty();
         self.leases.extend(leases);
         if let Some(room) = headroom
             && self
@@ -161,7 +212,8 @@ impl Permit {
             .iter_mut()
             .filter(is_estimated)
             .for_each(|lease| lease.settle(0));
-        self.events = 0;
+        self.is_noted = false;
+        (self.events, self.grown) = (0, 0);
     }
 
     /// The request was refused: what it holds goes back at once, unless a leg before was sent, and
@@ -169,16 +221,33 @@ impl Permit {
     pub(super) fn refused(&mut self, decision: Decision) {
         self.leases
             .iter_mut()
-            .for_each(|lease| lease.settle(lease.unless_told));
+            .for_each(|lease| lease.settle(lease.unless_told()));
         self.told.push(decision);
         self.headroom = None;
     }
 
     /// The request is being sent: from here on it is not free, whatever becomes of the exchange.
     pub(crate) fn sent(&mut self) {
-        for lease in &mut self.leases {
-            lease.unless_told = lease.decision.reserved.max(lease.least);
+        self.leases.iter_mut().for_each(|lease| lease.sent = true);
+    }
+
+    /// The first byte of the request of `id` leaves, or it is answered from the cache: what it holds
+    /// is noted, if it has not been.
+    pub(crate) fn commit(&mut self, id: RecordId, gateway: &Gateway) {
+        if std::mem::replace(&mut self.is_noted, true) {
+            return;
         }
+        if self.pledge.is_some() || self.leases.iter().any(|one| one.pledged().is_some()) {
+            let pledges = &self.limits.pledges;
+            let new = || Pledge::new(Arc::clone(pledges));
+            let pledge = self.pledge.get_or_insert_with(new);
+            pledge.note(id, gateway, &self.leases);
+        }
+    }
+
+    /// Takes what is noted, which is to stand until the record is stored.
+    pub(crate) fn take_pledge(&mut self) -> Option<Pledge> {
+        self.pledge.take()
     }
 
     /// The answer has ended, or there is none: the request no longer counts among those at once.
@@ -190,25 +259,42 @@ impl Permit {
             .for_each(|lease| lease.settle(0));
     }
 
-    /// A piece of a streamed answer passes. A stream that has more events than tokens were held for
-    /// holds more, half as much again each time: one event is about one token.
-    pub(crate) fn streamed(&mut self, chunk: &[u8]) {
+    /// A piece of a streamed answer passes. A stream that has more events than tokens were counted
+    /// on draws more, half as much again each time: one event is about one token. Tells whether what
+    /// is noted is not true any more.
+    pub(crate) fn streamed(&mut self, chunk: &[u8]) -> bool {
         let Some(estimate) = &mut self.estimate else {
-            return;
+            return false;
         };
         self.events += memchr::memmem::find_iter(chunk, b"data:").count() as u64;
-        if self.events <= estimate.output {
-            return;
+        if self.events <= estimate.likely.1.max(self.grown) {
+            return false;
         }
-        let before = estimate.output.max(1);
-        estimate.output = self.events + self.events / 2;
+        self.grown = self.events + self.events / 2;
         for lease in &mut self.leases {
-            let held = match lease.unit() {
-                Unit::Tokens => estimate.input.saturating_add(estimate.output),
-                Unit::Cost => scaled(lease.decision.reserved, estimate.output, before),
-                Unit::Requests | Unit::Concurrent => continue,
-            };
-            lease.extend(held);
+            if lease.unit().is_estimated() {
+                let drawn = lease.grown(self.grown, estimate.output);
+                lease.likely = drawn.max(lease.likely);
+                lease.extend(drawn);
+            }
+        }
+        self.is_noted = false;
+        true
+    }
+
+    /// Notes what the request of `id` drew, before anybody else draws what it leaves.
+    pub(crate) fn note_spent(&mut self, id: RecordId, gateway: &Gateway, spent: &Spent<'_>) {
+        let Some(pledge) = &mut self.pledge else {
+            return;
+        };
+        let mut is_new = !self.is_noted;
+        for lease in self.leases.iter_mut().filter(|lease| lease.open) {
+            let charge = lease.charge(spent);
+            is_new |= lease.likely != charge;
+            lease.likely = charge;
+        }
+        if is_new {
+            pledge.note(id, gateway, &self.leases);
         }
     }
 
@@ -219,13 +305,7 @@ impl Permit {
             observed.learn(estimate, told, spent.served);
         }
         for lease in &mut self.leases {
-            let charged = match lease.unit() {
-                Unit::Requests => spent.requests,
-                Unit::Tokens => spent.tokens.unwrap_or(lease.least),
-                Unit::Cost => spent.nanousd.unwrap_or(lease.least),
-                Unit::Concurrent => 0,
-            };
-            lease.settle(charged);
+            lease.settle(lease.charge(spent));
         }
         let leases = std::mem::take(&mut self.leases);
         let mut decisions: Vec<Decision> = leases

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_types::limit::{Decision, Mode, Period, Unit, Window};
-use isango_types::{Gateway, Limit, Timestamp};
+use isango_types::{Gateway, Limit, RecordId, Timestamp};
 
 use super::tests::{gateway, limit, want};
 use super::{Lease, Limits, Permit, Spent};
@@ -122,7 +122,9 @@ impl World {
         let one = usize::try_from(self.random.below(self.running.len() as u64)).unwrap();
         let mut running = self.running.swap_remove(one);
         if !running.sent {
+            let id = RecordId::new(self.now);
             running.permit.sent();
+            running.permit.commit(id, &self.gateway);
             running.sent = true;
         }
         match self.random.below(8) {
@@ -131,11 +133,11 @@ impl World {
             // Its record was lost: what was held is charged.
             1 => {
                 let held = running.permit.held();
-                for (tenant, at, held) in held {
+                for (tenant, at, charged, reserved) in held {
                     self.drawn[tenant].push(Admitted {
                         at,
-                        charged: held,
-                        beyond: 0,
+                        charged,
+                        beyond: charged.saturating_sub(reserved),
                     });
                 }
                 drop(running.permit);
@@ -164,8 +166,8 @@ impl World {
 }
 
 impl Permit {
-    /// Tenant, moment and amount of what is held.
-    fn held(&self) -> Vec<(usize, Timestamp, u64)> {
+    /// Tenant, moment, what is charged if its record is lost, and what is held.
+    fn held(&self) -> Vec<(usize, Timestamp, u64, u64)> {
         let place = |lease: &Lease| {
             let tenant = lease.decision().bucket[0].as_deref().unwrap();
             TENANTS.iter().position(|one| *one == tenant).unwrap()
@@ -173,8 +175,9 @@ impl Permit {
         self.leases()
             .iter()
             .map(|lease| {
-                let held = lease.decision().reserved.max(lease.least());
-                (place(lease), lease.decision().at, held)
+                let decision = lease.decision();
+                let likely = lease.likely();
+                (place(lease), decision.at, likely, decision.reserved)
             })
             .collect()
     }

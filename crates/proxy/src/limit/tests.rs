@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use isango_types::limit::{Dialect, Dimension, Mode, OnExceeded, Period, Unit, Verdict, Window};
-use isango_types::{Gateway, Limit, Timestamp};
+use isango_types::{Gateway, Limit, RecordId, Timestamp};
 
 use super::{Limits, OTHERS, Permit, Refusal, Spent, Want};
 
@@ -37,6 +37,8 @@ pub(super) fn want<'l>(limit: &'l Arc<Limit>, tenant: &str, need: u64, least: u6
         values: vec![Some(tenant.into())],
         need,
         least,
+        likely: need,
+        fixed: 0,
     }
 }
 
@@ -80,6 +82,11 @@ impl One {
         let mut permit = Permit::new(Arc::clone(&self.limits));
         permit.take(leases, headroom);
         Ok(permit)
+    }
+
+    fn sends(&self, permit: &mut Permit) {
+        permit.sent();
+        permit.commit(RecordId::new(NOW), &self.gateway);
     }
 
     /// How many of so many requests of one each are admitted, and held.
@@ -189,7 +196,7 @@ fn a_lease_that_nobody_settles_is_given_back_unless_it_was_sent() {
     let one = One::new(limit(Unit::Tokens));
     drop(one.draw("a", 100, NOW).unwrap());
     let mut sent = one.draw("a", 70, NOW).unwrap();
-    sent.sent();
+    one.sends(&mut sent);
     drop(sent);
     let refusal = one.draw_at_least("a", 31, 31, NOW).unwrap_err();
     assert_eq!((refusal.busy, refusal.remaining), (false, 30));
@@ -284,7 +291,7 @@ fn several_limits_are_drawn_from_together_or_not_at_all() {
 #[test]
 fn a_full_table_forgets_what_is_empty_and_nothing_else() {
     let one = One {
-        limits: Arc::new(Limits::with_room(4)),
+        limits: Arc::new(Limits::new(4, Arc::default())),
         ..One::new(limit(Unit::Tokens))
     };
     for tenant in 0..4 {
@@ -340,6 +347,8 @@ fn no_two_values_share_a_bucket() {
                 values,
                 need: 1,
                 least: 1,
+                likely: 1,
+                fixed: 0,
             };
             limits.draw(&gateway, vec![want], NOW).unwrap()
         })
@@ -374,7 +383,7 @@ fn crowd(rule: Limit, need: u64, actual: u64, rounds: usize) -> u64 {
                     let drew = one.draw_at_least("a", need, actual.min(need), NOW);
                     let refused = drew.is_err();
                     if let Ok(mut permit) = drew {
-                        permit.sent();
+                        one.sends(&mut permit);
                         held.push(permit);
                     }
                     if refused || held.len() == 32 || round + 1 == rounds {

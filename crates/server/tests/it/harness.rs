@@ -53,6 +53,7 @@ impl Harness {
             logs: Arc::clone(&logs) as _,
             cache: Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes)),
             config: entities,
+            pledges: Arc::new(isango_store::memory::MemoryPledges::default()),
         };
         let outbox = Arc::new(MemoryOutbox::default());
         let server = isango_server::start_with(config, stores, outbox, clock).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use isango_server::Server;
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Entry, Error, Key, Peek, Purge, Stats};
-use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox};
+use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox, MemoryPledges};
 use isango_testkit::answer::json;
 use isango_testkit::client::{Ask, ask};
 use isango_testkit::fixtures::COMPLETION;
@@ -64,6 +64,7 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         logs: Arc::new(MemoryLogs::default()),
         cache,
         config: Arc::new(MemoryConfig::default()),
+        pledges: Arc::new(MemoryPledges::default()),
     };
     let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
     isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()
