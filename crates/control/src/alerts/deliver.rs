@@ -155,6 +155,10 @@ impl Alerts {
             let outbox = &alerts.parts.outbox;
             let (letters, taken) = (outbox.waiting()?, outbox.taken(alerts.parts.clock.now())?);
             alerts.watch.lock().taken.extend(taken);
+            let config = alerts.parts.config.get();
+            if config.gateways().all(|gateway| gateway.alerts.is_empty()) {
+                return Ok(letters);
+            }
             let query = Query {
                 limit: LOOK_BACK,
                 ..Query::default()

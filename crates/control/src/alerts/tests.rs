@@ -11,7 +11,7 @@ use isango_types::limit::{
     Decision, Dialect, Dimension, Mode, OnExceeded, Period, Unit, Verdict, Window,
 };
 use isango_types::record::{Blame, Outcome, RecordError};
-use isango_types::{PriceTable, Secret, Snapshot};
+use isango_types::{CostStatus, PriceTable, Secret, Snapshot};
 use proptest::prelude::*;
 use tokio::sync::{mpsc, watch};
 
@@ -361,6 +361,58 @@ fn a_percentile_is_over_when_more_than_its_rest_is() {
     );
     let five = Share::from_millionths(50_000);
     assert!(!five.is_passed_by(5, 100) && five.is_passed_by(6, 100));
+}
+
+#[test]
+fn a_request_is_judged_by_what_it_shows() {
+    let check = |kind: Kind, record: &Record, expected: Option<bool>| {
+        let window = Duration::from_secs(60);
+        let seen = Rolling::new(window).see(kind, window, record, NOW);
+        assert_eq!(
+            seen.map(|seen| seen.of_kind == 1),
+            expected,
+            "{kind:?} {:?}",
+            record.outcome
+        );
+    };
+    let sent = |status, total_us| {
+        let mut record = request(None, Outcome::Answered);
+        record.attempts = vec![isango_types::record::Attempt::default()];
+        (record.status, record.timing.total_us) = (Some(status), total_us);
+        record
+    };
+    let late = Kind::Total(Duration::from_secs(1));
+    check(late, &sent(200, 1_000_001), Some(true));
+    check(late, &sent(200, 1_000_000), Some(false));
+    check(late, &sent(500, 1_000_001), None);
+    let mut left = sent(200, 9_000_000);
+    left.outcome = Outcome::ClientLeft;
+    check(late, &left, None);
+    let mut cached = sent(200, 5);
+    cached.attempts.clear();
+    check(late, &cached, None);
+    for (status, expected) in [
+        (CostStatus::Unpriced, Some(true)),
+        (CostStatus::NoUsage, Some(true)),
+        (CostStatus::Priced, Some(false)),
+        (CostStatus::Estimated, Some(false)),
+        (CostStatus::Custom, Some(false)),
+        (CostStatus::Free, None),
+    ] {
+        let mut record = sent(200, 5);
+        record.cost.status = status;
+        check(Kind::Unpriced, &record, expected);
+    }
+    for (blame, outcome, expected) in [
+        (None, Outcome::Answered, Some(false)),
+        (Some(Blame::Upstream), Outcome::Answered, Some(true)),
+        (Some(Blame::Upstream), Outcome::UpstreamCut, Some(true)),
+        (Some(Blame::Gateway), Outcome::Refused, Some(true)),
+        (Some(Blame::Client), Outcome::ClientLeft, Some(false)),
+        (Some(Blame::Client), Outcome::Refused, None),
+    ] {
+        check(Kind::Failed, &request(blame, outcome), expected);
+    }
 }
 
 /// A step of a random run.

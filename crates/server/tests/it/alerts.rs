@@ -204,13 +204,13 @@ fn configure(folder: &Path, upstream: &Upstream, settings: &str) {
 }
 
 #[tokio::test]
-async fn an_alert_survives_kill_9_on_its_way_and_arrives_once() {
+async fn a_message_for_slack_survives_kill_9_on_its_way_and_arrives_once() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = Upstream::start([json(COMPLETION)]).await;
     // The first try is never answered.
     let silent = json("ok").first(Step::Wait);
     let receiver = Upstream::start([silent, json("ok")]).await;
-    configure(folder.path(), &upstream, &budget(&receiver, "json"));
+    configure(folder.path(), &upstream, &budget(&receiver, "slack"));
     let isango = Isango::start(folder.path());
     for _ in 0..8 {
         assert_eq!(ask(isango.addr, &of_tenant("acme")).await.status(), 200);
@@ -221,17 +221,42 @@ async fn an_alert_survives_kill_9_on_its_way_and_arrives_once() {
     let second = receiver.request(1).await;
     let id = |received: &Received| received.head.header("isango-alert-id").unwrap().to_owned();
     assert_eq!(id(&first), id(&second));
+    let title = |received: &Received| lines(&said(received)).remove(0);
+    assert_eq!(title(&second), "80.0 % of monthly-spend is drawn");
     // Started again, it has nothing to tell but what is new.
     isango.stop();
     let isango = Isango::start(folder.path());
     for _ in 0..2 {
         assert_eq!(ask(isango.addr, &of_tenant("acme")).await.status(), 200);
     }
-    let third = said(&receiver.request(2).await);
-    assert_eq!(third["alert"], "monthly-spend-100");
+    let third = receiver.request(2).await;
+    assert_eq!(title(&third), "100.0 % of monthly-spend is drawn");
     assert_eq!(receiver.count(), 3);
     drop(isango);
     assert_unseen(folder.path());
+}
+
+#[tokio::test]
+async fn a_webhook_is_in_no_log_however_much_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let receiver = Upstream::start([status(500).header("location", PATH), json("ok")]).await;
+    configure(folder.path(), &upstream, &budget(&receiver, "slack"));
+    let log = folder.path().join("log");
+    let file = std::fs::File::create(&log).unwrap();
+    let isango = Isango::start_logging(folder.path(), "trace", file.into());
+    for _ in 0..8 {
+        assert_eq!(ask(isango.addr, &of_tenant("acme")).await.status(), 200);
+    }
+    receiver.request(1).await;
+    isango.stop();
+    let logged = std::fs::read_to_string(log).unwrap();
+    assert!(logged.contains("its webhook answers 500"), "{logged}");
+    assert!(logged.contains("an alert was delivered"), "{logged}");
+    assert!(
+        !logged.contains("planted-secret") && !logged.contains(SECRET),
+        "{logged}"
+    );
 }
 
 /// The path of the webhook and the secret are in no file of the gateway's.

@@ -38,12 +38,17 @@ pub(crate) struct Isango {
 
 impl Isango {
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_logging(folder, "off", Stdio::null())
+    }
+
+    /// The same, with a log at this level.
+    pub(crate) fn start_logging(folder: &Path, level: &str, log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_isango"))
-            .args(["serve", "--json", "--config"])
+            .args(["serve", "--json", "--log", level, "--config"])
             .arg(folder.join("isango.toml"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();
