@@ -2,10 +2,16 @@
 
 mod entries;
 mod flights;
+mod never;
+mod outages;
+mod scopes;
 mod stores;
+mod streams;
 
+use isango_testkit::answer::json;
 use isango_testkit::client::{Ask, Reply};
 use isango_testkit::fixtures::PROMPT;
+use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
 
 use crate::harness::{CHAT, Harness};
@@ -20,6 +26,17 @@ fn asking(body: &str) -> Ask {
     Ask::post(CHAT, body.to_owned())
         .with("authorization", "Bearer sk-one")
         .with("cf-aig-cache-ttl", "3600")
+}
+
+/// A gateway `default` with these settings.
+fn gateway(settings: &str) -> String {
+    format!("[[gateways]]\nid = \"default\"\n{settings}\n")
+}
+
+/// A provider whose answers all differ.
+async fn counting() -> Upstream {
+    let answers = (0..64).map(|n| json(format!(r#"{{"n":{n},"usage":{{"prompt_tokens":1}}}}"#)));
+    Upstream::start(answers).await
 }
 
 /// What the cache is said to have done.
