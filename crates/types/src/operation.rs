@@ -60,6 +60,66 @@ impl Operation {
         }
     }
 
+    /// Whether it asks something, so that equal ones may have one answer; the others make or change
+    /// something at the provider.
+    #[must_use]
+    pub const fn is_question(self) -> bool {
+        self.nature().is_question
+    }
+
+    /// Whether what it sends is mostly text to be read.
+    #[must_use]
+    pub const fn reads_text(self) -> bool {
+        self.nature().reads_text
+    }
+
+    /// Whether its answer is text, written token by token.
+    #[must_use]
+    pub const fn writes_text(self) -> bool {
+        self.nature().writes_text
+    }
+
+    /// Whether its answer has tokens of output, of text or of anything else.
+    #[must_use]
+    pub const fn has_output(self) -> bool {
+        self.nature().has_output
+    }
+
+    const fn nature(self) -> Nature {
+        let answers = Nature {
+            is_question: true,
+            reads_text: false,
+            writes_text: false,
+            has_output: false,
+        };
+        match self {
+            Self::Chat | Self::TextCompletion | Self::Responses | Self::GenerateContent => Nature {
+                reads_text: true,
+                writes_text: true,
+                has_output: true,
+                ..answers
+            },
+            Self::Embeddings | Self::Rerank => Nature {
+                reads_text: true,
+                ..answers
+            },
+            Self::Image | Self::Speech | Self::Transcription => Nature {
+                has_output: true,
+                ..answers
+            },
+            Self::Moderation | Self::CountTokens => answers,
+            Self::Video => Nature {
+                is_question: false,
+                has_output: true,
+                ..answers
+            },
+            Self::Models | Self::Other => Nature {
+                is_question: false,
+                ..answers
+            },
+        }
+    }
+
     /// Whether a successful answer is expected to be paid for, so that a missing usage is worth a
     /// word in the record.
     #[must_use]
@@ -69,4 +129,12 @@ impl Operation {
             Self::CountTokens | Self::Models | Self::Moderation | Self::Other
         )
     }
+}
+
+/// What a kind of call is like.
+struct Nature {
+    is_question: bool,
+    reads_text: bool,
+    writes_text: bool,
+    has_output: bool,
 }

@@ -45,13 +45,15 @@ pub(crate) fn ttl(seconds: u64) -> (Duration, Option<String>) {
         return (asked, None);
     }
     let kept = asked.clamp(MIN_CACHE_TTL, MAX_CACHE_TTL);
-    let remark = format!(
-        "cf-aig-cache-ttl was taken for {} s instead of {seconds} s: it is 0 or {} to {} s",
-        kept.as_secs(),
-        MIN_CACHE_TTL.as_secs(),
-        MAX_CACHE_TTL.as_secs()
-    );
-    (kept, (kept != asked).then_some(remark))
+    let remark = (kept != asked).then(|| {
+        format!(
+            "cf-aig-cache-ttl was taken for {} s instead of {seconds} s: it is 0 or {} to {} s",
+            kept.as_secs(),
+            MIN_CACHE_TTL.as_secs(),
+            MAX_CACHE_TTL.as_secs()
+        )
+    });
+    (kept, remark)
 }
 
 /// What a request may have of the cache.
@@ -107,7 +109,7 @@ pub(crate) fn wish(policy: &CachePolicy, request: Request<'_>) -> Wish {
     if *request.method != Method::POST {
         return not_for_this(is_own_wish, "only answers to POST are kept");
     }
-    if !is_own_wish && !is_question(request.operation) {
+    if !is_own_wish && !request.operation.is_question() {
         return Wish::Bypass("calls of this kind are kept only where the request asks for it");
     }
     let tenant = match &policy.scope {
@@ -132,25 +134,6 @@ const fn not_for_this(is_own_wish: bool, why: &'static str) -> Wish {
     match is_own_wish {
         true => Wish::Bypass(why),
         false => Wish::Off,
-    }
-}
-
-/// Whether a call asks something, so that equal ones may have one answer; the others make or change
-/// something at the provider.
-const fn is_question(operation: Operation) -> bool {
-    match operation {
-        Operation::Chat
-        | Operation::TextCompletion
-        | Operation::Responses
-        | Operation::GenerateContent
-        | Operation::Embeddings
-        | Operation::Image
-        | Operation::Speech
-        | Operation::Transcription
-        | Operation::Moderation
-        | Operation::Rerank
-        | Operation::CountTokens => true,
-        Operation::Video | Operation::Models | Operation::Other => false,
     }
 }
 

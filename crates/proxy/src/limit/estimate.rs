@@ -82,7 +82,7 @@ pub(crate) fn estimate(
         CallBody::Gone => Bound::default(),
     };
     let name: Box<str> = format!("{provider}/{model}").into();
-    let bound = match (has_output(operation), max_output) {
+    let bound = match (operation.has_output(), max_output) {
         (false, _) => Some(0),
         (true, max_output) => max_output.map(|most| most.saturating_mul(answers)),
     };
@@ -102,42 +102,10 @@ pub(crate) fn estimate(
 
 /// A body that was not read is an upload, or a prompt past what is looked at; four bytes of text
 /// are about a token.
-fn unread_input(operation: Operation, bytes: u64) -> u64 {
-    match operation {
-        Operation::Chat
-        | Operation::TextCompletion
-        | Operation::Responses
-        | Operation::GenerateContent
-        | Operation::Embeddings
-        | Operation::Rerank => bytes / 4,
-        Operation::Image
-        | Operation::Speech
-        | Operation::Transcription
-        | Operation::Video
-        | Operation::Moderation
-        | Operation::CountTokens
-        | Operation::Models
-        | Operation::Other => 0,
-    }
-}
-
-/// Whether an answer of this kind has tokens of output.
-const fn has_output(operation: Operation) -> bool {
-    match operation {
-        Operation::Chat
-        | Operation::TextCompletion
-        | Operation::Responses
-        | Operation::GenerateContent
-        | Operation::Image
-        | Operation::Speech
-        | Operation::Transcription
-        | Operation::Video => true,
-        Operation::Embeddings
-        | Operation::Moderation
-        | Operation::Rerank
-        | Operation::CountTokens
-        | Operation::Models
-        | Operation::Other => false,
+const fn unread_input(operation: Operation, bytes: u64) -> u64 {
+    match operation.reads_text() {
+        true => bytes / 4,
+        false => 0,
     }
 }
 
