@@ -129,11 +129,15 @@ impl CacheStore for EmbeddedCache {
     fn purge(&self, what: &Purge) -> Result<u64, Error> {
         let generation = 1 + self.generation.fetch_add(1, Ordering::SeqCst);
         let from_memory = self.remove_from_memory(|entry| what.names(entry));
-        match &self.disk {
-            // What is in memory is on disk, too, but for what waits to be written or was too much.
-            Some(disk) => Ok(disk.purge(what.clone(), generation)?.max(from_memory)),
-            None => Ok(from_memory),
-        }
+        let Some(disk) = &self.disk else {
+            return Ok(from_memory);
+        };
+        let from_disk = disk.purge(what.clone(), generation);
+        // Until it was gone from there, somebody may have brought it back.
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.remove_from_memory(|entry| what.names(entry));
+        // What is in memory is on disk, too, but for what waits to be written or was too much.
+        Ok(from_disk?.max(from_memory))
     }
 
     fn expire(&self, now: Timestamp) -> Result<u64, Error> {

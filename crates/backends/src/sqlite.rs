@@ -2,7 +2,7 @@
 
 pub(crate) mod cache;
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) fn open(file: &Path) -> Result<Connection, Error> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    drop(options.open(file)?);
+    close_to_others(&options.open(file)?)?;
     open_existing(file)
 }
 
@@ -40,6 +40,20 @@ pub(crate) fn open_existing(file: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Takes from everybody else what a file that was there before allowed them.
+fn close_to_others(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
 /// Opens an existing file for reading.
 ///
 /// # Errors
@@ -53,23 +67,40 @@ pub(crate) fn open_to_read(file: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Where a damaged file is put.
+fn aside(file: &Path) -> PathBuf {
+    beside(file, ".bad")
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes the damaged file that was put out of the way, if there is one.
+///
+/// # Errors
+/// It cannot be removed.
+pub(crate) fn remove_aside(file: &Path) -> io::Result<()> {
+    match fs::remove_file(aside(file)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Puts a damaged file, and those beside it, out of the way: `cache.sqlite` becomes
 /// `cache.sqlite.bad`. An older one of that name is replaced.
 ///
 /// # Errors
 /// It cannot be moved.
 pub(crate) fn set_aside(file: &Path) -> io::Result<PathBuf> {
-    let beside = |suffix: &str| {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = beside(".bad");
+    let aside = aside(file);
     match fs::rename(file, &aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    for companion in ["-wal", "-shm"].map(beside) {
+    for companion in ["-wal", "-shm"].map(|suffix| beside(file, suffix)) {
         match fs::remove_file(companion) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}

@@ -118,6 +118,19 @@ fn nobody_else_may_read_the_files() {
     assert_eq!(files, 3, "the file, its log and the log's index");
 }
 
+/// A file that was copied back, say.
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_read_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cache = InFolder::new(PLENTY);
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(cache.file(), open).unwrap();
+    let cache = cache.reopened(PLENTY);
+    let mode = fs::metadata(cache.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 #[test]
 fn memory_keeps_to_its_limit() {
     let cache = EmbeddedCache::in_memory(20 << 10);
@@ -150,7 +163,8 @@ fn the_file_keeps_to_its_limit_and_the_oldest_go_first() {
     cache.0.flush().unwrap();
     let disk = cache.0.stats().unwrap().disk.unwrap();
     assert!(disk.bytes <= disk.limit, "{disk:?}");
-    assert!((5..32).contains(&disk.entries), "{disk:?}");
+    // No more go than must.
+    assert!(disk.bytes > disk.limit * 3 / 4, "{disk:?}");
     let length = fs::metadata(cache.file()).unwrap().len();
     assert!(length < 2 * disk.limit, "{length}");
     let kept = |n| cache.0.get(&entry(n).key).unwrap().is_some();
@@ -227,6 +241,32 @@ fn a_file_that_is_damaged_while_it_is_used_is_begun_anew() {
 }
 
 #[test]
+fn a_damaged_file_is_set_aside_once_however_many_find_it() {
+    let cache = InFolder::new(DISK_ALONE);
+    (0..100).for_each(|n| cache.put(&entry(n)));
+    let cache = cache.reopened(DISK_ALONE);
+    cache.0.flush().unwrap();
+    let mut bytes = fs::read(cache.file()).unwrap();
+    bytes[100..].fill(0xa5);
+    fs::write(cache.file(), &bytes).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..100 {
+                    cache.0.get(&entry(n).key).ok();
+                }
+            });
+        }
+    });
+    cache.0.flush().unwrap();
+    let aside = cache.1.path().join("cache.sqlite.bad");
+    assert!(fs::read(&aside).unwrap() == bytes, "it is another one");
+    // It is gone with the next purge: nobody can tell what is in it.
+    cache.0.purge(&Purge::default()).unwrap();
+    assert!(!aside.exists());
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_leaves_memory() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("in-the-way");
@@ -236,6 +276,39 @@ fn a_folder_that_cannot_be_used_leaves_memory() {
     cache.put(Arc::new(one.clone()), 0).unwrap();
     assert!(cache.get(&one.key).unwrap().is_some());
     assert_eq!(cache.stats().unwrap().disk, None);
+}
+
+#[test]
+fn what_is_purged_is_not_brought_back_by_those_who_read_it_meanwhile() {
+    for _ in 0..20 {
+        let cache = InFolder::new(PLENTY);
+        let one = entry(1);
+        cache.put(&one);
+        let cache = cache.reopened(PLENTY);
+        cache.0.flush().unwrap();
+        // The writer is busy when the purge is asked for.
+        for n in 2..40 {
+            let mut large = entry(n);
+            large.answer.frames = vec![vec![n; 256 << 10].into()];
+            large.answer.times_us = Vec::new();
+            cache.put(&large);
+        }
+        let purged = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !purged.load(Ordering::Acquire) {
+                    cache.0.get(&one.key).unwrap();
+                }
+            });
+            let what = Purge {
+                key: Some(one.key),
+                ..Purge::default()
+            };
+            cache.0.purge(&what).unwrap();
+            purged.store(true, Ordering::Release);
+        });
+        assert_eq!(cache.0.get(&one.key).unwrap(), None);
+    }
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl Shared {
         }
     }
 
+    /// Which file it is: one that was begun anew has another number.
+    fn file_number(&self) -> u64 {
+        self.readers.lock().file
+    }
+
     /// The file is not the same any more.
     fn forget(&self) {
         let mut readers = self.readers.lock();
@@ -137,11 +142,12 @@ impl Disk {
 
     /// Reads an entry.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        let file = self.shared.file_number();
         let read = self.read(key);
         if let Err(error) = &read
             && error.is_damage()
         {
-            self.commands.try_send(Command::BeginAnew).ok();
+            self.commands.try_send(Command::BeginAnew(file)).ok();
         }
         match read {
             Ok(Read::Found(entry)) => Ok(Some(*entry)),

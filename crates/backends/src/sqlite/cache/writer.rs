@@ -16,8 +16,6 @@ use super::{Shared, short, table};
 
 /// Entries that are written in one transaction at most.
 const MAX_BATCH: usize = 256;
-/// Entries that make room in one statement.
-const EVICTED_AT_ONCE: i64 = 32;
 /// How often an operator is told of a file that keeps failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -37,8 +35,8 @@ pub(super) enum Command {
     Expire(Timestamp, Reply),
     /// Tell when everything before is done.
     Flush(Reply),
-    /// The file is damaged.
-    BeginAnew,
+    /// The file of this number is damaged.
+    BeginAnew(u64),
     /// No more.
     Close,
 }
@@ -95,6 +93,9 @@ impl Writer {
                 }
                 Command::Purge(what, generation, reply) => {
                     self.generation = generation;
+                    // Nobody can tell what is in a damaged file.
+                    let aside = sqlite::remove_aside(&self.shared.file).map_err(Error::from);
+                    self.note(aside);
                     let removed = self.remove(|table, each| table::purge(table, &what, each));
                     self.answer(removed, &reply);
                 }
@@ -104,7 +105,9 @@ impl Writer {
                     self.answer(removed, &reply);
                 }
                 Command::Flush(reply) => self.answer(Ok(0), &reply),
-                Command::BeginAnew => self.begin_anew(&"it cannot be read"),
+                // Whoever else found the same has been helped already.
+                Command::BeginAnew(file) if file != self.shared.file_number() => {}
+                Command::BeginAnew(_) => self.begin_anew(&"it cannot be read"),
                 Command::Close => return,
             }
         }
@@ -141,15 +144,19 @@ impl Writer {
         }
         writing.commit()?;
         self.shared.index.write().extend(written);
-        while self.measure()? > self.limit {
-            let evict = |table: &_, each: &mut dyn FnMut(&[u8])| {
-                table::remove_oldest(table, EVICTED_AT_ONCE, each)
+        loop {
+            let used = self.measure()?;
+            let Some(excess) = used.checked_sub(self.limit).filter(|excess| *excess > 0) else {
+                return Ok(());
             };
-            if self.remove(evict)? == 0 {
-                break;
+            // As many as take that much, if they are of the usual size.
+            let entries = self.shared.index.read().len() as u64;
+            let count = 1 + excess.saturating_mul(entries) / used;
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            if self.remove(|table, each| table::remove_oldest(table, count, each))? == 0 {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Removes rows from the table, and their keys from the index.
