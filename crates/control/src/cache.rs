@@ -6,12 +6,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use isango_store::cache::{Error, Key, Purge, Scope, Stats};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::Control;
+use crate::{Control, Refusal};
 
 /// What to remove: answers for which everything holds that is set. Nothing set: all of them.
 #[derive(Debug, Default, Deserialize)]
@@ -50,36 +48,25 @@ pub(crate) async fn purge(
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Purged>, Refusal> {
     let now = control.clock.now();
-    let what =
-        Purge {
-            account: wanted.account,
-            gateway: wanted.gateway,
-            scope: wanted.scope.map(|scope| Scope::of(scope.as_bytes())),
-            model: wanted.model,
-            key: match wanted.key {
-                Some(key) => Some(key.parse::<Key>().map_err(|wrong| {
-                    Refusal(StatusCode::UNPROCESSABLE_ENTITY, wrong.to_string())
-                })?),
-                None => None,
-            },
-            asked_before: wanted
-                .older_than_s
-                .map(|seconds| now.minus(Duration::from_secs(seconds))),
-        };
+    let what = Purge {
+        account: wanted.account,
+        gateway: wanted.gateway,
+        scope: wanted.scope.map(|scope| Scope::of(scope.as_bytes())),
+        model: wanted.model,
+        key: match wanted.key {
+            Some(key) => Some(key.parse::<Key>().map_err(|wrong| {
+                Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, wrong.to_string())
+            })?),
+            None => None,
+        },
+        asked_before: wanted
+            .older_than_s
+            .map(|seconds| now.minus(Duration::from_secs(seconds))),
+    };
     let cache = Arc::clone(&control.cache);
     let purged = blocking(move || cache.purge(&what)).await?;
     tracing::info!(purged, "answers were removed from the cache");
     Ok(Json(Purged { purged }))
-}
-
-/// Why a request was not done, for its sender.
-#[derive(Debug)]
-pub(crate) struct Refusal(StatusCode, String);
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
-    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -87,8 +74,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
         tracing::error!(error, "the cache failed");
-        let message = error.to_string();
-        Refusal(StatusCode::INTERNAL_SERVER_ERROR, message)
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),

@@ -4,13 +4,16 @@
 pub mod alerts;
 
 mod cache;
+mod door;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,6 +23,7 @@ use isango_types::health::TargetView;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use serde_json::json;
 
 /// Tells how the targets are.
 type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
@@ -58,15 +62,18 @@ impl Control {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Every route of the admin listener.
-    pub fn router(&self) -> Router {
+    /// Every route of the admin listener, which is at `address`.
+    pub fn router(&self, address: SocketAddr) -> Router {
+        let is_loopback = address.ip().is_loopback();
         Router::new()
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
             .route("/cache", get(cache::stats))
             .route("/cache/purge", post(cache::purge))
             .route("/targets", get(targets))
+            .route_layer(from_fn_with_state(is_loopback, door::no_other_name))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .layer(from_fn(door::no_other_origin))
             .with_state(self.clone())
     }
 }
@@ -74,6 +81,22 @@ impl Control {
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// Why a request was not done, for its sender.
+#[derive(Debug)]
+pub(crate) struct Refusal(StatusCode, String);
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self(status, why.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
 }
 

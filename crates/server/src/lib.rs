@@ -424,7 +424,7 @@ impl Server {
     }
 
     fn run_admin(&self, listener: TcpListener) {
-        let router = self.control.router();
+        let router = self.control.router(self.admin);
         let mut stopping = self.admin_tasks.stopping();
         self.admin_tasks.spawn(async move {
             let stop = async move {

@@ -102,7 +102,7 @@ impl Ask {
     pub fn head_bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if self.header("host").is_none() {
-            text.push_str("host: isango.test\r\n");
+            text.push_str("host: localhost\r\n");
         }
         for (name, value) in &self.headers {
             text.extend([name, ": ", value, "\r\n"]);

@@ -33,7 +33,7 @@ async fn answers_in_turn_and_repeats_the_last() {
         received
             .head
             .raw
-            .starts_with(b"POST /chat HTTP/1.1\r\nhost: isango.test\r\n")
+            .starts_with(b"POST /chat HTTP/1.1\r\nhost: localhost\r\n")
     );
 }
 

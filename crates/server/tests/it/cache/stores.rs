@@ -183,3 +183,74 @@ async fn a_changed_gateway_loses_its_cache_where_it_wants_that() {
     .await;
     assert_eq!(status(&gateway.ask(&other).await), "HIT");
 }
+
+/// The status that the admin listener gives a request with these headers.
+async fn admitted(gateway: &Harness, ask_for: &Ask, headers: &[(&str, &str)]) -> u16 {
+    let with = |ask: Ask, (name, value): &(&str, &str)| ask.with(name, value);
+    let asked = headers.iter().fold(ask_for.clone(), with);
+    ask(gateway.admin, &asked).await.status()
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_cannot_use_the_admin_listener() {
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let gateway = Harness::before(&upstream).await;
+    let port = gateway.admin.port();
+    let address = format!("127.0.0.1:{port}");
+    let own = format!("http://{address}");
+    let (local, name) = (
+        format!("localhost:{port}"),
+        format!("rebound.example:{port}"),
+    );
+    let (of_local, of_name) = (format!("http://{local}"), format!("http://{name}"));
+    let purge = Ask::post("/cache/purge", "{\"gateway\":\"nobody\"}");
+    for (headers, expected) in [
+        (&[][..], 200),
+        (&[("host", &*address), ("origin", &*own)], 200),
+        (&[("host", &*local)], 200),
+        (&[("host", &*local), ("origin", &*of_local)], 200),
+        (&[("host", "[::1]:1")], 200),
+        (&[("origin", "https://evil.example")], 403),
+        (&[("origin", "null")], 403),
+        (&[("host", &*address), ("origin", &*of_local)], 403),
+        (&[("sec-fetch-site", "cross-site")], 403),
+        (&[("sec-fetch-site", "same-site")], 403),
+        (
+            &[
+                ("host", &*local),
+                ("sec-fetch-site", "same-origin"),
+                ("origin", &*of_local),
+            ],
+            200,
+        ),
+        // A name that was made to lead here.
+        (&[("host", &*name)], 403),
+        (&[("host", &*name), ("origin", &*of_name)], 403),
+        (&[("host", "127.0.0.1.evil.example")], 403),
+    ] {
+        assert_eq!(
+            admitted(&gateway, &purge, headers).await,
+            expected,
+            "{headers:?}"
+        );
+    }
+    for path in ["/cache", "/targets", "/metrics", "/healthz", "/readyz"] {
+        let get = Ask::get(path);
+        assert_eq!(admitted(&gateway, &get, &[]).await, 200, "{path}");
+        // Load balancers and scrapers ask by whatever name.
+        let named = admitted(&gateway, &get, &[("host", &name)]).await;
+        let tells_much = ["/cache", "/targets"].contains(&path);
+        assert_eq!(named, if tells_much { 403 } else { 200 }, "{path}");
+        let embedded = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "no-cors"),
+        ];
+        assert_eq!(admitted(&gateway, &get, &embedded).await, 403, "{path}");
+        // Somebody follows a link.
+        let followed = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+        ];
+        assert_eq!(admitted(&gateway, &get, &followed).await, 200, "{path}");
+    }
+}
