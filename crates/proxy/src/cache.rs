@@ -27,10 +27,11 @@ use isango_types::{RecordId, Timestamp};
 use isango_wire::filter::UsageFilter;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::asked::Terms;
-pub(crate) use self::fill::Ticket;
+pub(crate) use self::fill::{Spare, Ticket};
+pub(crate) use self::flight::TooSlow;
 use self::flight::{Flight, Passenger};
 pub(crate) use self::playback::Playback;
 use self::question::{Prints, Question};
@@ -50,6 +51,8 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 25 << 20;
 const LOOKUP: Duration = Duration::from_millis(5);
 /// Lookups that may wait for a disk at once; further ones are misses.
 const MAX_LOOKUPS: usize = 32;
+/// How often an operator is told of a store that keeps failing.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How often those who wait for an answer are handed over to another who asks; then each asks for
 /// itself.
 const MAX_HANDOVERS: usize = 2;
@@ -81,6 +84,8 @@ pub(crate) struct Cache {
     budget: Arc<Budget>,
     settings: Settings,
     metrics: Arc<Metrics>,
+    /// When the operator was told of a store that fails.
+    told: Mutex<Option<Instant>>,
 }
 
 /// What the cache did for an exchange, as it was learned.
@@ -228,6 +233,7 @@ impl Cache {
             budget: Arc::new(Budget::new(settings.max_filling_bytes)),
             settings,
             metrics,
+            told: Mutex::default(),
         })
     }
 
@@ -302,9 +308,8 @@ impl Cache {
         match timeout(LOOKUP, reading).await {
             Ok(Ok(Ok(found))) => found,
             Ok(Ok(Err(error))) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the cache could not be asked");
                 self.metrics.cache_errors.inc();
+                self.tell(&error);
                 None
             }
             Ok(Err(_ended)) => None,
@@ -312,6 +317,16 @@ impl Cache {
                 self.metrics.cache_errors.inc();
                 None
             }
+        }
+    }
+
+    /// Tells the operator of a store that fails, not of every lookup.
+    fn tell(&self, error: &(dyn std::error::Error + 'static)) {
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            drop(told);
+            tracing::warn!(error, "the cache could not be asked");
         }
     }
 
@@ -386,17 +401,24 @@ impl Cache {
                 {
                     return Entered::Kept(entry);
                 }
-                let flight = Flight::new(Arc::clone(&self.budget));
+                let flight = self.new_flight();
                 flights.insert(*key, Arc::clone(&flight));
                 return Entered::Leads(flight);
             };
             // A flight that lands holds its own lock while it asks for this one.
             drop(flights);
-            if let Some(passenger) = flight.board() {
+            // What was asked before a purge is not for those who ask after it.
+            if flight.generation() == self.store.generation()
+                && let Some(passenger) = flight.board()
+            {
                 return Entered::Joins(passenger);
             }
             self.remove(key, &flight);
         }
+    }
+
+    fn new_flight(&self) -> Arc<Flight> {
+        Flight::new(Arc::clone(&self.budget), self.store.generation())
     }
 
     fn remove(&self, key: &Key, flight: &Arc<Flight>) {

@@ -104,6 +104,8 @@ pub(crate) struct Draft {
     pub(crate) hedging: Option<(u64, u16, Box<str>)>,
     pub(crate) timing: Timing,
     pub(crate) outcome: Option<Outcome>,
+    /// Its client has left, and it stays until the answer that others read on has ended.
+    pub(crate) outlives_its_client: bool,
     pub(crate) error: Option<RecordError>,
     /// What it holds of its gateway's limits; `None`: no limit is for it.
     pub(crate) permit: Option<Box<Permit>>,
@@ -218,6 +220,7 @@ impl Exchange {
             hedging: None,
             timing: Timing::default(),
             outcome: None,
+            outlives_its_client: false,
             error: None,
             permit: None,
             pledge: None,
@@ -395,6 +398,16 @@ impl Exchange {
         terms
     }
 
+    /// What the cache did so far, which is forgotten here.
+    pub(crate) fn take_cached(&mut self) -> Option<Box<Caching>> {
+        self.draft.as_mut()?.cache.take()
+    }
+
+    /// What the cache did, as it was taken before.
+    pub(crate) fn was_cached(&mut self, caching: Option<Box<Caching>>) {
+        self.note(|draft| draft.cache = caching);
+    }
+
     /// What the cache did; an answer that it kept draws a request.
     pub(crate) fn cached(&mut self, caching: Caching) {
         self.note(|draft| {
@@ -542,6 +555,35 @@ impl Exchange {
         });
     }
 
+    /// How it ends if nothing has ended it so far.
+    fn broken(&self) -> Outcome {
+        if std::thread::panicking() {
+            Outcome::Panicked
+        } else if self.sink.is_cutting() {
+            Outcome::Stopped
+        } else {
+            Outcome::ClientLeft
+        }
+    }
+
+    /// The client is gone, but the answer goes on for others: the diary moves to where they read it,
+    /// to be told what is on its bill. What is left here is empty.
+    pub(crate) fn outlives_its_client(&mut self) -> Self {
+        let broken = self.broken();
+        self.note(|draft| {
+            draft.outcome.get_or_insert(broken);
+            draft.outlives_its_client = true;
+            draft.timing.total_us = micros(draft.started.elapsed());
+            let note = "its client left, and others read on: all of the answer is paid here";
+            draft.options.notes.push(note.into());
+        });
+        self.sink.metrics().in_flight.dec();
+        Self {
+            draft: self.draft.take(),
+            sink: Arc::clone(&self.sink),
+        }
+    }
+
     /// The answer ended otherwise.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.note(|draft| draft.outcome = Some(outcome));
@@ -554,18 +596,13 @@ impl Drop for Exchange {
             return;
         };
         draft.busy = None;
-        draft.timing.total_us = micros(draft.started.elapsed());
+        if !draft.outlives_its_client {
+            draft.timing.total_us = micros(draft.started.elapsed());
+        }
         if let Some(permit) = &mut draft.permit {
             permit.ended();
         }
-        let ended = if std::thread::panicking() {
-            Outcome::Panicked
-        } else if self.sink.is_cutting() {
-            Outcome::Stopped
-        } else {
-            Outcome::ClientLeft
-        };
-        let outcome = *draft.outcome.get_or_insert(ended);
+        let outcome = *draft.outcome.get_or_insert(self.broken());
         // Nobody waited for the answer to this send; the provider was asked all the same.
         if let (Some(started_us), Some(route)) = (draft.asking, &draft.route) {
             let target = route.target_name().into();

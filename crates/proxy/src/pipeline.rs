@@ -129,8 +129,9 @@ async fn serve(
         let asking = ask::by_its_plan(proxy, exchange, config, &mut call, (wishes, &limits));
         Box::pin(asking).await
     };
-    if let Some(answer) = ticket.as_mut().and_then(|t| t.stand_in(exchange, &answer)) {
-        return Ok(Reply::recalled(exchange, answer, &limits));
+    if let Some(spare) = ticket.as_mut().and_then(|ticket| ticket.spare(&answer)) {
+        let old = spare.give(exchange);
+        return Ok(Reply::recalled(exchange, old, &limits));
     }
     Ok(reply(exchange, answer?, ticket, &limits))
 }
@@ -242,7 +243,7 @@ fn pace(exchange: &Exchange, limits: &Limits) -> Pace {
 pub(crate) fn reply(
     exchange: &mut Exchange,
     answer: Answer,
-    ticket: Option<Box<Ticket>>,
+    mut ticket: Option<Box<Ticket>>,
     limits: &Limits,
 ) -> Reply {
     let Answer {
@@ -251,6 +252,9 @@ pub(crate) fn reply(
     } = answer;
     let received = exchange.elapsed_us();
     exchange.answered(received, response.status(), response.headers());
+    if let Some(ticket) = &mut ticket {
+        ticket.sees(&response);
+    }
     headers::to_client(response.headers_mut());
     let filter = (edited && is_plain_stream(&response)).then(Box::default);
     if filter.is_some() {

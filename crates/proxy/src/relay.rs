@@ -11,6 +11,7 @@ use isango_types::record::Outcome;
 use isango_wire::filter::UsageFilter;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::cache::TooSlow;
 use crate::error::BoxError;
 use crate::exchange::{Cut, Exchange};
 use crate::headers;
@@ -159,7 +160,7 @@ impl Body for Relay {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(frame))) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
-                this.exchange.end(Outcome::UpstreamCut);
+                this.breaks(&error);
                 if this
                     .exchange
                     .draft()
@@ -213,6 +214,17 @@ impl Relay {
         Poll::Ready(self.last.take())
     }
 
+    fn breaks(&mut self, error: &BoxError) {
+        if error.is::<TooSlow>() {
+            let note =
+                "its client read too slowly: others had the answer, and it was not held for it";
+            self.exchange.remark(note);
+            self.exchange.end(Outcome::Stopped);
+        } else {
+            self.exchange.end(Outcome::UpstreamCut);
+        }
+    }
+
     /// The answer is whole: the connection may serve the next request.
     fn finish(&mut self) {
         self.exchange.finished();
@@ -225,6 +237,8 @@ impl Drop for Relay {
         // A body whose last announced byte has passed may be dropped without another poll.
         if !self.ended && self.source.is_end_stream() {
             self.finish();
+        } else if let Source::Cached(playback) = &self.source {
+            playback.leaves(&mut self.exchange);
         }
     }
 }

@@ -127,10 +127,14 @@ impl Secrets {
         }
     }
 
-    /// Whether one of them stands in these bytes.
+    /// Whether one of them stands in these bytes, as it is or as providers and libraries write it.
     pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
+        let written = |secret: &Secret| {
+            let mut spelled = spellings(secret).into_iter();
+            spelled.any(|spelling| Searched::of(&spelling).is_in(bytes))
+        };
         let mut secrets = self.0.iter();
-        secrets.any(|secret| Searched::new(secret).is_in(bytes))
+        secrets.any(|secret| Searched::new(secret).is_in(bytes) || written(secret))
     }
 
     /// Takes them out of a record, as they are and as providers and libraries write them.

@@ -139,7 +139,9 @@ impl Sink {
     /// Takes an exchange that has ended. Never waits.
     pub(crate) fn push(&self, draft: Box<Draft>) {
         let mut queue = self.queue.lock();
-        self.metrics.in_flight.dec();
+        if !draft.outlives_its_client {
+            self.metrics.in_flight.dec();
+        }
         if queue.drafts.len() >= self.settings.max_queue {
             queue.dropped += 1;
             self.metrics.records_dropped.inc();

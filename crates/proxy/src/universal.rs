@@ -17,16 +17,16 @@ use self::leg::{Leg, LegText};
 use crate::Proxy;
 use crate::ask::{self, Answer, Best, Call, Limits};
 use crate::auth;
-use crate::cache::Found;
+use crate::cache::{Caching, Found, Spare};
 use crate::call::{self, CallBody, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
-use crate::limit;
+use crate::limit::{self, Stage};
 use crate::options::{self, Options};
 use crate::pipeline::{Reply, limits, reply, speaks_http};
 use crate::plan::Plan;
 use crate::relay::Activity;
-use crate::resolve::{self, Place};
+use crate::resolve::{self, Place, Route};
 use crate::secrets::Secrets;
 use crate::understand::understand;
 use crate::way;
@@ -147,7 +147,7 @@ fn record(
     capture.came_as(whole.len() as u64);
 }
 
-/// Asks for one leg of so many.
+/// Asks for one leg of so many, if it may cost what it may cost.
 async fn ask_leg(
     proxy: &Proxy,
     config: &Snapshot,
@@ -155,6 +155,9 @@ async fn ask_leg(
     call: &mut Call<'_>,
     ((policy, step, count), limits): ((RetryPolicy, usize, usize), &Limits),
 ) -> Result<Answer, Error> {
+    if !call.route.gateway.limits.is_empty() {
+        Box::pin(limit::admit(exchange, Stage::Send(&call.body))).await?;
+    }
     if count == 1 && policy.max_attempts == 1 {
         return ask::own_target(proxy, exchange, call, limits).await;
     }
@@ -170,24 +173,21 @@ async fn ask_in_turn(
     legs: Vec<Leg<'_>>,
 ) -> Result<Reply, Error> {
     let count = legs.len();
-    let mut best: Option<(Best, Limits, Options)> = None;
+    let mut best: Option<Failed> = None;
+    let mut old: Option<Old> = None;
     for (step, mut leg) in legs.into_iter().enumerate() {
         let route = Arc::clone(&leg.call.route);
         exchange.goes_to(step, Arc::clone(&route));
         let wishes = exchange.asks_for(leg.options.clone());
         exchange.brings(leg.credential);
+        exchange.take_cached();
         understand(proxy, exchange, &mut leg.call);
         auth::may_ask_for_its_model(exchange)?;
         if !route.gateway.limits.is_empty() {
-            Box::pin(limit::admit_leg(exchange, &leg.call.body)).await?;
+            Box::pin(limit::admit_leg(exchange)).await?;
         }
         let limits = limits(&route, wishes.first_byte_timeout, exchange);
-        let terms = exchange.cache_terms(&route, &leg.call.method);
-        let found = match exchange.may_recall(terms, &leg.call) {
-            None => Ok(Found::Nothing),
-            Some(terms) => proxy.cache.look(exchange, &leg.call, terms, &limits).await,
-        };
-        let (ticket, asks) = match found {
+        let (mut ticket, asks) = match recall(proxy, exchange, &leg.call, &limits).await {
             Ok(Found::Answer(answer)) => return Ok(Reply::recalled(exchange, *answer, &limits)),
             Ok(Found::Ask(ticket)) => (Some(ticket), Ok(())),
             Ok(Found::Nothing) => (None, Ok(())),
@@ -203,25 +203,81 @@ async fn ask_in_turn(
             Ok(()) => ask_leg(proxy, config, exchange, &mut leg.call, (plan, &limits)).await,
             Err(error) => Err(error),
         };
+        if old.is_none() {
+            let spare = ticket.as_mut().and_then(|ticket| ticket.spare(&result));
+            old = spare.map(|spare| (spare, step, Arc::clone(&route), limits, leg.options.clone()));
+        }
         let held = match result {
             Ok(answer) if !answer.is_refusal() => {
                 return Ok(reply(exchange, answer, ticket, &limits));
             }
             Err(error) if error.attempt_word().is_none() => return Err(error),
-            Err(error @ Error::TotalTimeout { .. }) if best.is_none() => return Err(error),
-            Err(Error::TotalTimeout { .. }) => break,
+            Err(Error::TotalTimeout { .. }) if old.is_some() || best.is_some() => break,
+            Err(error @ Error::TotalTimeout { .. }) => return Err(error),
             failed => Best::hold(failed, &route, step, proxy.sink.clock()).await,
         };
         best = match best {
-            Some(earlier) if earlier.0.is_better(&held) => Some(earlier),
-            Some(_) | None => Some((held, limits, leg.options)),
+            Some(earlier) if earlier.best.is_better(&held) => Some(earlier),
+            Some(_) | None => Some(Failed {
+                best: held,
+                limits,
+                options: leg.options,
+                cached: exchange.take_cached(),
+            }),
         };
     }
-    let (best, limits, options) = best.ok_or(Error::Internal)?;
+    match old {
+        Some(old) => Ok(give_old(exchange, old)),
+        None => best.ok_or(Error::Internal)?.tell(exchange),
+    }
+}
+
+/// Looks for an answer to a leg.
+async fn recall(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &Call<'_>,
+    limits: &Limits,
+) -> Result<Found, Error> {
+    let terms = exchange.cache_terms(&call.route, &call.method);
+    match exchange.may_recall(terms, call) {
+        None => Ok(Found::Nothing),
+        Some(terms) => proxy.cache.look(exchange, call, terms, limits).await,
+    }
+}
+
+/// The failure of a leg that is of most use so far, and all that is told with it.
+struct Failed {
+    best: Best,
+    limits: Limits,
+    options: Options,
+    cached: Option<Box<Caching>>,
+}
+
+impl Failed {
+    fn tell(self, exchange: &mut Exchange) -> Result<Reply, Error> {
+        speak_for(exchange, self.options);
+        exchange.was_cached(self.cached);
+        let answer = self.best.tell(exchange)?;
+        Ok(reply(exchange, answer, None, &self.limits))
+    }
+}
+
+/// An old answer to the first leg that has one and whose provider failed: it stands in when all
+/// legs do.
+type Old = (Spare, usize, Arc<Route>, Limits, Options);
+
+fn give_old(exchange: &mut Exchange, (spare, step, route, limits, options): Old) -> Reply {
+    speak_for(exchange, options);
+    exchange.goes_to(step, route);
+    let old = spare.give(exchange);
+    Reply::recalled(exchange, old, &limits)
+}
+
+/// The answer is that of a leg with these options, whose remarks were made already.
+fn speak_for(exchange: &mut Exchange, options: Options) {
     exchange.asks_for(Options {
         notes: Vec::new(),
         ..options
     });
-    let answer = best.tell(exchange)?;
-    Ok(reply(exchange, answer, None, &limits))
 }

@@ -81,7 +81,7 @@ impl Format for Openai {
         let member = |name| json::member(&members, name);
         let fails = |error: &&RawValue| matches!(json::kind(error), Kind::Object | Kind::Text);
         if member("error").is_some_and(|error| fails(&error)) || event.name == Some("error") {
-            out.error_code = error_code(event.data);
+            out.error_code = error_code(event.data).or_else(|| Some("error".into()));
         }
         match member("type").and_then(json::text) {
             Some(kind) if member("choices").is_none() => {
@@ -154,7 +154,7 @@ impl Openai {
             }
         });
         if has_error {
-            out.error_code = error_code(body);
+            out.error_code = error_code(body).or_else(|| Some("error".into()));
         }
         match &mut out.usage {
             Some(usage) => usage.searches = usage.searches.saturating_add(searches),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{Response, StatusCode};
-use isango_store::cache::{Answer as KeptAnswer, Entry, Key, Tags};
+use isango_store::cache::{Answer as KeptAnswer, Entry, Key, Peek, Tags};
 use isango_types::policy::Replay;
 use isango_types::record::CacheStatus;
-use isango_types::{RecordId, Timestamp};
+use isango_types::{Operation, RecordId, Timestamp};
+use isango_wire::read::{self, Answer as Read, Decoded};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -23,8 +24,8 @@ use crate::resolve::Route;
 use crate::secrets::Secrets;
 use crate::upstream::Source;
 
-/// Larger bodies are put together on another thread, in bytes.
-const LARGE: usize = 256 << 10;
+/// Larger bodies are read and put together on another thread, in bytes.
+const LARGE: usize = 64 << 10;
 
 /// The way of one answer into the cache. Dropped before the answer began, it tells those who wait
 /// that somebody else must ask.
@@ -34,6 +35,9 @@ pub(crate) struct Ticket {
     plan: Option<Plan>,
     stand_in: Option<Arc<Entry>>,
     replay: Replay,
+    /// Why its answer is nobody else's, as far as its head told.
+    hindrance: Option<&'static str>,
+    is_endless: bool,
 }
 
 /// What an entry will be made of, beside the answer.
@@ -51,6 +55,7 @@ struct Plan {
     started: Instant,
     ttl: Duration,
     stale: Duration,
+    operation: Operation,
     secrets: Secrets,
 }
 
@@ -63,7 +68,7 @@ impl Ticket {
         flight: Option<Arc<Flight>>,
         (key, prints, fill, stand_in): (Key, Arc<Prints>, Fill, Option<Arc<Entry>>),
     ) -> Self {
-        let flight = flight.unwrap_or_else(|| Flight::new(Arc::clone(&cache.budget)));
+        let flight = flight.unwrap_or_else(|| cache.new_flight());
         let policy = looking.policy();
         let plan = exchange.draft().map(|draft| Plan {
             key,
@@ -71,12 +76,13 @@ impl Ticket {
             tags: looking.question(draft).tags(),
             prints,
             fill,
-            generation: cache.store.generation(),
+            generation: flight.generation(),
             id: draft.id,
             asked_at: draft.created_at,
             started: draft.started,
             ttl: looking.terms.ttl,
             stale: policy.stale_if_error,
+            operation: draft.operation,
             secrets: draft.known_secrets(),
         });
         Self {
@@ -85,21 +91,26 @@ impl Ticket {
             plan,
             stand_in,
             replay: policy.replay,
+            hindrance: None,
+            is_endless: false,
         }
     }
 
-    /// The entry that stands in for a provider that fails, where the gateway wants that.
-    pub(crate) fn stand_in(
-        &mut self,
-        exchange: &mut Exchange,
-        asked: &Result<Asked, Error>,
-    ) -> Option<Answer> {
+    /// Looks at the answer as the provider gave it.
+    pub(crate) fn sees<B>(&mut self, answer: &Response<B>) {
+        self.hindrance = kept::hindrance(answer);
+        self.is_endless = kept::is_endless(answer);
+    }
+
+    /// What stands in for a provider that fails, where the gateway wants that.
+    pub(crate) fn spare(&mut self, asked: &Result<Asked, Error>) -> Option<Spare> {
         let has_failed = match asked {
             Ok(asked) => is_outage(asked.response.status()),
             Err(error) => error.attempt_word().is_some(),
         };
         let entry = self.stand_in.take().filter(|_entry| has_failed)?;
-        Some(replay(exchange, CacheStatus::Stale, entry, self.replay))
+        let replay = self.replay;
+        Some(Spare { entry, replay })
     }
 
     /// Takes the answer's body over, to keep a copy and to share it, if it may be kept.
@@ -112,8 +123,8 @@ impl Ticket {
         let Some(plan) = self.plan.take() else {
             return response;
         };
-        if !kept::may_be_kept(response.status()) {
-            plan.fill.set("its status is not one that is kept").ok();
+        if let Some(why) = self.hindrance {
+            plan.fill.set(why).ok();
             self.plan = Some(plan);
             return response;
         }
@@ -126,10 +137,11 @@ impl Ticket {
             headers: kept::to_store(&headers),
             is_chunked: !kept::has_length(&parts.headers),
             has_guest,
+            is_endless: self.is_endless,
             is_of_another: exchange
                 .draft()
                 .and_then(|draft| draft.route.as_ref())
-                .is_none_or(|route| !Arc::ptr_eq(route, &plan.route)),
+                .is_none_or(|route| !plan.is_for(route)),
         };
         let head = Head {
             status: parts.status,
@@ -159,6 +171,19 @@ impl Ticket {
     }
 }
 
+/// An old answer to a question that a provider failed to answer.
+pub(crate) struct Spare {
+    entry: Arc<Entry>,
+    replay: Replay,
+}
+
+impl Spare {
+    /// Answers with it.
+    pub(crate) fn give(self, exchange: &mut Exchange) -> Answer {
+        replay(exchange, CacheStatus::Stale, self.entry, self.replay)
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(plan) = self.plan.take() {
@@ -180,11 +205,33 @@ struct Making {
     headers: Vec<(Box<str>, Bytes)>,
     is_chunked: bool,
     has_guest: bool,
+    is_endless: bool,
     /// Another target gave it than was asked.
     is_of_another: bool,
 }
 
+impl Making {
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(known, _)| **known == *name.as_str())?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
 impl Plan {
+    /// Whether an answer of this route is one to the question: of its own target, or of an equal.
+    fn is_for(&self, route: &Arc<Route>) -> bool {
+        let gateway = &self.route.gateway;
+        let equals = self.route.group.and_then(|group| gateway.groups.get(group));
+        let equals = equals.into_iter().flat_map(|group| &group.targets);
+        let mut equals = equals.filter_map(|at| gateway.targets.get(*at));
+        Arc::ptr_eq(route, &self.route)
+            || route
+                .target
+                .as_ref()
+                .is_some_and(|gave| equals.any(|one| one.name == gave.name))
+    }
+
     /// Keeps an answer that came to its end whole.
     fn land(self, cache: &Arc<Cache>, making: Making, landed: Landed) {
         match landed {
@@ -210,8 +257,41 @@ impl Plan {
             return "another target gave it";
         }
         let body = Bytes::from(frames.concat());
-        if self.secrets.are_in(&body) {
+        let encoding = making.header(&CONTENT_ENCODING);
+        let reading = read::read(&Read {
+            wire: self.route.wire,
+            operation: self.operation,
+            status: making.status,
+            content_type: making.header(&CONTENT_TYPE),
+            content_encoding: encoding,
+            chunks: frames,
+            tail: &[],
+            complete: true,
+            keep_raw: encoding.is_some(),
+        });
+        if let Some(fault) = kept::fault(&reading, &body, making.is_endless) {
+            return fault;
+        }
+        let unpacked = [
+            reading.raw.as_deref(),
+            reading.body.as_ref().map(Decoded::as_bytes),
+        ];
+        let unpacked = unpacked
+            .into_iter()
+            .flatten()
+            .filter(|_| encoding.is_some());
+        if unpacked
+            .chain([&*body])
+            .any(|bytes| self.secrets.are_in(bytes))
+        {
             return "it repeats a credential";
+        }
+        let now = self.asked_at.plus(self.started.elapsed());
+        if let Peek::Here(known) = cache.store.peek(&self.key)
+            && known.stored_at > self.asked_at
+            && known.stored_at <= now
+        {
+            return "a newer answer is kept";
         }
         let entry = Entry {
             key: self.key,

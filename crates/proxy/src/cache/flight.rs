@@ -6,7 +6,7 @@
 //! from the first one, up to a limit, for those who come later and for the cache; past the limit
 //! only what somebody has yet to read is kept, and who lags behind by more than the limit is cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::capture::Budget;
 use crate::error::BoxError;
+use crate::exchange::Exchange;
 use crate::upstream::Source;
 
 /// Frames of an answer that is kept; one with more is given once.
@@ -35,6 +36,8 @@ pub(crate) struct Flight {
     waker: Waker,
     passengers: AtomicU64,
     budget: Arc<Budget>,
+    /// Of the store, when the question was asked.
+    generation: u64,
 }
 
 /// What everybody is told of an answer.
@@ -75,7 +78,7 @@ impl Landed {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    frames: Vec<Bytes>,
+    frames: VecDeque<Bytes>,
     times_us: Vec<u32>,
     /// Frames that were let go in front of `frames`.
     gone: usize,
@@ -88,6 +91,9 @@ struct State {
     trailers: Option<HeaderMap>,
     /// Where each passenger is: the number of its next frame.
     passengers: BTreeMap<u64, usize>,
+    /// The exchange that asked, whose client has left while others read on: the answer is on its
+    /// bill, and its record waits for the end.
+    payer: Option<Exchange>,
 }
 
 #[derive(Default)]
@@ -106,12 +112,12 @@ enum Phase {
 }
 
 /// Everybody who waits.
-struct Waiting(Mutex<Vec<(u64, Waker)>>);
+struct Waiting(Mutex<BTreeMap<u64, Waker>>);
 
 impl Waiting {
     /// Wakes all but `except`. Wakers stay until their owners leave: most wait again at once.
     fn call(&self, except: Option<u64>) {
-        for (id, waker) in self.0.lock().iter() {
+        for (id, waker) in &*self.0.lock() {
             if Some(*id) != except {
                 waker.wake_by_ref();
             }
@@ -120,14 +126,14 @@ impl Waiting {
 
     fn enter(&self, id: u64, waker: &Waker) {
         let mut waiting = self.0.lock();
-        match waiting.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, known)) => known.clone_from(waker),
-            None => waiting.push((id, waker.clone())),
+        match waiting.get_mut(&id) {
+            Some(known) => known.clone_from(waker),
+            None => drop(waiting.insert(id, waker.clone())),
         }
     }
 
     fn leave(&self, id: u64) {
-        self.0.lock().retain(|(known, _)| *known != id);
+        self.0.lock().remove(&id);
     }
 }
 
@@ -143,7 +149,7 @@ impl Wake for Waiting {
 
 impl Flight {
     /// A flight whose answer somebody is about to ask for.
-    pub(crate) fn new(budget: Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(budget: Arc<Budget>, generation: u64) -> Arc<Self> {
         let waiting = Arc::new(Waiting(Mutex::default()));
         Arc::new(Self {
             state: Mutex::default(),
@@ -151,7 +157,13 @@ impl Flight {
             waiting,
             passengers: AtomicU64::new(0),
             budget,
+            generation,
         })
+    }
+
+    /// Of the store, when the question was asked.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// A place at the first byte; `None`: it is too late for that.
@@ -159,8 +171,9 @@ impl Flight {
         let mut state = self.state.lock();
         let boards = match state.phase {
             Phase::Asking => true,
-            Phase::Flying(..) => state.is_whole,
-            Phase::Failed | Phase::Whole(_) | Phase::Cut => false,
+            // Until it is kept, also one that has wholly come.
+            Phase::Flying(..) | Phase::Whole(_) => state.is_whole,
+            Phase::Failed | Phase::Cut => false,
         };
         if !boards {
             return None;
@@ -169,7 +182,12 @@ impl Flight {
         state.passengers.insert(id, 0);
         drop(state);
         let flight = Arc::clone(self);
-        Some(Passenger { flight, id, at: 0 })
+        Some(Passenger {
+            flight,
+            id,
+            at: 0,
+            pays: false,
+        })
     }
 
     /// Whoever asked will bring no answer; somebody else must ask.
@@ -200,7 +218,12 @@ impl Flight {
         drop(state);
         self.waiting.call(None);
         let flight = Arc::clone(self);
-        Passenger { flight, id, at: 0 }
+        Passenger {
+            flight,
+            id,
+            at: 0,
+            pays: true,
+        }
     }
 }
 
@@ -212,9 +235,12 @@ impl State {
     /// Takes a frame from the provider.
     fn push(&mut self, frame: &Bytes, budget: &Budget) {
         let now = Instant::now();
+        if let Some(payer) = &mut self.payer {
+            payer.answer_chunk(frame);
+        }
         let begun = *self.begun.get_or_insert(now);
         // A copy: a part of the connection's buffer would keep all of it.
-        self.frames.push(Bytes::copy_from_slice(frame));
+        self.frames.push_back(Bytes::copy_from_slice(frame));
         self.bytes += frame.len();
         if self.is_whole {
             let since = now.saturating_duration_since(begun);
@@ -236,22 +262,20 @@ impl State {
         self.trim();
     }
 
-    /// Lets go of what everybody has read, and of what is too much for those who lag.
+    /// Lets go of what everybody has read, and of what is too much for those who lag; but not of
+    /// the newest frame.
     fn trim(&mut self) {
         if self.is_whole {
             return;
         }
         let slowest = self.passengers.values().min().copied();
-        let read = slowest.map_or(self.frames.len(), |at| at.saturating_sub(self.gone));
-        let mut count = read.min(self.frames.len());
-        let mut left: usize = self.frames[count..].iter().map(Bytes::len).sum();
-        while left > self.limit && count + 1 < self.frames.len() {
-            left -= self.frames[count].len();
-            count += 1;
+        while self.frames.len() > 1
+            && (self.bytes > self.limit || slowest.is_none_or(|at| at > self.gone))
+        {
+            let gone = self.frames.pop_front().map_or(0, |frame| frame.len());
+            self.bytes -= gone;
+            self.gone += 1;
         }
-        self.frames.drain(..count);
-        self.gone += count;
-        self.bytes = left;
     }
 
     fn tell(&mut self, landed: Landed) {
@@ -273,7 +297,7 @@ impl State {
 
     fn land(&mut self) {
         if self.is_whole && self.trailers.is_none() {
-            let frames = self.frames.clone();
+            let frames = self.frames.iter().cloned().collect();
             let times_us = std::mem::take(&mut self.times_us);
             self.tell(Landed::Whole(frames, times_us));
         } else {
@@ -283,6 +307,7 @@ impl State {
             self.phase = Phase::Whole(head);
             (*source).give_back();
         }
+        self.payer = None;
     }
 
     fn cut(&mut self) {
@@ -290,14 +315,22 @@ impl State {
         if matches!(self.phase, Phase::Flying(..)) {
             self.phase = Phase::Cut;
         }
+        self.payer = None;
     }
 }
+
+/// Others have read on, and what this client had yet to read was too much to hold.
+#[derive(Debug, thiserror::Error)]
+#[error("the client read too slowly")]
+pub(crate) struct TooSlow;
 
 /// Somebody who reads the answer, from its first byte and at its own pace.
 pub(crate) struct Passenger {
     flight: Arc<Flight>,
     id: u64,
     at: usize,
+    /// It is of the exchange that asked.
+    pays: bool,
 }
 
 impl Passenger {
@@ -324,7 +357,7 @@ impl Passenger {
         let mut state = flight.state.lock();
         loop {
             if self.at < state.gone {
-                return Poll::Ready(Some(Err("the client read too slowly".into())));
+                return Poll::Ready(Some(Err(TooSlow.into())));
             }
             if let Some(frame) = state.frame(self.at) {
                 let frame = frame.clone();
@@ -365,7 +398,6 @@ impl Passenger {
     fn step(&mut self, state: &mut State) {
         self.at += 1;
         state.passengers.insert(self.id, self.at);
-        state.trim();
     }
 
     /// The trailers, once.
@@ -376,6 +408,22 @@ impl Passenger {
         }
         self.at += 1;
         Some(Ok(Frame::trailers(trailers)))
+    }
+
+    /// The client of `exchange` leaves before the end of the answer. If it asked for it, it pays for
+    /// what has come, and for what comes as long as others read on.
+    pub(crate) fn leaves(&self, exchange: &mut Exchange) {
+        if !self.pays || std::thread::panicking() {
+            return;
+        }
+        let mut state = self.flight.state.lock();
+        let unread = self.at.saturating_sub(state.gone);
+        for frame in state.frames.iter().skip(unread) {
+            exchange.answer_chunk(frame);
+        }
+        if matches!(state.phase, Phase::Flying(..)) && state.passengers.len() > 1 {
+            state.payer = Some(exchange.outlives_its_client());
+        }
     }
 
     /// Whether nothing comes any more.
@@ -408,7 +456,6 @@ impl Drop for Passenger {
                 None
             }
         };
-        state.trim();
         drop(state);
         drop(abandoned);
         self.flight.waiting.leave(self.id);
@@ -423,6 +470,7 @@ impl State {
         match std::mem::take(&mut self.phase) {
             Phase::Flying(_, source, _) => {
                 self.phase = Phase::Cut;
+                self.payer = None;
                 Some(source)
             }
             other @ (Phase::Asking | Phase::Failed | Phase::Whole(_) | Phase::Cut) => {

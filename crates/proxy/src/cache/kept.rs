@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, AGE, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_TYPE, HeaderName,
+    CONTENT_TYPE, HeaderName, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use isango_store::cache::Entry;
+use isango_wire::read::{Decoded, Reading};
+
+use super::question;
 
 /// Headers that say the same of an answer however often it is given. All others stay behind:
 /// cookies, ids, counters and times are of one exchange.
@@ -20,8 +23,39 @@ const TIMELESS: [HeaderName; 6] = [
 ];
 
 /// Whether an answer of this status may be kept: it is whole and final.
-pub(crate) fn may_be_kept(status: StatusCode) -> bool {
+fn may_be_kept(status: StatusCode) -> bool {
     status.is_success() && status != StatusCode::ACCEPTED && status != StatusCode::PARTIAL_CONTENT
+}
+
+/// Why an answer must not be shared; `None`: it may be, as far as its head tells.
+pub(crate) fn hindrance<B>(answer: &Response<B>) -> Option<&'static str> {
+    if !may_be_kept(answer.status()) {
+        return Some("its status is not one that is kept");
+    }
+    question::varies(answer.headers()).then_some("it varies with more than the question")
+}
+
+/// Whether an answer ends with its connection, so that its end and a break look alike (RFC 9112
+/// section 8).
+pub(crate) fn is_endless<B>(answer: &Response<B>) -> bool {
+    let headers = answer.headers();
+    answer.version() < Version::HTTP_2
+        && answer.status() != StatusCode::NO_CONTENT
+        && !headers.contains_key(CONTENT_LENGTH)
+        && !headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// What a body says of itself against being kept. `is_endless`: its end must be in it.
+pub(crate) fn fault(reading: &Reading, body: &[u8], is_endless: bool) -> Option<&'static str> {
+    if reading.error_code.is_some() {
+        return Some("it tells of a failure");
+    }
+    let says_its_end = match (&reading.body, reading.is_stream) {
+        (_, true) => reading.finish_reason.is_some() || body.trim_ascii().ends_with(b"[DONE]"),
+        (Some(Decoded::Json(_)), false) => true,
+        (Some(Decoded::Text(_) | Decoded::Bytes(_)) | None, false) => false,
+    };
+    (is_endless && !says_its_end).then_some("its end cannot be told from a break")
 }
 
 /// The headers that others may be given.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::flight::Passenger;
 use crate::error::BoxError;
+use crate::exchange::Exchange;
 
 /// Where the bytes of an answer come from that was asked for before.
 pub(crate) enum Playback {
@@ -62,6 +63,14 @@ impl Playback {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Shared(passenger) => passenger.poll_frame(cx),
+        }
+    }
+
+    /// The client of `exchange` leaves before the end.
+    pub(crate) fn leaves(&self, exchange: &mut Exchange) {
+        match self {
+            Self::Kept(_) => {}
+            Self::Shared(passenger) => passenger.leaves(exchange),
         }
     }
 

@@ -5,16 +5,20 @@
 //! header that nobody knows keeps questions apart. Each part goes into the digest under its name
 //! and with its length, so that no two questions can be spelled alike.
 
-use http::{HeaderName, HeaderValue};
+use http::header::VARY;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use isango_store::cache::{Key, Scope, Tags};
 use isango_types::Token;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Looking;
 use super::asked::Terms;
+use crate::secrets;
 
 /// Names the way in which keys are made: another way, another name.
-const CONTEXT: &[u8] = b"isango cache 1";
+const CONTEXT: &[u8] = b"isango cache 2";
+/// What the parts but the body take in most questions, in bytes.
+const PARTS_BYTES: usize = 1_024;
 /// Longer bodies are hashed on another thread, in bytes.
 const LONG_BODY: usize = 1 << 20;
 
@@ -30,18 +34,21 @@ pub(crate) struct Question<'q> {
 impl Question<'_> {
     /// Its digest. `None`: the process is ending.
     pub(crate) async fn key(&self) -> Option<Key> {
-        let mut hasher = Box::new(blake3::Hasher::new());
+        // Put together first: the hash of many small pieces costs more than a copy of them.
+        let mut parts = Vec::with_capacity(PARTS_BYTES);
         self.parts(&mut |name, value| {
             let (kind, name) = match name {
-                Part::Own(name) => (0_u8, name),
+                Part::Own(name) => (0, name),
                 Part::Header(name) => (1, name),
             };
-            hasher.update(&[kind]);
+            parts.push(kind);
             for text in [name.as_bytes(), value] {
-                hasher.update(&(text.len() as u64).to_le_bytes());
-                hasher.update(text);
+                parts.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                parts.extend_from_slice(text);
             }
         });
+        let mut hasher = Box::new(blake3::Hasher::new());
+        hasher.update(&parts);
         if self.looking.terms.replaces {
             // The key stands for the body, too.
         } else if self.looking.body.len() <= LONG_BODY {
@@ -118,7 +125,7 @@ impl Question<'_> {
             .looking
             .headers
             .iter()
-            .filter(|(name, _)| !is_about_the_way(name.as_str()))
+            .filter(|(name, _)| !self.leaves_out(name.as_str()))
             .collect();
         // Values of one name stay in their order.
         headers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
@@ -129,6 +136,23 @@ impl Question<'_> {
             Part::Own("body"),
             &(self.looking.body.len() as u64).to_le_bytes(),
         );
+    }
+
+    /// Whether a header makes no part of the question: it is about the way, and carries no credential.
+    fn leaves_out(&self, name: &str) -> bool {
+        is_about_the_way(name) && !secrets::is_secret_name(name) && !self.is_slot(name)
+    }
+
+    /// Whether a credential of the provider travels in a header of this name, or the configuration
+    /// puts something into it.
+    fn is_slot(&self, name: &str) -> bool {
+        let route = self.looking.route;
+        let auth = &route.provider.auth;
+        let mut configured = route.provider.headers.iter().map(|(name, _)| name);
+        *auth.header == *name
+            || auth.also.iter().any(|slot| **slot == *name)
+            || route.credential_header.is_some_and(|slot| slot == name)
+            || configured.any(|slot| **slot == *name)
     }
 
     /// A print of each part, to compare questions by: never of the part itself.
@@ -190,19 +214,19 @@ impl Prints {
 }
 
 /// Names of headers that change no answer, sorted.
-const ABOUT_THE_WAY: [&str; 36] = [
+const ABOUT_THE_WAY: [&str; 51] = [
     "accept-encoding",
     "b3",
     "baggage",
     "cache-control",
     "cdn-loop",
     "client-request-id",
+    "connection",
     "content-length",
     "date",
     "dnt",
     "expect",
     "forwarded",
-    "from",
     "grpc-trace-bin",
     "host",
     "http-referer",
@@ -212,6 +236,7 @@ const ABOUT_THE_WAY: [&str; 36] = [
     "priority",
     "referer",
     "request-context",
+    "sec-gpc",
     "sentry-trace",
     "te",
     "traceparent",
@@ -222,27 +247,41 @@ const ABOUT_THE_WAY: [&str; 36] = [
     "via",
     "x-amz-date",
     "x-cloud-trace-context",
+    "x-forwarded-by",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
     "x-goog-api-client",
     "x-ms-useragent",
     "x-real-ip",
     "x-request-start",
     "x-title",
+    "x-vercel-forwarded-for",
+    "x-vercel-id",
 ];
 
 /// Whether a header is about the way of a message, its sender's software or its being followed, and
 /// changes no answer. What remains are credentials, versions, organizations, languages and forms,
-/// and whatever nobody knows.
+/// who asks (`x-forwarded-user` of a proxy that signs users in), and whatever nobody knows.
 fn is_about_the_way(name: &str) -> bool {
     const BEGINNINGS: [&str; 9] = [
         "cf-",
-        "sec-",
+        "sec-ch-",
+        "sec-fetch-",
         "x-amzn-trace-",
         "x-b3-",
         "x-datadog-",
         "x-envoy-",
-        "x-forwarded-",
         "x-stainless-",
-        "x-vercel-",
+        "x-vercel-ip-",
     ];
     const ENDS: [&str; 5] = [
         "correlation-id",
@@ -254,6 +293,22 @@ fn is_about_the_way(name: &str) -> bool {
     ABOUT_THE_WAY.binary_search(&name).is_ok()
         || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
         || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether an answer varies with something that makes no question, by what its `vary` names (RFC
+/// 9110 section 12.5.5). Encodings are looked at on their own, and no header about origins is given
+/// again.
+pub(super) fn varies(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(VARY).into_iter();
+    let mut named = named.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    named.any(|name| {
+        let name = name.trim_ascii().to_ascii_lowercase();
+        match std::str::from_utf8(&name) {
+            Ok("" | "accept-encoding" | "origin") => false,
+            Ok(name) => name == "*" || is_about_the_way(name),
+            Err(_no_name) => true,
+        }
+    })
 }
 
 #[cfg(test)]

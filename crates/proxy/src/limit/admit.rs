@@ -52,17 +52,17 @@ impl Stage<'_> {
     }
 }
 
-/// Draws from the limits that are for one leg of a request: from those that it drew from already,
-/// only tokens and cost, of which the leg before drew nothing.
+/// Draws from the limits of requests that are for one leg of a request, but for those that it drew
+/// from already; of tokens and cost the leg before drew nothing.
 ///
 /// # Errors
 /// As [`admit`].
-pub(crate) async fn admit_leg(exchange: &mut Exchange, body: &CallBody) -> Result<(), Error> {
+pub(crate) async fn admit_leg(exchange: &mut Exchange) -> Result<(), Error> {
     if let Some(mut permit) = exchange.take_permit() {
         permit.moves_on();
         exchange.holds_permit(permit);
     }
-    for stage in [Stage::Head, Stage::Body, Stage::Send(body)] {
+    for stage in [Stage::Head, Stage::Body] {
         admit(exchange, stage).await?;
     }
     Ok(())

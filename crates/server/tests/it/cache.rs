@@ -2,8 +2,11 @@
 
 mod entries;
 mod flights;
+mod kill;
+mod legs;
 mod never;
 mod outages;
+mod payers;
 mod scopes;
 mod stores;
 mod streams;

@@ -34,6 +34,7 @@ const RESTART: Duration = Duration::from_secs(2);
 pub(crate) struct Isango {
     child: Child,
     pub(crate) addr: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Isango {
@@ -56,9 +57,12 @@ impl Isango {
             .read_line(&mut line)
             .unwrap();
         let listening: Value = serde_json::from_str(&line).unwrap();
-        let url = listening["data"].as_str().unwrap();
-        let addr = url.strip_prefix("http://").unwrap().parse().unwrap();
-        Self { child, addr }
+        let of = |name: &str| {
+            let url = listening[name].as_str().unwrap();
+            url.strip_prefix("http://").unwrap().parse().unwrap()
+        };
+        let (addr, admin) = (of("data"), of("admin"));
+        Self { child, addr, admin }
     }
 
     /// Ends it in good order.

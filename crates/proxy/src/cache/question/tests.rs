@@ -28,6 +28,10 @@ struct Asked {
     path: String,
     model: Option<String>,
     headers: Vec<(&'static str, String)>,
+    /// Where the provider takes its key.
+    slot: String,
+    /// One more header.
+    named: Option<(String, String)>,
     body: Vec<u8>,
 }
 
@@ -49,6 +53,8 @@ fn asked() -> Asked {
         path: "/v1/chat/completions?a=1".into(),
         model: Some("gpt-4o".into()),
         headers: vec![("authorization", "Bearer one".into())],
+        slot: "authorization".into(),
+        named: None,
         body: br#"{"model":"gpt-4o"}"#.to_vec(),
     }
 }
@@ -71,10 +77,12 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
             timeouts: Default::default(),
         })
     });
+    let mut provider = of(SLUGS[asked.provider]);
+    provider.auth.header = asked.slot.as_str().into();
     let route = Arc::new(Route {
         group: None,
         gateway: Arc::new(Gateway::new(&asked.account, &asked.gateway)),
-        provider: Arc::new(of(SLUGS[asked.provider])),
+        provider: Arc::new(provider),
         target,
         resource: None,
         deployment: None,
@@ -89,6 +97,10 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
     let mut headers = HeaderMap::new();
     for (name, value) in &asked.headers {
         headers.append(*name, value.parse().unwrap());
+    }
+    if let Some((name, value)) = &asked.named {
+        let name: HeaderName = name.parse().unwrap();
+        headers.append(name, value.parse().unwrap());
     }
     let token = asked.bound.as_ref().map(|bound| Token {
         metadata: [(
@@ -157,7 +169,7 @@ prop_compose! {
         headers.sort_by_key(|(name, _)| *name);
         Asked {
             account, gateway, tenant, key, bound, provider, target, host, is_https, method, path,
-            model, headers, body,
+            model, headers, body, slot: "authorization".into(), named: None,
         }
     }
 }
@@ -249,6 +261,57 @@ fn what_is_about_the_way_does_not_keep_questions_apart() {
         "openai-beta",
         "cookie",
         "x-nobody-knows",
+    ] {
+        let mut with = asked();
+        with.headers.push((name, "v".into()));
+        assert_ne!(key(&with), plain, "{name}");
+    }
+}
+
+/// Names of headers: those that are known, and others.
+fn header_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(&ABOUT_THE_WAY[..]).prop_map(str::to_owned),
+        "(x-|cf-|sec-|x-forwarded-|x-stainless-|x-b3-|x-envoy-|x-vercel-)?[a-z]{1,8}",
+        "x-[a-z]{0,4}(key|token|auth|secret|user|session|jwt)[a-z-]{0,3}",
+    ]
+}
+
+proptest! {
+    /// No header that may carry a credential is left out, however much it looks like one of the
+    /// way; nor is that in which the provider takes its key.
+    #[test]
+    fn a_credential_in_any_header_keeps_questions_apart(
+        name in header_name(),
+        [one, other] in ["[a-f0-9]{8}", "[a-f0-9]{8}"],
+    ) {
+        let with = |value: &str, slot: &str| {
+            let mut asked = asked();
+            asked.slot = slot.into();
+            asked.named = Some((name.clone(), value.to_owned()));
+            key(&asked)
+        };
+        let differ = one != other;
+        prop_assert_eq!(with(&one, &name) != with(&other, &name), differ);
+        let plain = with(&one, "authorization") != with(&other, "authorization");
+        let counts = secrets::is_secret_name(&name) || !is_about_the_way(&name);
+        prop_assert_eq!(plain, differ && counts);
+    }
+}
+
+#[test]
+fn who_asks_keeps_questions_apart_although_a_proxy_tells_it() {
+    let plain = key(&asked());
+    for name in [
+        "x-forwarded-user",
+        "x-forwarded-email",
+        "x-forwarded-groups",
+        "x-forwarded-preferred-username",
+        "x-forwarded-access-token",
+        "x-forwarded-client-cert",
+        "x-vercel-oidc-token",
+        "x-stainless-api-key",
+        "sec-session-token",
     ] {
         let mut with = asked();
         with.headers.push((name, "v".into()));

@@ -138,7 +138,7 @@ async fn the_first_client_may_leave_at_any_byte() {
             assert_eq!(first.bytes(event.len()).await, event[..]);
         }
         drop(first);
-        gateway.records(1).await;
+        under_way(&gateway, 2).await;
         for _ in leaves_after..events.len() {
             upstream.go();
         }
@@ -269,8 +269,8 @@ async fn a_request_for_a_new_answer_joins_nobody() {
     assert_eq!(status(&first.join_all().await[0]), "MISS");
 }
 
-/// Two targets in a chain, the second of which is asked where the first fails.
-fn chained(first: &Upstream, second: &Upstream) -> String {
+/// Two targets of the gateway `default`.
+fn targets(first: &Upstream, second: &Upstream) -> String {
     let target = |name: &str, upstream: &Upstream| {
         format!(
             "[[gateways.targets]]\nname = \"{name}\"\nprovider = \"openai\"\n\
@@ -279,10 +279,16 @@ fn chained(first: &Upstream, second: &Upstream) -> String {
         )
     };
     format!(
-        "[[gateways]]\nid = \"default\"\n{}{}[gateways.fallback]\n\"one\" = [\"two\"]\n",
+        "[[gateways]]\nid = \"default\"\n{}{}",
         target("one", first),
         target("two", second)
     )
+}
+
+/// The second is asked where the first fails.
+fn chained(first: &Upstream, second: &Upstream) -> String {
+    let chain = "[gateways.fallback]\n\"one\" = [\"two\"]\n";
+    targets(first, second) + chain
 }
 
 #[tokio::test]
@@ -329,27 +335,86 @@ async fn a_follower_that_may_retry_asks_itself_when_it_has_waited_as_long_as_for
 }
 
 #[tokio::test]
-async fn each_leg_of_a_universal_request_is_a_question() {
-    let upstream = Upstream::start([failing(503), json(COMPLETION), failing(500)]).await;
+async fn the_first_client_may_leave_at_any_byte_of_the_body() {
+    const BODY: &str = r#"{"choices":[{"message":{"content":"Sawubona."}}]}"#;
+    for at in 0..BODY.len() {
+        let (before, after) = BODY.split_at(at);
+        let [one, two] = [before, after].map(|part| Step::Data(part.into()));
+        for framed in [
+            Answer::new(200).announcing(BODY.len() as u64),
+            Answer::new(200).chunked([""; 0]),
+        ] {
+            let answer = framed.then(one.clone()).then(Step::Wait).then(two.clone());
+            let upstream = Upstream::start([answer, failing(500)]).await;
+            let gateway = Harness::before(&upstream).await;
+            let mut first = Inbound::Http1.start(&gateway, &question()).await;
+            let other = Inbound::Http1.start(&gateway, &question()).await;
+            assert_eq!(first.bytes(at).await, before.as_bytes());
+            drop(first);
+            under_way(&gateway, 1).await;
+            upstream.go();
+            assert_eq!(other.rest().await, (BODY.into(), End::Whole), "{at}");
+            assert_eq!(status(&gateway.ask(&question()).await), "HIT", "{at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_after_a_purge_joins_none_of_before() {
+    let upstream = Upstream::start([json(COMPLETION).first(Step::Wait), json("{\"n\":2}")]).await;
     let gateway = Harness::before(&upstream).await;
-    let leg = |model: &str, ttl: u32| {
-        format!(
-            "{{\"provider\":\"openai\",\"endpoint\":\"chat/completions\",\
-             \"headers\":{{\"authorization\":\"Bearer sk-one\",\"cf-aig-cache-ttl\":\"{ttl}\"}},\
-             \"query\":{{\"model\":\"{model}\"}}}}"
-        )
-    };
-    let ask = Ask::post(
-        "/v1/local/default",
-        format!("[{},{}]", leg("gpt-4o", 0), leg("gpt-4.1", 600)),
+    let first = at_once(&gateway, &question(), 1);
+    upstream.request(0).await;
+    let purge = Ask::post("/cache/purge", "{}");
+    let purged = isango_testkit::client::ask(gateway.admin, &purge).await;
+    assert_eq!(purged.status(), 200);
+    let anew = gateway.ask(&question()).await;
+    assert_eq!((status(&anew), anew.text()), ("MISS", "{\"n\":2}"));
+    upstream.go();
+    assert_eq!(first.join_all().await.remove(0).text(), COMPLETION);
+    // What was asked before the purge does not take the place of what was asked after it.
+    let kept = gateway.ask(&question()).await;
+    assert_eq!((status(&kept), kept.text()), ("HIT", "{\"n\":2}"));
+}
+
+#[tokio::test]
+async fn an_answer_that_was_asked_for_earlier_does_not_take_the_place_of_a_newer_one() {
+    let upstream = Upstream::start([json(COMPLETION).first(Step::Wait), json("{\"n\":2}")]).await;
+    let gateway = Harness::before(&upstream).await;
+    let first = at_once(&gateway, &question(), 1);
+    upstream.request(0).await;
+    let anew = question().with("cf-aig-skip-cache", "true");
+    assert_eq!(gateway.ask(&anew).await.text(), "{\"n\":2}");
+    upstream.go();
+    assert_eq!(first.join_all().await.remove(0).text(), COMPLETION);
+    let kept = gateway.ask(&question()).await;
+    assert_eq!((status(&kept), kept.text()), ("HIT", "{\"n\":2}"));
+    let mut fills = gateway
+        .records(3)
+        .await
+        .into_iter()
+        .filter_map(|r| r.cache?.fill);
+    assert!(fills.any(|fill| &*fill == "a newer answer is kept"));
+}
+
+#[tokio::test]
+async fn an_answer_of_an_equal_target_is_kept() {
+    let [one, two] =
+        [json("{\"of\":1}"), json("{\"of\":2}")].map(|answer| Upstream::start([answer]));
+    let (one, two) = (one.await, two.await);
+    let equals = format!(
+        "{}[[gateways.groups]]\nname = \"both\"\ntargets = [\"one\", \"two\"]\n",
+        targets(&one, &two)
     );
-    let paid = gateway.ask(&ask).await;
-    assert_eq!(
-        (status(&paid), paid.header("cf-aig-step")),
-        ("MISS", Some("1"))
-    );
-    // The first leg is asked again, and fails; the answer of the second is kept.
-    let kept = gateway.ask(&ask).await;
-    assert_eq!((status(&kept), kept.text()), ("HIT", COMPLETION));
-    assert_eq!(upstream.count(), 3);
+    let gateway = Harness::start(&equals).await;
+    // Whichever of the two is asked first, the second question costs nothing.
+    for body in ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}", "{\"a\":4}"] {
+        let ask = Ask::post("/v1/local/default/both/chat/completions", body)
+            .with("cf-aig-cache-ttl", "3600");
+        let paid = gateway.ask(&ask).await;
+        let kept = gateway.ask(&ask).await;
+        assert_eq!((status(&paid), status(&kept)), ("MISS", "HIT"));
+        assert_eq!(paid.body, kept.body);
+    }
+    assert!(one.count() > 0 && two.count() > 0, "both were asked");
 }

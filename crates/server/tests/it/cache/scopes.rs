@@ -39,6 +39,11 @@ async fn nothing_is_shared_between_questions_that_differ_in_anything() {
         ("accept", "text/event-stream"),
         ("cookie", "a=b"),
         ("x-of-somebody-else", "1"),
+        // What a proxy before the gateway tells of who asks.
+        ("x-forwarded-user", "ann"),
+        ("x-forwarded-access-token", "t1"),
+        ("x-vercel-oidc-token", "t1"),
+        ("x-envoy-auth-partial", "p1"),
     ] {
         others.push(base.clone().with(name, value));
     }
@@ -140,4 +145,23 @@ async fn a_gateway_can_demand_a_scope() {
         bypassed.reason.as_deref(),
         Some("the request does not name what cache_scope asks for")
     );
+}
+
+/// The header that a provider of one's own takes its key in counts by whatever name.
+#[tokio::test]
+async fn a_credential_keeps_callers_apart_by_whatever_name_it_travels() {
+    for name in ["x-request-id", "user-agent", "x-forwarded-for", "cf-own"] {
+        let upstream = counting().await;
+        let toml = format!(
+            "[providers.custom-own]\nbase_url = \"{}\"\nauth = {{ header = \"{name}\" }}\n",
+            upstream.url()
+        );
+        let gateway = Harness::start(&toml).await;
+        for (credential, expected) in [("key-1", "MISS"), ("key-2", "MISS"), ("key-1", "HIT")] {
+            let ask = Ask::post("/v1/local/default/custom-own/ask", "{}")
+                .with(name, credential)
+                .with("cf-aig-cache-ttl", "3600");
+            assert_eq!(status(&gateway.ask(&ask).await), expected, "{name}");
+        }
+    }
 }
