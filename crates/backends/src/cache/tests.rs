@@ -260,7 +260,10 @@ fn a_damaged_file_is_set_aside_once_however_many_find_it() {
     });
     cache.0.flush().unwrap();
     let aside = cache.1.path().join("cache.sqlite.bad");
-    assert!(fs::read(&aside).unwrap() == bytes, "it is another one");
+    // The writer may have changed a page of it before it knew.
+    let kept = fs::read(&aside).unwrap();
+    let damaged = kept.iter().filter(|byte| **byte == 0xa5).count();
+    assert!(damaged > bytes.len() / 2, "it is another one: {damaged}");
     // It is gone with the next purge: nobody can tell what is in it.
     cache.0.purge(&Purge::default()).unwrap();
     assert!(!aside.exists());

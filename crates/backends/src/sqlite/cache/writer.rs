@@ -206,8 +206,10 @@ impl Writer {
     fn begin_anew(&mut self, why: &dyn std::fmt::Display) {
         // Closed before it is moved, or it would write to what stands there then.
         self.connection = None;
+        let moved = set_aside(&self.shared, why);
+        // Only now, or a reader could take the damaged file for the next one.
         self.shared.forget();
-        match set_aside(&self.shared, why).and_then(|()| open(&self.shared)) {
+        match moved.and_then(|()| open(&self.shared)) {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
