@@ -125,6 +125,12 @@ impl Caching {
         }
     }
 
+    /// Who paid for the kept answer that was given, if one was.
+    pub(crate) fn recalled(&self) -> Option<RecordId> {
+        let paid = self.source.as_ref().filter(|paid| paid.kept.is_some());
+        paid.map(|paid| paid.by)
+    }
+
     pub(crate) const fn status(&self) -> CacheStatus {
         self.status
     }

@@ -26,6 +26,7 @@ mod metadata;
 mod options;
 mod pipeline;
 mod plan;
+mod readings;
 mod relay;
 mod retry;
 mod secrets;

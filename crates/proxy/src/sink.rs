@@ -19,6 +19,7 @@ use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
 use crate::limit::{Limits, Pledge, Pledges};
 use crate::metrics::{Metrics, Observer};
+use crate::readings::Readings;
 use crate::settle::{settle, settle_without_bodies};
 
 /// Bounds and rhythm of the queue between requests and the store.
@@ -162,7 +163,7 @@ impl Sink {
     }
 
     fn run(&self, store: &dyn LogWriter) {
-        let mut observer = Observer::default();
+        let (mut observer, mut readings) = (Observer::default(), Readings::default());
         loop {
             let mut queue = self.queue.lock();
             while queue.drafts.is_empty() && queue.dropped == 0 && !queue.closing {
@@ -179,7 +180,8 @@ impl Sink {
                 return;
             }
             let count = drafts.len();
-            let writing = AssertUnwindSafe(|| self.write(store, &mut observer, drafts));
+            let seen = (&mut observer, &mut readings);
+            let writing = AssertUnwindSafe(|| self.write(store, seen, drafts));
             if catch_unwind(writing).is_err() {
                 // The thread serves all that come; what it failed on is told and counted.
                 self.metrics.records_dropped.inc_by(count as u64);
@@ -193,14 +195,19 @@ impl Sink {
     }
 
     #[expect(clippy::vec_box, reason = "the queue's own shape")]
-    fn write(&self, store: &dyn LogWriter, observer: &mut Observer, drafts: Vec<Box<Draft>>) {
+    fn write(
+        &self,
+        store: &dyn LogWriter,
+        (observer, readings): (&mut Observer, &mut Readings),
+        drafts: Vec<Box<Draft>>,
+    ) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
         let mut pledges = Vec::new();
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
             let (collected, known) = (draft.is_collected(), draft.route.is_some());
-            let record = record_of(&mut draft);
+            let record = record_of(&mut draft, readings);
             // Unpacked, where they were packed on their way.
             bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
@@ -319,8 +326,8 @@ fn ledger_only(mut record: Record) -> Record {
 
 /// The record of a draft. A body that the readers fail on costs itself, not the record and not the
 /// thread that all records need.
-fn record_of(draft: &mut Draft) -> Record {
-    let settled = catch_unwind(AssertUnwindSafe(|| settle(draft)));
+fn record_of(draft: &mut Draft, readings: &mut Readings) -> Record {
+    let settled = catch_unwind(AssertUnwindSafe(|| settle(draft, readings)));
     settled.unwrap_or_else(|_panic| {
         tracing::error!(id = %draft.id, "the bodies of an exchange could not be read");
         settle_without_bodies(draft)
