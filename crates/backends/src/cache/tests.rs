@@ -169,6 +169,15 @@ fn the_file_keeps_to_its_limit_and_the_oldest_go_first() {
     assert!(length < 2 * disk.limit, "{length}");
     let kept = |n| cache.0.get(&entry(n).key).unwrap().is_some();
     assert!(!kept(0) && kept(199));
+    // A smaller limit holds from the start.
+    let smaller = Limits {
+        disk_bytes: 128 << 10,
+        ..limits
+    };
+    let cache = cache.reopened(smaller);
+    cache.0.flush().unwrap();
+    let disk = cache.0.stats().unwrap().disk.unwrap();
+    assert!(disk.bytes <= 128 << 10 && disk.entries > 0, "{disk:?}");
 }
 
 #[test]

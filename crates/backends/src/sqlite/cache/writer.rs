@@ -16,6 +16,9 @@ use super::{Shared, short, table};
 
 /// Entries that are written in one transaction at most.
 const MAX_BATCH: usize = 256;
+/// Bytes of them, but for those of the last one: so much more than its limit the file may hold for a
+/// moment.
+const MAX_BATCH_BYTES: usize = 4 << 20;
 /// How often an operator is told of a file that keeps failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -72,7 +75,9 @@ impl Writer {
 
     /// Does what it is asked until it is closed.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
-        let indexed = self.index();
+        // There may be more than there is room for: the limit is another one than before, or the
+        // process ended before it had made room.
+        let indexed = self.index().and_then(|()| self.make_room());
         self.note(indexed);
         self.shared.is_indexed.store(true, Ordering::Release);
         let mut next = None;
@@ -144,6 +149,11 @@ impl Writer {
         }
         writing.commit()?;
         self.shared.index.write().extend(written);
+        self.make_room()
+    }
+
+    /// Removes what is too much, the oldest first.
+    fn make_room(&self) -> Result<(), Error> {
         loop {
             let used = self.measure()?;
             let Some(excess) = used.checked_sub(self.limit).filter(|excess| *excess > 0) else {
@@ -224,10 +234,14 @@ type Put = (Arc<Entry>, u64);
 
 /// Everything that is to be kept and waits already, and the command behind it.
 fn gather(first: Put, commands: &Receiver<Command>) -> (Vec<Put>, Option<Command>) {
+    let mut bytes = first.0.weight();
     let mut batch = vec![first];
-    while batch.len() < MAX_BATCH {
+    while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
         match commands.try_recv() {
-            Ok(Command::Put(entry, generation)) => batch.push((entry, generation)),
+            Ok(Command::Put(entry, generation)) => {
+                bytes += entry.weight();
+                batch.push((entry, generation));
+            }
             Ok(other) => return (batch, Some(other)),
             Err(_none_now) => break,
         }
