@@ -1,5 +1,7 @@
 //! Asks providers: once, or by a plan until one answers. After the first byte there is no way back.
 
+mod best;
+mod ground;
 mod hedge;
 
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -9,29 +11,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
-use isango_types::health::Budget;
 use isango_types::policy::Timeouts;
 use isango_types::record::Attempt;
-use isango_types::{Clock, Snapshot, Target};
-use isango_wire::{edit, refusal};
+use isango_types::{Clock, Snapshot};
+use isango_wire::refusal;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::best::Best;
+pub(crate) use self::ground::Leg;
+use self::ground::{Ground, Lonely, give_body_back};
 use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Exchange, micros};
-use crate::health::{LonePlace, Permit};
+use crate::health::Permit;
 use crate::options::Wishes;
 use crate::plan::Plan;
-use crate::resolve::{self, Place, Route};
-use crate::retry::{self, Failure, Next, Situation, asked_wait};
+use crate::resolve::{self, Route};
+use crate::retry::{Failure, Next, Situation, asked_wait};
 use crate::serve::Interim;
 use crate::upstream::{Bounds, Head, Sending, Source};
 use crate::way::{self, Way};
-use crate::{auth, failures, headers, understand, watch};
-
-/// Why a failed request is not sent again.
-const SPENT: &str = "the retry budget is spent";
+use crate::{failures, headers, watch};
 
 /// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
@@ -282,134 +283,6 @@ pub(crate) async fn by_plan(
     }
 }
 
-/// What all sends of a request share.
-struct Ground<'p> {
-    proxy: &'p Proxy,
-    config: &'p Snapshot,
-    place: Place<'p>,
-    limits: &'p Limits,
-    /// The step of its own target.
-    begin: usize,
-    /// Where it belongs to no target.
-    lone: Option<Lonely>,
-}
-
-/// A request that belongs to no target, and has a retry budget all the same.
-struct Lonely {
-    place: LonePlace,
-    budget: Budget,
-}
-
-impl Lonely {
-    fn of(proxy: &Proxy, route: &Route, now: Instant) -> Option<Self> {
-        if route.target.is_some() {
-            return None;
-        }
-        let place = LonePlace::new(&route.gateway, route.authority.as_str());
-        proxy.health.lone().request(place, now);
-        Some(Self {
-            place,
-            budget: route.gateway.retry_budget,
-        })
-    }
-}
-
-/// Where a request is, on its way.
-pub(crate) struct Leg<'a> {
-    step: usize,
-    /// The client named this target itself.
-    own: bool,
-    /// `None`: as it came.
-    moved: Option<Call<'a>>,
-    permit: Option<Permit>,
-}
-
-impl Leg<'_> {
-    /// At its own target.
-    const fn at(step: usize) -> Self {
-        Self {
-            step,
-            own: true,
-            moved: None,
-            permit: None,
-        }
-    }
-
-    /// Leave to send to the target where it is.
-    pub(crate) const fn permit(&self) -> Option<&Permit> {
-        self.permit.as_ref()
-    }
-}
-
-/// The failure that is the answer when nothing better comes.
-pub(crate) struct Best {
-    rank: (u8, Duration),
-    result: Result<Answer, Error>,
-    route: Arc<Route>,
-    step: usize,
-}
-
-impl Best {
-    fn of(
-        failure: &Failure,
-        result: Result<Answer, Error>,
-        route: &Arc<Route>,
-        step: usize,
-    ) -> Self {
-        Self {
-            rank: failure.rank(),
-            result,
-            route: Arc::clone(route),
-            step,
-        }
-    }
-
-    /// The better one; of equals the later, which is fresher.
-    fn better(earlier: Option<Self>, later: Self) -> Self {
-        match earlier {
-            Some(earlier) if earlier.is_better(&later) => earlier,
-            Some(_) | None => later,
-        }
-    }
-
-    /// Keeps the failure of a leg while others are tried: of a refusal, the beginning is read.
-    pub(crate) async fn hold(
-        result: Result<Answer, Error>,
-        route: &Arc<Route>,
-        step: usize,
-        clock: &Clock,
-    ) -> Self {
-        let (failure, result) = match result {
-            Ok(Answer { response, edited }) => {
-                let asked = asked_wait(response.status(), response.headers(), clock.now());
-                let failure = Failure::of_leg(response.status(), asked);
-                let (head, source) = response.into_parts();
-                let (_seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
-                let response = Response::from_parts(head, source);
-                (Some(failure), Ok(Answer { response, edited }))
-            }
-            Err(error) => (Failure::of_error(&error), Err(error)),
-        };
-        let rank = failure.map_or((u8::MAX, Duration::MAX), |failure| failure.rank());
-        Self {
-            rank,
-            result,
-            route: Arc::clone(route),
-            step,
-        }
-    }
-
-    /// Whether this one is of more use than a later one.
-    pub(crate) fn is_better(&self, later: &Self) -> bool {
-        self.rank < later.rank
-    }
-
-    pub(crate) fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {
-        exchange.goes_to(self.step, self.route);
-        self.result
-    }
-}
-
 type Judged = (Option<Failure>, Result<Answer, Error>);
 
 /// Whether a result is a failure. Of a refusal that another attempt may follow, the beginning is
@@ -446,179 +319,6 @@ async fn judge(
 fn jitter() -> f64 {
     let random = std::hash::RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
-}
-
-/// A body that passes, and of which a target took nothing, goes back to the request as it came.
-fn give_body_back(moved: Option<Call<'_>>, call: &mut Call<'_>) {
-    if let Some(Call {
-        body: passing @ CallBody::Passing(_),
-        ..
-    }) = moved
-    {
-        call.body = passing;
-    }
-}
-
-impl Ground<'_> {
-    /// What follows a failure, as far as the target and the retry budget allow.
-    fn next(
-        &self,
-        exchange: &mut Exchange,
-        failure: &Failure,
-        mut now: Situation,
-        (way, permit): (Option<&Way>, Option<&Permit>),
-    ) -> Next {
-        let next = retry::next(failure, &now, jitter());
-        if !matches!(next, Next::Retry { .. }) {
-            return next;
-        }
-        // An equal is asked at once, without a word.
-        let why = match (way, permit) {
-            (Some(way), Some(_)) if way.has_equal() => None,
-            (Some(way), Some(permit)) if !way.may_retry(permit) => {
-                let rests = permit.is_resting(Instant::now());
-                Some(if rests { "it rests" } else { SPENT })
-            }
-            _ if self.is_spent() => Some(SPENT),
-            _ => return next,
-        };
-        if let (Some(why), Some(route)) = (why, exchange.draft().and_then(|d| d.route.clone())) {
-            let name = route.target_name();
-            exchange.remark(&format!("`{name}` was not asked again: {why}"));
-        }
-        now.policy.max_attempts = now.tried;
-        retry::next(failure, &now, 0.0)
-    }
-
-    /// Whether the budget of a request that belongs to no target is spent; if not, a send is
-    /// counted.
-    fn is_spent(&self) -> bool {
-        let lone = self.lone.as_ref();
-        lone.is_some_and(|lone| {
-            let budgets = self.proxy.health.lone();
-            !budgets.take(lone.place, &lone.budget, Instant::now())
-        })
-    }
-
-    /// Sends the request where it is, and at its `first` send there to another target as well if
-    /// that is slow.
-    async fn send<'a>(
-        &self,
-        exchange: &mut Exchange,
-        call: &mut Call<'a>,
-        (leg, way): (&mut Leg<'a>, Option<&mut Way>),
-        (first, is_last): (bool, bool),
-    ) -> Result<Answer, Error> {
-        if let Some(way) = way.filter(|_| first)
-            && let Some(delay) = way.hedge_after(leg, call)
-        {
-            return Box::pin(hedge::race(self, exchange, call, (leg, way), delay)).await;
-        }
-        let current = leg.moved.as_mut().unwrap_or(call);
-        let how = (self.limits, is_last);
-        watched(self.proxy, exchange, current, how, leg.permit.as_mut()).await
-    }
-
-    /// The next target that the request can be sent to; the record tells why others were passed
-    /// over.
-    fn move_on<'a>(
-        &self,
-        exchange: &mut Exchange,
-        call: &mut Call<'a>,
-        way: &mut Way,
-    ) -> Option<Leg<'a>> {
-        while let Some(turn) = way.next(exchange) {
-            if let Some(leg) = self.leg(exchange, call, (way, turn)) {
-                let route = leg.moved.as_ref().map_or(&call.route, |moved| &moved.route);
-                exchange.goes_to(leg.step, Arc::clone(route));
-                return Some(leg);
-            }
-        }
-        None
-    }
-
-    /// The request at the target of a step, if it can be sent there; the record tells why not.
-    fn leg<'a>(
-        &self,
-        exchange: &mut Exchange,
-        call: &mut Call<'a>,
-        (way, (step, permit)): (&Way, (usize, Permit)),
-    ) -> Option<Leg<'a>> {
-        let target = way.target(step);
-        let own = call.route.target.as_ref();
-        let own = own.is_some_and(|own| own.name == target.name);
-        let moved = match own {
-            true => None,
-            false => match self.redirect(exchange, call, target) {
-                Ok(moved) => Some(moved),
-                Err(why) => {
-                    let name = &target.name;
-                    exchange.remark(&format!("target `{name}` was passed over: it {why}"));
-                    return None;
-                }
-            },
-        };
-        Some(Leg {
-            step: self.begin + step,
-            own,
-            moved,
-            permit: Some(permit),
-        })
-    }
-
-    /// The call at another target: its address, its credential, its name of the model.
-    ///
-    /// # Errors
-    /// Why it cannot be sent there.
-    fn redirect<'a>(
-        &self,
-        exchange: &Exchange,
-        call: &mut Call<'a>,
-        target: &Arc<Target>,
-    ) -> Result<Call<'a>, String> {
-        let model = exchange.draft().and_then(|draft| draft.model.as_deref());
-        let asked = (self.place, &call.headers);
-        let route = resolve::redirect(self.config, &call.route, target, asked, model)?;
-        auth::may_ask(exchange, &route.provider).map_err(|_forbidden| {
-            "is of a provider that the gateway token is not for".to_owned()
-        })?;
-        let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
-        auth::configured_headers(&route, &mut headers);
-        auth::credential(&route, &mut headers)
-            .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
-        let whole = match (&call.body, &call.original) {
-            (CallBody::Whole(_), Some(original)) => Some(original.clone()),
-            (CallBody::Whole(whole), None) => Some(whole.clone()),
-            (CallBody::Passing(_) | CallBody::Gone, _) => None,
-        };
-        let whole = match (whole, &route.model) {
-            (whole, None) => whole,
-            (Some(whole), Some(model)) if !whole.is_empty() => {
-                let edited = edit::with_model(&whole, model);
-                let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
-                headers.remove(CONTENT_LENGTH);
-                Some(edited.into())
-            }
-            (None, Some(_)) => {
-                return Err("calls the model otherwise, and the body is too large".into());
-            }
-            (empty, Some(_)) => empty,
-        };
-        let body = match whole {
-            Some(whole) => CallBody::Whole(whole),
-            None => std::mem::replace(&mut call.body, CallBody::Gone),
-        };
-        let mut moved = Call {
-            route: Arc::new(route),
-            method: call.method.clone(),
-            headers,
-            body,
-            original: None,
-            interim: call.interim,
-        };
-        understand::prepare(self.proxy, &mut moved);
-        Ok(moved)
-    }
 }
 
 /// One send, and another one without `include_usage` where that is what is refused.

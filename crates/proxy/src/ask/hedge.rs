@@ -8,7 +8,8 @@ use http::Response;
 use isango_types::record::Attempt;
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Call, Ground, Leg, account, checked, head, usable};
+use super::ground::{Ground, Leg};
+use super::{Answer, Call, account, checked, head, usable};
 use crate::Proxy;
 use crate::error::Error;
 use crate::exchange::Exchange;

@@ -1,0 +1,82 @@
+//! The failure that is the answer when nothing better comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use isango_types::Clock;
+
+use super::{Answer, PEEK_BYTES, PEEK_TIME};
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::resolve::Route;
+use crate::retry::{Failure, asked_wait};
+
+/// The failure that is the answer when nothing better comes.
+pub(crate) struct Best {
+    rank: (u8, Duration),
+    result: Result<Answer, Error>,
+    route: Arc<Route>,
+    step: usize,
+}
+
+impl Best {
+    pub(super) fn of(
+        failure: &Failure,
+        result: Result<Answer, Error>,
+        route: &Arc<Route>,
+        step: usize,
+    ) -> Self {
+        Self {
+            rank: failure.rank(),
+            result,
+            route: Arc::clone(route),
+            step,
+        }
+    }
+
+    /// The better one; of equals the later, which is fresher.
+    pub(super) fn better(earlier: Option<Self>, later: Self) -> Self {
+        match earlier {
+            Some(earlier) if earlier.is_better(&later) => earlier,
+            Some(_) | None => later,
+        }
+    }
+
+    /// Keeps the failure of a leg while others are tried: of a refusal, the beginning is read.
+    pub(crate) async fn hold(
+        result: Result<Answer, Error>,
+        route: &Arc<Route>,
+        step: usize,
+        clock: &Clock,
+    ) -> Self {
+        let (failure, result) = match result {
+            Ok(Answer { response, edited }) => {
+                let asked = asked_wait(response.status(), response.headers(), clock.now());
+                let failure = Failure::of_leg(response.status(), asked);
+                let (head, source) = response.into_parts();
+                let (_seen, source) = source.peek(PEEK_BYTES, PEEK_TIME).await;
+                let response = Response::from_parts(head, source);
+                (Some(failure), Ok(Answer { response, edited }))
+            }
+            Err(error) => (Failure::of_error(&error), Err(error)),
+        };
+        let rank = failure.map_or((u8::MAX, Duration::MAX), |failure| failure.rank());
+        Self {
+            rank,
+            result,
+            route: Arc::clone(route),
+            step,
+        }
+    }
+
+    /// Whether this one is of more use than a later one.
+    pub(crate) fn is_better(&self, later: &Self) -> bool {
+        self.rank < later.rank
+    }
+
+    pub(crate) fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {
+        exchange.goes_to(self.step, self.route);
+        self.result
+    }
+}

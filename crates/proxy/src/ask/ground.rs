@@ -1,0 +1,255 @@
+//! Where a request with a plan is on its way through its targets, and what it takes along.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_LENGTH;
+use isango_types::health::Budget;
+use isango_types::{Snapshot, Target};
+use isango_wire::edit;
+use tokio::time::Instant;
+
+use super::{Answer, Call, Limits, hedge, jitter, watched};
+use crate::Proxy;
+use crate::call::CallBody;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::health::{LonePlace, Permit};
+use crate::resolve::{self, Place, Route};
+use crate::retry::{self, Failure, Next, Situation};
+use crate::way::Way;
+use crate::{auth, headers, understand};
+
+/// Why a failed request is not sent again.
+const SPENT: &str = "the retry budget is spent";
+
+/// What all sends of a request share.
+pub(super) struct Ground<'p> {
+    pub(super) proxy: &'p Proxy,
+    pub(super) config: &'p Snapshot,
+    pub(super) place: Place<'p>,
+    pub(super) limits: &'p Limits,
+    /// The step of its own target.
+    pub(super) begin: usize,
+    /// Where it belongs to no target.
+    pub(super) lone: Option<Lonely>,
+}
+
+/// A request that belongs to no target, and has a retry budget all the same.
+pub(super) struct Lonely {
+    place: LonePlace,
+    budget: Budget,
+}
+
+impl Lonely {
+    pub(super) fn of(proxy: &Proxy, route: &Route, now: Instant) -> Option<Self> {
+        if route.target.is_some() {
+            return None;
+        }
+        let place = LonePlace::new(&route.gateway, route.authority.as_str());
+        proxy.health.lone().request(place, now);
+        Some(Self {
+            place,
+            budget: route.gateway.retry_budget,
+        })
+    }
+}
+
+/// Where a request is, on its way.
+pub(crate) struct Leg<'a> {
+    pub(super) step: usize,
+    /// The client named this target itself.
+    pub(super) own: bool,
+    /// `None`: as it came.
+    pub(super) moved: Option<Call<'a>>,
+    pub(super) permit: Option<Permit>,
+}
+
+impl Leg<'_> {
+    /// At its own target.
+    pub(super) const fn at(step: usize) -> Self {
+        Self {
+            step,
+            own: true,
+            moved: None,
+            permit: None,
+        }
+    }
+
+    /// Leave to send to the target where it is.
+    pub(crate) const fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
+}
+
+/// A body that passes, and of which a target took nothing, goes back to the request as it came.
+pub(super) fn give_body_back(moved: Option<Call<'_>>, call: &mut Call<'_>) {
+    if let Some(Call {
+        body: passing @ CallBody::Passing(_),
+        ..
+    }) = moved
+    {
+        call.body = passing;
+    }
+}
+
+impl Ground<'_> {
+    /// What follows a failure, as far as the target and the retry budget allow.
+    pub(super) fn next(
+        &self,
+        exchange: &mut Exchange,
+        failure: &Failure,
+        mut now: Situation,
+        (way, permit): (Option<&Way>, Option<&Permit>),
+    ) -> Next {
+        let next = retry::next(failure, &now, jitter());
+        if !matches!(next, Next::Retry { .. }) {
+            return next;
+        }
+        // An equal is asked at once, without a word.
+        let why = match (way, permit) {
+            (Some(way), Some(_)) if way.has_equal() => None,
+            (Some(way), Some(permit)) if !way.may_retry(permit) => {
+                let rests = permit.is_resting(Instant::now());
+                Some(if rests { "it rests" } else { SPENT })
+            }
+            _ if self.is_spent() => Some(SPENT),
+            _ => return next,
+        };
+        if let (Some(why), Some(route)) = (why, exchange.draft().and_then(|d| d.route.clone())) {
+            let name = route.target_name();
+            exchange.remark(&format!("`{name}` was not asked again: {why}"));
+        }
+        now.policy.max_attempts = now.tried;
+        retry::next(failure, &now, 0.0)
+    }
+
+    /// Whether the budget of a request that belongs to no target is spent; if not, a send is
+    /// counted.
+    fn is_spent(&self) -> bool {
+        let lone = self.lone.as_ref();
+        lone.is_some_and(|lone| {
+            let budgets = self.proxy.health.lone();
+            !budgets.take(lone.place, &lone.budget, Instant::now())
+        })
+    }
+
+    /// Sends the request where it is, and at its `first` send there to another target as well if
+    /// that is slow.
+    pub(super) async fn send<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        (leg, way): (&mut Leg<'a>, Option<&mut Way>),
+        (first, is_last): (bool, bool),
+    ) -> Result<Answer, Error> {
+        if let Some(way) = way.filter(|_| first)
+            && let Some(delay) = way.hedge_after(leg, call)
+        {
+            return Box::pin(hedge::race(self, exchange, call, (leg, way), delay)).await;
+        }
+        let current = leg.moved.as_mut().unwrap_or(call);
+        let how = (self.limits, is_last);
+        watched(self.proxy, exchange, current, how, leg.permit.as_mut()).await
+    }
+
+    /// The next target that the request can be sent to; the record tells why others were passed
+    /// over.
+    pub(super) fn move_on<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        way: &mut Way,
+    ) -> Option<Leg<'a>> {
+        while let Some(turn) = way.next(exchange) {
+            if let Some(leg) = self.leg(exchange, call, (way, turn)) {
+                let route = leg.moved.as_ref().map_or(&call.route, |moved| &moved.route);
+                exchange.goes_to(leg.step, Arc::clone(route));
+                return Some(leg);
+            }
+        }
+        None
+    }
+
+    /// The request at the target of a step, if it can be sent there; the record tells why not.
+    pub(super) fn leg<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+        (way, (step, permit)): (&Way, (usize, Permit)),
+    ) -> Option<Leg<'a>> {
+        let target = way.target(step);
+        let own = call.route.target.as_ref();
+        let own = own.is_some_and(|own| own.name == target.name);
+        let moved = match own {
+            true => None,
+            false => match self.redirect(exchange, call, target) {
+                Ok(moved) => Some(moved),
+                Err(why) => {
+                    let name = &target.name;
+                    exchange.remark(&format!("target `{name}` was passed over: it {why}"));
+                    return None;
+                }
+            },
+        };
+        Some(Leg {
+            step: self.begin + step,
+            own,
+            moved,
+            permit: Some(permit),
+        })
+    }
+
+    /// The call at another target: its address, its credential, its name of the model.
+    ///
+    /// # Errors
+    /// Why it cannot be sent there.
+    fn redirect<'a>(
+        &self,
+        exchange: &Exchange,
+        call: &mut Call<'a>,
+        target: &Arc<Target>,
+    ) -> Result<Call<'a>, String> {
+        let model = exchange.draft().and_then(|draft| draft.model.as_deref());
+        let asked = (self.place, &call.headers);
+        let route = resolve::redirect(self.config, &call.route, target, asked, model)?;
+        auth::may_ask(exchange, &route.provider).map_err(|_forbidden| {
+            "is of a provider that the gateway token is not for".to_owned()
+        })?;
+        let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
+        auth::configured_headers(&route, &mut headers);
+        auth::credential(&route, &mut headers)
+            .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
+        let whole = match (&call.body, &call.original) {
+            (CallBody::Whole(_), Some(original)) => Some(original.clone()),
+            (CallBody::Whole(whole), None) => Some(whole.clone()),
+            (CallBody::Passing(_) | CallBody::Gone, _) => None,
+        };
+        let whole = match (whole, &route.model) {
+            (whole, None) => whole,
+            (Some(whole), Some(model)) if !whole.is_empty() => {
+                let edited = edit::with_model(&whole, model);
+                let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
+                headers.remove(CONTENT_LENGTH);
+                Some(edited.into())
+            }
+            (None, Some(_)) => {
+                return Err("calls the model otherwise, and the body is too large".into());
+            }
+            (empty, Some(_)) => empty,
+        };
+        let body = match whole {
+            Some(whole) => CallBody::Whole(whole),
+            None => std::mem::replace(&mut call.body, CallBody::Gone),
+        };
+        let mut moved = Call {
+            route: Arc::new(route),
+            method: call.method.clone(),
+            headers,
+            body,
+            original: None,
+            interim: call.interim,
+        };
+        understand::prepare(self.proxy, &mut moved);
+        Ok(moved)
+    }
+}
