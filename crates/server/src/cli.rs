@@ -4,6 +4,7 @@
 //! handed; words about the work go to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage
 //! or configuration.
 
+mod admin;
 mod alerts;
 mod audit;
 mod cache;
@@ -14,6 +15,7 @@ mod logs;
 mod prices;
 mod serve;
 mod simulate;
+mod targets;
 mod token;
 mod traffic;
 
@@ -62,6 +64,7 @@ enum Command {
     Audit(audit::Args),
     Cache(cache::Args),
     Alerts(alerts::Args),
+    Targets(targets::Args),
     Token(token::Args),
     Config(configuration::Args),
 }
@@ -106,6 +109,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(&args, out),
         Command::Cache(args) => cache::run(&args, out),
         Command::Alerts(args) => alerts::run(&args, out),
+        Command::Targets(args) => targets::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Config(args) => configuration::run(&args, out),
     }

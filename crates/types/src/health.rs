@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// When a target that fails is left alone (a circuit breaker), and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ impl Default for Breaker {
 pub struct Budget {
     /// Share of the requests, in percent.
     pub percent: u32,
-    /// So many are allowed in any case, for times of little traffic.
+    /// So many are allowed in any case, for times of little traffic; of retries, until the target
+    /// answers again.
     pub floor: u32,
 }
 
@@ -122,7 +123,7 @@ pub enum Sticky {
 }
 
 /// How a target is, as operators see it. Counts are of about the last ten seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetStatus {
     /// Its circuit breaker.
     pub circuit: CircuitState,
@@ -147,7 +148,7 @@ pub struct TargetStatus {
 }
 
 /// A target with the gateway that it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetView {
     /// Account of the gateway.
     pub account: Box<str>,
@@ -161,7 +162,7 @@ pub struct TargetView {
 }
 
 /// The state of a circuit breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CircuitState {
     /// The target is asked.

@@ -6,26 +6,15 @@
 mod explain;
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use isango_store::cache::{Key, Size, Stats};
 use isango_types::RecordId;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
-use crate::cli::{FAILED, StoreArgs, WrongUsage, logs, runtime, write_json};
+use crate::cli::admin::Admin;
+use crate::cli::{FAILED, StoreArgs, WrongUsage, logs, write_json};
 use crate::config::value::parse_wait;
-
-/// How long the gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Largest answer of the admin listener, in bytes.
-const MAX_ANSWER: usize = 1 << 20;
 
 /// Look into the cache, explain it, empty it
 #[derive(Debug, clap::Args)]
@@ -33,18 +22,6 @@ const MAX_ANSWER: usize = 1 << 20;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, clap::Args)]
-struct Admin {
-    /// Admin listener of the running gateway
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "ISANGO_ADMIN_LISTEN",
-        default_value = "127.0.0.1:8701"
-    )]
-    admin: SocketAddr,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -115,7 +92,7 @@ enum Command {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     match &args.command {
         Command::Stats { admin, json } => {
-            let told = ask(admin.admin, Method::GET, "/cache", None)?;
+            let told = admin.ask(Method::GET, "/cache", None)?;
             if *json {
                 write_json(out, &told)?;
             } else {
@@ -125,12 +102,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             }
         }
         Command::Purge { admin, json, .. } => {
-            let told = ask(
-                admin.admin,
-                Method::POST,
-                "/cache/purge",
-                Some(wanted(&args.command)?),
-            )?;
+            let wanted = wanted(&args.command)?;
+            let told = admin.ask(Method::POST, "/cache/purge", Some(wanted))?;
             if *json {
                 write_json(out, &told)?;
             } else {
@@ -200,52 +173,4 @@ fn tell(tier: &str, size: Size, out: &mut dyn Write) -> std::io::Result<()> {
     let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
     let (entries, bytes, limit) = (size.entries, mib(size.bytes), mib(size.limit));
     writeln!(out, "{tier:<8}{entries} answers, {bytes} of {limit}")
-}
-
-/// Asks the admin listener; what it tells, or why it did not.
-fn ask(
-    admin: SocketAddr,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> anyhow::Result<Value> {
-    let asking = async {
-        let stream = TcpStream::connect(admin).await.with_context(|| {
-            format!(
-                "no gateway answers at {admin}; start it, or name its admin listener with --admin"
-            )
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let body = body.map_or_else(String::new, |body| body.to_string());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", admin.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
-        let answer = async {
-            let mut answer = sender.send_request(request).await?;
-            let mut told = BytesMut::new();
-            while let Some(frame) = answer.frame().await {
-                if let Ok(data) = frame?.into_data() {
-                    told.extend_from_slice(&data);
-                }
-                anyhow::ensure!(told.len() <= MAX_ANSWER, "the answer of {admin} has no end");
-            }
-            drop(sender);
-            Ok((answer.status(), told.freeze()))
-        };
-        let (answer, _ended) = tokio::join!(answer, connection);
-        answer
-    };
-    let (status, told) = runtime()?
-        .block_on(async { tokio::time::timeout(PATIENCE, asking).await })
-        .with_context(|| format!("{admin} does not answer"))??;
-    let read: Option<Value> = serde_json::from_slice(&told).ok();
-    match read {
-        Some(told) if status.is_success() => Ok(told),
-        Some(told) => anyhow::bail!("{}", told["error"].as_str().unwrap_or("it failed")),
-        None => anyhow::bail!("{admin} is no admin listener of a gateway: it answers {status}"),
-    }
 }

@@ -20,6 +20,7 @@ use crate::cli::{FAILED, StoreArgs, WrongUsage, write_json};
 use crate::config::value::parse_wait;
 
 pub(super) use self::show::plain;
+pub(super) use self::table::clean;
 
 /// How often `tail -f` looks for new records.
 const POLL: Duration = Duration::from_millis(200);

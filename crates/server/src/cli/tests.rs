@@ -41,6 +41,7 @@ fn help_of_isango() {
       audit     Prove that no stored record was changed or removed
       cache     Look into the cache, explain it, empty it
       alerts    Try alerts out
+      targets   Tell which targets rest, how busy and how fast they are, and what their limits leave
       token     Make, list, rotate and revoke tokens that open gateways
       config    Describe the configuration
       help      Print this message or the help of the given subcommand(s)

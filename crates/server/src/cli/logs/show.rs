@@ -31,7 +31,9 @@ pub(super) fn print(record: &Record, out: &mut dyn Write) -> io::Result<()> {
             format!(", after {waited} ({})", plain(reason))
         });
         let wait = wait.unwrap_or_default();
-        let about = format!("{target} {ended}, first byte {first_byte}, {connection}{wait}");
+        let cost = attempt.cost.as_ref().map(cost);
+        let cost = cost.map_or_else(String::new, |cost| format!(", {cost}"));
+        let about = format!("{target} {ended}, first byte {first_byte}, {connection}{wait}{cost}");
         fact(out, &format!("attempt {number}"), &about)?;
     }
     if let Some(cache) = &record.cache {
@@ -115,7 +117,7 @@ fn facts(record: &Record, out: &mut dyn Write) -> io::Result<()> {
     fact(
         out,
         "cost",
-        &format!("{}{}", cost(record), price.unwrap_or_default()),
+        &format!("{}{}", cost(&record.cost), price.unwrap_or_default()),
     )?;
     fact(out, "finish", &optional(&record.finish_reason))?;
     fact(out, "token", &optional(&record.token))?;

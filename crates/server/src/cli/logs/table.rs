@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use isango_types::Record;
 use isango_types::price::{CostStatus, format_usd};
+use isango_types::{Cost, Record};
 
 /// Name, width, and whether it is aligned to the right. Wider values are cut, the last column is
 /// as wide as it is.
@@ -56,7 +56,7 @@ fn line(cells: &[Cow<'_, str>; 9], out: &mut dyn Write) -> io::Result<()> {
 
 /// The cell within its width and without anything that could move a terminal's cursor: names of
 /// models and gateways come from clients.
-pub(super) fn clean(cell: &str, width: usize) -> String {
+pub(in crate::cli) fn clean(cell: &str, width: usize) -> String {
     let printed = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     if cell.chars().count() <= width {
         return cell.chars().map(printed).collect();
@@ -90,7 +90,7 @@ fn cells(record: &Record) -> [Cow<'_, str>; 9] {
         usage.map_or("-".into(), |u| {
             format!("{}>{}", u.total_input(), u.total_output()).into()
         }),
-        cost(record).into(),
+        cost(&record.cost).into(),
         duration(record.timing.total_us).into(),
         record.id.to_string().into(),
     ]
@@ -121,9 +121,9 @@ pub(super) fn status(record: &Record) -> String {
 }
 
 /// The amount, or why it is not known.
-pub(super) fn cost(record: &Record) -> String {
-    let amount = record.cost.nanousd.map(format_usd);
-    match (amount, record.cost.status) {
+pub(super) fn cost(cost: &Cost) -> String {
+    let amount = cost.nanousd.map(format_usd);
+    match (amount, cost.status) {
         (Some(amount), CostStatus::Estimated) => format!("~${amount}"),
         (Some(amount), _) => format!("${amount}"),
         (None, status) => status.as_str().to_owned(),
