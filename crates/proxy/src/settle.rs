@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, Version};
 use isango_types::limit::Decision;
 use isango_types::price::{CostStatus, CustomCost, format_usd};
 use isango_types::record::{
@@ -105,11 +105,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         status: draft.status.map(|status| status.as_u16()),
         outcome: draft.outcome.unwrap_or(Outcome::ClientLeft),
         error: error(draft, &reading),
-        attempts: attempts(
-            std::mem::take(&mut draft.attempts),
-            (draft.step, draft.status),
-            usage.as_ref().map(|_told| &cost),
-        ),
+        attempts: attempts(draft, &cost),
         timing: timing(draft, &reading),
         stream: reading.is_stream,
         usage,
@@ -131,19 +127,25 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     record
 }
 
-/// The attempts; of several, the one whose answer was relayed tells what it cost.
-fn attempts(
-    mut attempts: Vec<Attempt>,
-    (step, status): (u16, Option<StatusCode>),
-    cost: Option<&Cost>,
-) -> Vec<Attempt> {
-    let Some(cost) = cost.filter(|_| attempts.len() > 1) else {
+/// The attempts; of several, each with what it cost: the one whose answer was relayed as much as the
+/// exchange, a refusal or what was never sent nothing, and all else nobody knows.
+fn attempts(draft: &mut Draft, cost: &Cost) -> Vec<Attempt> {
+    let mut attempts = std::mem::take(&mut draft.attempts);
+    if attempts.len() < 2 {
         return attempts;
-    };
-    let status = status.map(|status| status.as_u16());
-    let answered = |attempt: &&mut Attempt| attempt.step == step && attempt.status == status;
-    if let Some(attempt) = attempts.iter_mut().rev().find(answered) {
-        attempt.cost = Some(cost.clone());
+    }
+    let relayed = draft.status.filter(|_| is_success(draft));
+    let mut relayed = relayed.map(|status| (draft.step, Some(status.as_u16())));
+    for attempt in attempts.iter_mut().rev() {
+        let is_unknown = draft.operation.is_billed() && may_have_worked(attempt);
+        attempt.cost = Some(if relayed == Some((attempt.step, attempt.status)) {
+            relayed = None;
+            cost.clone()
+        } else if is_unknown {
+            Cost::default()
+        } else {
+            Cost::free()
+        });
     }
     attempts
 }

@@ -235,7 +235,7 @@ pub struct Attempt {
     /// Whether the connection came from the pool.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reused: bool,
-    /// What it cost, if it was not the only one and its answer was relayed; then also the record's.
+    /// What it cost, if it was not the only one: the record's cost where its answer was relayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
 }
