@@ -188,7 +188,8 @@ async fn watched(
     permit.begin(began);
     let result = send(proxy, exchange, call, bounds).await;
     let seen = result.as_ref().map(|answer| &answer.response);
-    watch::ended(proxy, permit, began, seen, limits.is_impatient(&timeouts));
+    let (clock, time) = (proxy.sink.clock(), (began, Instant::now()));
+    watch::ended(clock, permit, time, seen, limits.is_impatient(&timeouts));
     result
 }
 
@@ -230,11 +231,11 @@ pub(crate) async fn by_plan(
     loop {
         tried += 1;
         let fallback = way.as_ref().and_then(Way::fallback);
-        let is_last = !plan.is_followed && fallback.is_none() && tried >= plan.policy.max_attempts;
+        let is_last = plan.is_last(tried, fallback);
         let here = (&mut leg, way.as_mut());
-        let result = ground
-            .send(exchange, call, here, (tried == 1, is_last))
-            .await;
+        let sent = ground.send(exchange, call, here, (tried == 1, is_last));
+        let (result, beaten) = sent.await;
+        best = Best::better_of(best, beaten);
         let current = leg.moved.as_ref().unwrap_or(call);
         let (clock, route) = (proxy.sink.clock(), &current.route);
         let result = judge(result, route, (leg.own, is_last), clock).await;
@@ -242,6 +243,7 @@ pub(crate) async fn by_plan(
             // Out of time: what a provider wrote before says more.
             ((None, Err(Error::TotalTimeout { .. })), Some(best)) => return best.tell(exchange),
             ((None, result), _) => {
+                ground.ended(&result);
                 exchange.occupies(leg.permit.and_then(Permit::into_busy));
                 return result;
             }

@@ -544,6 +544,19 @@ impl Exchange {
     pub(crate) fn finished(&mut self) {
         self.note(|draft| {
             draft.outcome.get_or_insert(Outcome::Answered);
+            if let Some(busy) = &draft.busy {
+                busy.came_whole();
+            }
+        });
+    }
+
+    /// The answer broke off, and that was the provider's doing: its target answers for it.
+    pub(crate) fn broke_off(&mut self) {
+        self.note(|draft| {
+            let breaker = draft.route.as_ref().and_then(|route| route.gateway.breaker);
+            if let (Some(busy), Some(breaker)) = (&draft.busy, breaker) {
+                busy.broke_off(&breaker, Instant::now());
+            }
         });
     }
 

@@ -180,7 +180,7 @@ impl Fleet {
     pub(crate) fn take_retry(&self, target: &TargetHealth, now: Instant) -> bool {
         let budget = &self.rules.retries;
         let mut all = self.retries.lock();
-        all.take_with(budget, now, || target.take_retry(budget, now))
+        all.take_with(budget, now, |_| target.take_retry(budget, now))
     }
 
     /// Whether one more request may be sent to a second target; if so, it is counted. Each request

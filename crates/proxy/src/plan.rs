@@ -1,6 +1,9 @@
 //! Who is asked, in which order, and how often: what a request may do beyond a single send.
 
-use isango_types::policy::{Chain, RetryPolicy};
+use std::sync::Arc;
+
+use isango_types::policy::{Chain, FallbackOn, RetryPolicy};
+use isango_types::{Gateway, Target};
 
 use crate::options::Wishes;
 use crate::resolve::Route;
@@ -47,6 +50,41 @@ impl<'r> Plan<'r> {
             begin,
             is_followed,
         }
+    }
+
+    /// The targets that may be asked, in this order, and how many of them are equals: `order` of the
+    /// group, as places among the gateway's targets, or else the request's `own`; then the chain.
+    pub(crate) fn targets(
+        &self,
+        gateway: &Gateway,
+        own: &Arc<Target>,
+        order: Option<&[usize]>,
+    ) -> (Vec<Arc<Target>>, usize) {
+        let mut targets: Vec<_> = match order {
+            Some(order) => {
+                let at = |at: &usize| gateway.targets.get(*at).map(Arc::clone);
+                order.iter().filter_map(at).collect()
+            }
+            None => vec![Arc::clone(own)],
+        };
+        let equals = targets.len();
+        for target in self.chain.map_or(&[][..], |chain| &chain.to) {
+            if !targets.iter().any(|one| one.name == target.name) {
+                targets.push(Arc::clone(target));
+            }
+        }
+        (targets, equals)
+    }
+
+    /// What the chain is for.
+    pub(crate) fn on(&self) -> FallbackOn {
+        self.chain.map(|chain| chain.on).unwrap_or_default()
+    }
+
+    /// Whether nothing follows the attempt that makes it `tried` at its target, if that fails.
+    /// `fallback`: the conditions of the next target.
+    pub(crate) fn is_last(&self, tried: u8, fallback: Option<FallbackOn>) -> bool {
+        !self.is_followed && fallback.is_none() && tried >= self.policy.max_attempts
     }
 }
 

@@ -111,7 +111,12 @@ impl Relay {
                     return Poll::Ready(Some(Err(self.cut(cut))));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Err(error))) => {
+                    if self.source.is_broken() {
+                        self.exchange.broke_off();
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
             if let Some(cut) = self.pace.came() {
@@ -139,6 +144,9 @@ impl Relay {
 impl Relay {
     /// The answer is over, although the provider's is not.
     fn cut(&mut self, cut: Cut) -> BoxError {
+        if matches!(cut, Cut::Idle(_)) {
+            self.exchange.broke_off();
+        }
         self.exchange.cut(cut);
         "the answer took too long".into()
     }
@@ -284,6 +292,15 @@ impl Source {
                 let ended = rest.as_ref().is_none_or(|rest| rest.is_end_stream());
                 read.is_none() && then.is_none() && ended
             }
+        }
+    }
+
+    /// Whether the provider is to blame, now that the body has failed: not where somebody read too
+    /// slowly what others share.
+    fn is_broken(&self) -> bool {
+        match self {
+            Self::Cached(playback) => playback.is_broken(),
+            Self::Http1(..) | Self::Http2(..) | Self::Whole(_) | Self::Seen { .. } => true,
         }
     }
 

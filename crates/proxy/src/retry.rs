@@ -8,8 +8,9 @@ use std::time::Duration;
 use http::StatusCode;
 use isango_types::policy::{Backoff, FallbackOn, MAX_RETRY_WAIT, RetryPolicy};
 use isango_types::provider::RetrySemantics;
+use tokio::time::Instant;
 
-pub(crate) use self::wait::{Asked, asked_wait};
+pub(crate) use self::wait::{Asked, asked_wait, time_to_reset};
 use crate::error::Error;
 
 /// What an attempt failed by.
@@ -124,9 +125,8 @@ impl Failure {
         }
     }
 
-    /// How much use it is to the client when nothing better can be had; the least is best: a rate
-    /// limit that ends soonest, then any other answer of a provider, then that there was none.
-    pub(crate) fn rank(&self) -> (u8, Duration) {
+    /// How much use it is to the client; it came at `now` from the target of this step.
+    pub(crate) fn rank(&self, step: usize, now: Instant) -> Rank {
         let order = match self.kind {
             Kind::Status(StatusCode::TOO_MANY_REQUESTS) => 0,
             // What is wrong with the request may be right elsewhere.
@@ -135,7 +135,31 @@ impl Failure {
             Kind::Connect | Kind::Timeout => 2,
             Kind::Misconfigured(_) => 3,
         };
-        (order, self.asked.map_or(Duration::MAX, |asked| asked.wait))
+        let opens = self.asked.and_then(|asked| now.checked_add(asked.wait));
+        Rank { order, step, opens }
+    }
+}
+
+/// How much use a failure is to the client when nothing better can be had: a rate limit most, of
+/// several the one that ends soonest; then any other answer of a provider, then that there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    /// Less is better.
+    order: u8,
+    step: usize,
+    /// When the provider wants to be asked again, if it said so.
+    opens: Option<Instant>,
+}
+
+impl Rank {
+    /// Whether it is better than a failure that came later. Of equals the later one is fresher, and
+    /// a target's last word on its own limit holds.
+    pub(crate) fn is_better(&self, later: &Self) -> bool {
+        if (self.order, self.step) == (later.order, later.step) {
+            return false;
+        }
+        let key = |rank: &Self| (rank.order, rank.opens.is_none(), rank.opens);
+        key(self) < key(later)
     }
 }
 
@@ -167,6 +191,37 @@ pub(crate) enum Next {
     Fallback,
     /// Nothing is left; the most useful failure is the answer.
     Stop,
+}
+
+/// Whether the target that has just failed may be asked again, as far as others have a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    Given,
+    /// An equal of it can be asked at once instead.
+    Equal,
+    /// Why not, in words that follow "was not asked again:".
+    Refused(&'static str),
+}
+
+/// What follows `failure` if `leave`, which is asked only where it matters, is given to ask the same
+/// target again; and why it was refused.
+pub(crate) fn follow(
+    failure: &Failure,
+    mut now: Situation,
+    jitter: f64,
+    leave: impl FnOnce() -> Leave,
+) -> (Next, Option<&'static str>) {
+    let wanted = next(failure, &now, jitter);
+    if !matches!(wanted, Next::Retry { .. }) {
+        return (wanted, None);
+    }
+    let why = match leave() {
+        Leave::Given => return (wanted, None),
+        Leave::Equal => None,
+        Leave::Refused(why) => Some(why),
+    };
+    now.policy.max_attempts = now.tried;
+    (next(failure, &now, jitter), why)
 }
 
 /// The reason of a wait that the policy asks for.

@@ -1,18 +1,29 @@
-//! Which target of a plan is asked next: the first that can be asked. Decided at the moment of
-//! asking, because that changes while a request waits.
+//! Which target of a plan is asked next: the first that can be asked; and whether one that failed is
+//! asked again. Decided at the moment of asking, because that changes while a request waits. Pure:
+//! the time comes in as an argument.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use isango_types::policy::FallbackOn;
 use tokio::time::Instant;
 
 use crate::health::{Ask, Fleet, Permit, Rules, Standing, TargetHealth};
+use crate::retry::Leave;
+
+/// Why a target is not asked again.
+pub(crate) const SPENT: &str = "the retry budget is spent";
+const RESTS: &str = "it rests";
 
 /// One request's way through its targets.
 #[derive(Debug)]
 pub(crate) struct Walk {
     fleet: Arc<Fleet>,
     steps: Vec<Step>,
+    /// So many of them are equals.
+    equals: usize,
+    /// What an equal must fail by so that those behind are asked.
+    on: FallbackOn,
     sent: bool,
 }
 
@@ -38,10 +49,12 @@ pub(crate) struct Turn {
 }
 
 impl Walk {
-    /// A way through `steps`, in this order.
+    /// A way through `steps`, in this order: so many equals, and those behind, which are asked when
+    /// one fails by `on`.
     pub(crate) fn new(
         fleet: Arc<Fleet>,
         steps: impl IntoIterator<Item = (Arc<TargetHealth>, Ask)>,
+        (equals, on): (usize, FallbackOn),
     ) -> Self {
         let step = |(health, ask)| Step {
             health,
@@ -52,6 +65,8 @@ impl Walk {
         Self {
             fleet,
             steps: steps.into_iter().map(step).collect(),
+            equals,
+            on,
             sent: false,
         }
     }
@@ -101,33 +116,49 @@ impl Walk {
     /// Another target for a request that is under way: one that can be asked, within the budget of
     /// hedges.
     pub(crate) fn hedge(&mut self, now: Instant) -> Option<Turn> {
-        let is_open = self.has_open(0..self.steps.len(), now);
-        (is_open && self.fleet.take_hedge(now))
+        (self.has_any(now) && self.fleet.take_hedge(now))
             .then(|| self.next(now))
             .flatten()
     }
 
-    /// Whether a target is left that has not been asked, be it at rest.
-    pub(crate) fn is_left(&self, step: usize) -> bool {
-        self.steps.get(step).is_some_and(|step| !step.asked)
+    /// When a target is asked that has not been, be it at rest; `None`: all have been.
+    pub(crate) fn fallback(&self) -> Option<FallbackOn> {
+        let (equals, behind) = self.steps.split_at(self.equals.min(self.steps.len()));
+        let is_left = |step: &Step| !step.asked;
+        if equals.iter().any(is_left) {
+            return Some(FallbackOn::default());
+        }
+        behind.iter().any(is_left).then_some(self.on)
+    }
+
+    /// Whether a target can be asked that has not been.
+    pub(crate) fn has_any(&self, now: Instant) -> bool {
+        self.has_open(0..self.steps.len(), now)
+    }
+
+    /// Whether the target that has just failed may be asked again: not while an equal can be asked
+    /// instead, not if it rests by now and any other can be asked, and only within the retry
+    /// budget, which it then draws on.
+    pub(crate) fn leave(&self, permit: &Permit, now: Instant) -> Leave {
+        if self.has_open(0..self.equals, now) {
+            return Leave::Equal;
+        }
+        if permit.is_resting(now) && self.has_any(now) {
+            return Leave::Refused(RESTS);
+        }
+        match self.fleet.take_retry(permit.target(), now) {
+            true => Leave::Given,
+            false => Leave::Refused(SPENT),
+        }
     }
 
     /// Whether a target of these can be asked, and has not been.
-    pub(crate) fn has_open(&self, mut steps: Range<usize>, now: Instant) -> bool {
+    fn has_open(&self, mut steps: Range<usize>, now: Instant) -> bool {
         let standing = |step: &Step| step.standing(self.fleet.rules(), now);
         steps.any(|at| {
             let standing = self.steps.get(at).and_then(standing);
             standing.is_some_and(Standing::is_open)
         })
-    }
-
-    /// Whether the target that has just failed may be asked again: not if it rests by now and
-    /// another can be asked, and only within the retry budget.
-    pub(crate) fn may_retry(&self, permit: &Permit, now: Instant) -> bool {
-        let rules = self.fleet.rules();
-        let is_better = |step: &Step| step.standing(rules, now).is_some_and(Standing::is_open);
-        !(permit.is_resting(now) && self.steps.iter().any(is_better))
-            && self.fleet.take_retry(permit.target(), now)
     }
 
     /// A target that rests: the one that nobody has asked for longest, so that whoever is back is
@@ -233,9 +264,13 @@ mod tests {
         }
 
         fn walk(&self) -> Walk {
+            self.walk_of(1, FallbackOn::default())
+        }
+
+        fn walk_of(&self, equals: usize, on: FallbackOn) -> Walk {
             let count = self.fleet.gateway().targets.len();
             let steps = (0..count).map(|at| (Arc::clone(self.target(at)), Ask::default()));
-            Walk::new(Arc::clone(&self.fleet), steps)
+            Walk::new(Arc::clone(&self.fleet), steps, (equals, on))
         }
 
         /// The target at `at` rests from now on.
@@ -319,10 +354,26 @@ mod tests {
         let mut turn = walk.next(plan.now).unwrap();
         let permit = &mut turn.permit;
         permit.ended(Verdict::Failure, None, None, plan.now);
-        assert!(!walk.may_retry(permit, plan.now), "the other is well");
+        assert_eq!(walk.leave(permit, plan.now), Leave::Refused(RESTS));
         plan.fails(1);
         // Nothing better is left, until the budget is spent.
-        let retries = (0..9).filter(|_| walk.may_retry(permit, plan.now));
-        assert_eq!(retries.count(), 4);
+        let leaves: Vec<_> = (0..6).map(|_| walk.leave(permit, plan.now)).collect();
+        let (given, spent) = (Leave::Given, Leave::Refused(SPENT));
+        assert_eq!(leaves, [given, given, given, given, spent, spent]);
+    }
+
+    #[test]
+    fn an_equal_goes_before_a_second_try_and_a_stand_in_does_not() {
+        let plan = Plan::new(&["a", "b", "c"]);
+        let on = FallbackOn::named(["429"]).unwrap();
+        let mut walk = plan.walk_of(2, on);
+        let first = walk.next(plan.now).unwrap();
+        assert_eq!(walk.leave(&first.permit, plan.now), Leave::Equal);
+        assert_eq!(walk.fallback(), Some(FallbackOn::default()));
+        let second = walk.next(plan.now).unwrap();
+        assert_eq!(walk.leave(&second.permit, plan.now), Leave::Given);
+        assert_eq!(walk.fallback(), Some(on));
+        walk.next(plan.now).unwrap();
+        assert_eq!(walk.fallback(), None);
     }
 }

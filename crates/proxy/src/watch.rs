@@ -1,28 +1,25 @@
-//! What a send says about its target.
+//! What a send says about its target. Pure: the time comes in as an argument.
 
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use isango_types::Clock;
 use tokio::time::Instant;
 
-use crate::Proxy;
 use crate::error::Error;
 use crate::health::{Permit, Quota, Verdict};
 use crate::retry::asked_wait;
-use crate::upstream::Source;
 
-/// Tells how a send went that began at `began`. `impatient`: its first-byte timeout is the client's,
-/// and shorter than the operator's, so that it says nothing about the target.
-pub(crate) fn ended(
-    proxy: &Proxy,
+/// Tells how a send went that began and ended at these moments. `impatient`: its first-byte timeout
+/// is the client's, and shorter than the operator's, so that it says nothing about the target.
+pub(crate) fn ended<B>(
+    clock: &Clock,
     permit: &mut Permit,
-    began: Instant,
-    result: Result<&Response<Source>, &Error>,
+    (began, now): (Instant, Instant),
+    result: Result<&Response<B>, &Error>,
     impatient: bool,
 ) {
-    let now = Instant::now();
     let verdict = verdict(result.map(Response::status), impatient);
-    let clock = proxy.sink.clock();
     let quota = match result {
         Ok(response) => Quota::read(response.headers(), clock, now),
         Err(_) => None,
@@ -33,7 +30,7 @@ pub(crate) fn ended(
         && matches!(response.status().as_u16(), 429 | 503)
         && let Some(asked) = asked_wait(response.status(), response.headers(), clock.now())
     {
-        permit.bench(asked.wait, now);
+        permit.bench(asked.bench(), now);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::health::{Ask, Fleet, Permit};
 use crate::metadata;
 use crate::plan::Plan;
 use crate::resolve::Route;
+use crate::retry::Leave;
 use crate::walk::{Turn, Walk};
 
 /// The bytes of a body that are taken for one token. What a provider counts is known only to it.
@@ -26,9 +27,6 @@ const BYTES_PER_TOKEN: usize = 4;
 pub(crate) struct Way {
     walk: Walk,
     targets: Vec<Arc<Target>>,
-    /// So many of them are equals; those behind are asked when one fails by `on`.
-    equals: usize,
-    on: FallbackOn,
 }
 
 impl Way {
@@ -44,22 +42,15 @@ impl Way {
         let own = route.target.as_ref()?;
         let fleet = proxy.health.fleet(&route.gateway, now)?;
         let [asked, redirected] = asks(exchange.draft(), call);
-        let mut targets: Vec<Arc<Target>> = match plan.group {
+        let order = match plan.group {
             Some(group) => {
                 let draft = exchange.draft()?;
                 let chance = (sticky(draft, call, group), random(draft));
-                let order = fleet.order(group, &asked, chance, now);
-                let all = &route.gateway.targets;
-                order.iter().map(|at| Arc::clone(&all[*at])).collect()
+                Some(fleet.order(group, &asked, chance, now))
             }
-            None => vec![Arc::clone(own)],
+            None => None,
         };
-        let equals = targets.len();
-        for target in plan.chain.map_or(&[][..], |chain| &chain.to) {
-            if !targets.iter().any(|one| one.name == target.name) {
-                targets.push(Arc::clone(target));
-            }
-        }
+        let (targets, equals) = plan.targets(&route.gateway, own, order.as_deref());
         let step = |target: &Arc<Target>| {
             let ask = if target.name == own.name {
                 asked
@@ -73,10 +64,8 @@ impl Way {
             fleet.may_be_hedged(now);
         }
         Some(Self {
-            walk: Walk::new(Arc::clone(&fleet), steps),
+            walk: Walk::new(Arc::clone(&fleet), steps, (equals, plan.on())),
             targets,
-            equals,
-            on: plan.chain.map(|chain| chain.on).unwrap_or_default(),
         })
     }
 
@@ -92,8 +81,7 @@ impl Way {
     pub(crate) fn hedge_after(&self, leg: &Leg<'_>, call: &Call<'_>) -> Option<Duration> {
         let rule = call.route.gateway.hedge.as_ref()?;
         let now = Instant::now();
-        let may_be = matches!(call.body, CallBody::Whole(_))
-            && self.walk.has_open(0..self.targets.len(), now);
+        let may_be = matches!(call.body, CallBody::Whole(_)) && self.walk.has_any(now);
         rule.delay(leg.permit().filter(|_| may_be)?.p95(now))
     }
 
@@ -126,21 +114,12 @@ impl Way {
 
     /// When a target is asked that has not been; `None`: all have been.
     pub(crate) fn fallback(&self) -> Option<FallbackOn> {
-        let left = |mut steps: std::ops::Range<usize>| steps.any(|step| self.walk.is_left(step));
-        if left(0..self.equals) {
-            return Some(FallbackOn::default());
-        }
-        left(self.equals..self.targets.len()).then_some(self.on)
-    }
-
-    /// Whether an equal of the target that has just failed can be asked instead, at once.
-    pub(crate) fn has_equal(&self) -> bool {
-        self.walk.has_open(0..self.equals, Instant::now())
+        self.walk.fallback()
     }
 
     /// Whether the target that has just failed may be asked again.
-    pub(crate) fn may_retry(&self, permit: &Permit) -> bool {
-        self.walk.may_retry(permit, Instant::now())
+    pub(crate) fn leave(&self, permit: &Permit) -> Leave {
+        self.walk.leave(permit, Instant::now())
     }
 }
 

@@ -1,20 +1,21 @@
 //! The failure that is the answer when nothing better comes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Response;
 use isango_types::Clock;
+use tokio::time::Instant;
 
 use super::{Answer, PEEK_BYTES, PEEK_TIME};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::resolve::Route;
-use crate::retry::{Failure, asked_wait};
+use crate::retry::{Failure, Rank, asked_wait};
 
 /// The failure that is the answer when nothing better comes.
 pub(crate) struct Best {
-    rank: (u8, Duration),
+    /// `None`: there is nothing worse.
+    rank: Option<Rank>,
     result: Result<Answer, Error>,
     route: Arc<Route>,
     step: usize,
@@ -28,18 +29,26 @@ impl Best {
         step: usize,
     ) -> Self {
         Self {
-            rank: failure.rank(),
+            rank: Some(failure.rank(step, Instant::now())),
             result,
             route: Arc::clone(route),
             step,
         }
     }
 
-    /// The better one; of equals the later, which is fresher.
+    /// The better one.
     pub(super) fn better(earlier: Option<Self>, later: Self) -> Self {
         match earlier {
             Some(earlier) if earlier.is_better(&later) => earlier,
             Some(_) | None => later,
+        }
+    }
+
+    /// The same where there may be none.
+    pub(super) fn better_of(earlier: Option<Self>, later: Option<Self>) -> Option<Self> {
+        match later {
+            Some(later) => Some(Self::better(earlier, later)),
+            None => earlier,
         }
     }
 
@@ -61,9 +70,9 @@ impl Best {
             }
             Err(error) => (Failure::of_error(&error), Err(error)),
         };
-        let rank = failure.map_or((u8::MAX, Duration::MAX), |failure| failure.rank());
+        let now = Instant::now();
         Self {
-            rank,
+            rank: failure.map(|failure| failure.rank(step, now)),
             result,
             route: Arc::clone(route),
             step,
@@ -72,7 +81,11 @@ impl Best {
 
     /// Whether this one is of more use than a later one.
     pub(crate) fn is_better(&self, later: &Self) -> bool {
-        self.rank < later.rank
+        match (&self.rank, &later.rank) {
+            (Some(rank), Some(later)) => rank.is_better(later),
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
     }
 
     pub(crate) fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {

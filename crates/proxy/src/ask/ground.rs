@@ -8,19 +8,16 @@ use isango_types::{Snapshot, Target};
 use isango_wire::edit;
 use tokio::time::Instant;
 
-use super::{Answer, Call, Limits, hedge, jitter, watched};
+use super::{Answer, Best, Call, Limits, hedge, jitter, watched};
 use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::health::{LonePlace, Permit};
 use crate::resolve::{self, Place, Route};
-use crate::retry::{self, Failure, Next, Situation};
+use crate::retry::{self, Failure, Leave, Next, Situation};
 use crate::way::Way;
 use crate::{auth, headers, understand};
-
-/// Why a failed request is not sent again.
-const SPENT: &str = "the retry budget is spent";
 
 /// What all sends of a request share.
 pub(super) struct Ground<'p> {
@@ -98,50 +95,45 @@ impl Ground<'_> {
         &self,
         exchange: &mut Exchange,
         failure: &Failure,
-        mut now: Situation,
+        now: Situation,
         (way, permit): (Option<&Way>, Option<&Permit>),
     ) -> Next {
-        let next = retry::next(failure, &now, jitter());
-        if !matches!(next, Next::Retry { .. }) {
-            return next;
-        }
-        // An equal is asked at once, without a word.
-        let why = match (way, permit) {
-            (Some(way), Some(_)) if way.has_equal() => None,
-            (Some(way), Some(permit)) if !way.may_retry(permit) => {
-                let rests = permit.is_resting(Instant::now());
-                Some(if rests { "it rests" } else { SPENT })
-            }
-            _ if self.is_spent() => Some(SPENT),
-            _ => return next,
-        };
+        let (next, why) = retry::follow(failure, now, jitter(), || match (way, permit) {
+            (Some(way), Some(permit)) => way.leave(permit),
+            _ => self.lone_leave(),
+        });
         if let (Some(why), Some(route)) = (why, exchange.draft().and_then(|d| d.route.clone())) {
             let name = route.target_name();
             exchange.remark(&format!("`{name}` was not asked again: {why}"));
         }
-        now.policy.max_attempts = now.tried;
-        retry::next(failure, &now, 0.0)
+        next
     }
 
-    /// Whether the budget of a request that belongs to no target is spent; if not, a send is
-    /// counted.
-    fn is_spent(&self) -> bool {
-        let lone = self.lone.as_ref();
-        lone.is_some_and(|lone| {
-            let budgets = self.proxy.health.lone();
-            !budgets.take(lone.place, &lone.budget, Instant::now())
-        })
+    /// Whether a request that belongs to no target may be sent again.
+    fn lone_leave(&self) -> Leave {
+        let budgets = self.proxy.health.lone();
+        match &self.lone {
+            Some(lone) => budgets.leave(lone.place, &lone.budget, Instant::now()),
+            None => Leave::Given,
+        }
+    }
+
+    /// What is no failure of its provider is an answer, or the request's own fault.
+    pub(super) fn ended(&self, result: &Result<Answer, Error>) {
+        if let (Some(lone), Ok(_)) = (&self.lone, result) {
+            self.proxy.health.lone().succeeded(lone.place);
+        }
     }
 
     /// Sends the request where it is, and at its `first` send there to another target as well if
-    /// that is slow.
+    /// that is slow; then, if both fail, the earlier failure comes with the later one.
     pub(super) async fn send<'a>(
         &self,
         exchange: &mut Exchange,
         call: &mut Call<'a>,
         (leg, way): (&mut Leg<'a>, Option<&mut Way>),
         (first, is_last): (bool, bool),
-    ) -> Result<Answer, Error> {
+    ) -> (Result<Answer, Error>, Option<Best>) {
         if let Some(way) = way.filter(|_| first)
             && let Some(delay) = way.hedge_after(leg, call)
         {
@@ -149,7 +141,8 @@ impl Ground<'_> {
         }
         let current = leg.moved.as_mut().unwrap_or(call);
         let how = (self.limits, is_last);
-        watched(self.proxy, exchange, current, how, leg.permit.as_mut()).await
+        let sending = watched(self.proxy, exchange, current, how, leg.permit.as_mut());
+        (sending.await, None)
     }
 
     /// The next target that the request can be sent to; the record tells why others were passed

@@ -9,7 +9,7 @@ use isango_types::record::Attempt;
 use tokio::time::{Instant, sleep};
 
 use super::ground::{Ground, Leg};
-use super::{Answer, Call, account, checked, head, usable};
+use super::{Answer, Best, Call, account, checked, head, judge, usable};
 use crate::Proxy;
 use crate::error::Error;
 use crate::exchange::Exchange;
@@ -30,21 +30,32 @@ struct Runner<'a> {
 /// What a send came to, and where its time went.
 type End = (Result<Response<Source>, Error>, Sending);
 
+/// What both sends came to.
+struct Finish<'a> {
+    /// Whose end decides.
+    last: Runner<'a>,
+    end: End,
+    /// The failure of the other, if it failed, too.
+    beaten: Option<Best>,
+}
+
 /// Sends the request where it is and, if its answer has not begun after `delay`, to the next target
 /// as well. The first answer that is no failure wins, and the other send is broken off; both are on
-/// the record. Of two failures the later one is the result.
-///
-/// # Errors
-/// Those of the last send.
+/// the record. Of two failures the later one is the result, and the earlier one comes with it.
 pub(super) async fn race<'a>(
     ground: &Ground<'_>,
     exchange: &mut Exchange,
     call: &mut Call<'a>,
     (leg, way): (&mut Leg<'a>, &mut Way),
     delay: Duration,
-) -> Result<Answer, Error> {
+) -> (Result<Answer, Error>, Option<Best>) {
     let taken = std::mem::replace(leg, Leg::at(leg.step));
-    let (mut last, end) = Box::pin(run(ground, exchange, call, (taken, way), delay)).await;
+    let running = Box::pin(run(ground, exchange, call, (taken, way), delay));
+    let Finish {
+        mut last,
+        end,
+        beaten,
+    } = running.await;
     last.ended(ground, exchange, &end);
     let result = match end.0 {
         Ok(response) => {
@@ -57,30 +68,35 @@ pub(super) async fn race<'a>(
         moved: Some(last.call),
         ..last.leg
     };
-    result
+    (result, beaten)
 }
 
-/// Whose end decides; the other one is on the record.
+/// Both sends, until it is known which one decides; the other one is on the record.
 async fn run<'a>(
     ground: &Ground<'_>,
     exchange: &mut Exchange,
     call: &mut Call<'a>,
     (leg, way): (Leg<'a>, &mut Way),
     delay: Duration,
-) -> (Runner<'a>, End) {
+) -> Finish<'a> {
+    let alone = |last, end| Finish {
+        last,
+        end,
+        beaten: None,
+    };
     let mut one = Runner::start(ground, exchange, call, leg);
     exchange.attempting(one.started_us);
     exchange.commits();
     let mut first = Box::pin(send(ground.proxy, one.call.copy(), one.bounds));
     tokio::select! {
         biased;
-        end = &mut first => return (one, end),
+        end = &mut first => return alone(one, end),
         () = sleep(delay) => {}
     }
     let turn = way.hedge(exchange);
     let leg = turn.and_then(|turn| ground.leg(exchange, call, (way, turn)));
     let Some(leg) = leg else {
-        return (one, first.await);
+        return alone(one, first.await);
     };
     let mut two = Runner::start(ground, exchange, call, leg);
     exchange.hedging(two.started_us, two.leg.step, two.call.route.target_name());
@@ -89,18 +105,20 @@ async fn run<'a>(
         biased;
         end = &mut first => if is_failure(&end, &one) {
             one.ended(ground, exchange, &end);
-            (two, second.await)
+            let (beaten, end) = tokio::join!(one.beaten(ground, end), second);
+            Finish { last: two, end, beaten }
         } else {
             two.lost(exchange);
-            (one, end)
+            alone(one, end)
         },
         end = &mut second => if is_failure(&end, &two) {
             two.ended(ground, exchange, &end);
             exchange.goes_to(one.leg.step, Arc::clone(&one.call.route));
-            (one, first.await)
+            let (beaten, end) = tokio::join!(two.beaten(ground, end), first);
+            Finish { last: one, end, beaten }
         } else {
             one.lost(exchange);
-            (two, end)
+            alone(two, end)
         },
     }
 }
@@ -146,11 +164,23 @@ impl<'a> Runner<'a> {
         let route = &self.call.route;
         if let Some(permit) = &mut self.leg.permit {
             let impatient = ground.limits.is_impatient(route.timeouts());
-            watch::ended(ground.proxy, permit, self.began, head.as_ref(), impatient);
+            let (clock, time) = (ground.proxy.sink.clock(), (self.began, Instant::now()));
+            watch::ended(clock, permit, time, head.as_ref(), impatient);
         }
         let took_us = exchange.elapsed_us() - self.started_us;
         exchange.goes_to(self.leg.step, Arc::clone(route));
         exchange.attempted(account(route, head, sending, (self.started_us, took_us)));
+    }
+
+    /// Its failure, for the case that the other one fails as well: of a refusal, the beginning is
+    /// read.
+    async fn beaten(&self, ground: &Ground<'_>, (head, _): End) -> Option<Best> {
+        let route = &self.call.route;
+        let edited = self.call.original.is_some();
+        let result = head.map(|response| Answer { response, edited });
+        let clock = ground.proxy.sink.clock();
+        let (failure, result) = judge(result, route, (self.leg.own, false), clock).await;
+        Some(Best::of(&failure?, result, route, self.leg.step))
     }
 
     /// The other one was faster.

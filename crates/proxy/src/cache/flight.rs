@@ -433,6 +433,11 @@ impl Passenger {
         matches!(state.phase, Phase::Whole(_)) && self.at >= end
     }
 
+    /// Whether the provider broke it off.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.flight.state.lock().phase, Phase::Cut)
+    }
+
     /// Length of the body where it was announced, as long as none of it has been read.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.flight.state.lock().phase {

@@ -81,6 +81,14 @@ impl Playback {
         }
     }
 
+    /// Whether the provider broke it off.
+    pub(crate) fn is_broken(&self) -> bool {
+        match self {
+            Self::Kept(_) => false,
+            Self::Shared(passenger) => passenger.is_broken(),
+        }
+    }
+
     pub(crate) fn size_hint(&self) -> SizeHint {
         let length = match self {
             Self::Kept(kept) => kept.length(),

@@ -12,6 +12,19 @@ use tokio::time::Instant;
 /// In this time a count loses all but 1/e of its weight: about what the last ten seconds had.
 const TAU: Duration = Duration::from_secs(10);
 
+/// Counts below this are as good as none: what had ten requests in ten seconds is there after a
+/// minute and a half of silence.
+const FADED: f64 = 0.001;
+
+/// What a further send is within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The share of the requests.
+    Share,
+    /// What is allowed in any case.
+    Floor,
+}
+
 /// Counts requests and what was sent beyond them.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -37,7 +50,7 @@ impl Account {
 
     /// Whether a further send is within `budget`; if so, it is counted.
     pub(crate) fn take(&mut self, budget: &Budget, now: Instant) -> bool {
-        self.take_with(budget, now, || true)
+        self.take_with(budget, now, |_| true)
     }
 
     /// The same, where something else has a say as well.
@@ -45,13 +58,17 @@ impl Account {
         &mut self,
         budget: &Budget,
         now: Instant,
-        other: impl FnOnce() -> bool,
+        other: impl FnOnce(Room) -> bool,
     ) -> bool {
         self.fade(now);
         let share = self.requests * f64::from(budget.percent) / 100.0;
-        // The floor is rounded, because a count that fades is never whole again.
-        let fits = self.extra + 1.0 <= share || self.extra + 0.5 <= f64::from(budget.floor);
-        let allowed = fits && other();
+        let room = if self.extra + 1.0 <= share {
+            Some(Room::Share)
+        } else {
+            // Rounded, because a count that fades is never whole again.
+            (self.extra + 0.5 <= f64::from(budget.floor)).then_some(Room::Floor)
+        };
+        let allowed = room.is_some_and(other);
         if allowed {
             self.extra += 1.0;
         }
@@ -80,6 +97,61 @@ impl Account {
         self.requests *= left;
         self.extra *= left;
         self.at = now;
+    }
+}
+
+/// Retries at one place. What is allowed in any case is allowed once, until the place answers again
+/// or nothing is known of it any more: while it is down, only the share of the requests is left,
+/// however few they are.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    account: Account,
+    /// Allowed by the floor since it answered last.
+    unproven: u32,
+}
+
+impl Retries {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            account: Account::new(now),
+            unproven: 0,
+        }
+    }
+
+    /// One request is sent for the first time.
+    pub(crate) fn request(&mut self, now: Instant) {
+        if self.is_faded(now) {
+            self.unproven = 0;
+        }
+        self.account.request(now);
+    }
+
+    /// The place answers.
+    pub(crate) const fn succeeded(&mut self) {
+        self.unproven = 0;
+    }
+
+    /// Whether a retry is within `budget`; if so, it is counted.
+    pub(crate) fn take(&mut self, budget: &Budget, now: Instant) -> bool {
+        let unproven = &mut self.unproven;
+        self.account.take_with(budget, now, |room| match room {
+            Room::Share => true,
+            Room::Floor => {
+                let allowed = *unproven < budget.floor;
+                *unproven += u32::from(allowed);
+                allowed
+            }
+        })
+    }
+
+    /// Requests and retries of about the last ten seconds.
+    pub(crate) fn sums(&mut self, now: Instant) -> [f64; 2] {
+        self.account.sums(now)
+    }
+
+    /// Whether it has been silent for so long that nothing is known of it.
+    pub(crate) fn is_faded(&mut self, now: Instant) -> bool {
+        self.sums(now).iter().all(|sum| *sum < FADED)
     }
 }
 
@@ -129,6 +201,33 @@ mod tests {
                 .max();
             assert!(worst.unwrap() <= length * 20 + 1);
         }
+    }
+
+    /// Retries of one request a second, each wanting four, over so many seconds.
+    fn retried(retries: &mut Retries, now: &mut Instant, seconds: u32) -> usize {
+        let each = (0..seconds).map(|_| {
+            *now += Duration::from_secs(1);
+            retries.request(*now);
+            (0..4)
+                .filter(|_| retries.take(&Budget::RETRIES, *now))
+                .count()
+        });
+        each.sum()
+    }
+
+    #[test]
+    fn the_floor_is_there_once_until_the_place_answers() {
+        let mut now = Instant::now();
+        let mut retries = Retries::new(now);
+        assert_eq!(retried(&mut retries, &mut now, 10), 20);
+        // Of few requests, a fifth is left, and not the floor again and again.
+        let spent = retried(&mut retries, &mut now, 100);
+        assert!((5..=20).contains(&spent), "{spent}");
+        retries.succeeded();
+        assert!(retried(&mut retries, &mut now, 10) >= 19);
+        // Or nothing is known any more.
+        now += Duration::from_secs(120);
+        assert_eq!(retried(&mut retries, &mut now, 10), 20);
     }
 
     proptest! {

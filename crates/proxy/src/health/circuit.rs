@@ -116,6 +116,26 @@ impl Circuit {
         }
     }
 
+    /// The answer to a send that began at `began` had begun, and then broke off: the send failed after
+    /// all. `in_a_row`: so many did since one came to its end.
+    pub(super) fn broke_off(
+        &mut self,
+        rules: &Breaker,
+        began: Instant,
+        in_a_row: u32,
+        now: Instant,
+    ) {
+        // What was sent before its rest says nothing of it now.
+        if self.phase != Phase::Closed || began <= self.opened {
+            return;
+        }
+        // Its beginning was counted as a success.
+        self.count([0, 1], rules, now);
+        if in_a_row >= rules.consecutive_failures || self.is_failing(rules, now) {
+            self.open(rules, now);
+        }
+    }
+
     fn count(&mut self, counts: [u32; 2], rules: &Breaker, now: Instant) {
         if self.window.span() != rules.window {
             self.window = Window::new(rules.window, now);
@@ -205,6 +225,13 @@ mod tests {
             self
         }
 
+        /// The answer to what was sent at that second breaks off, as the so-many-th in a row.
+        fn breaks_off(&mut self, sent: u64, in_a_row: u32) -> &mut Self {
+            let began = self.begun + Duration::from_secs(sent);
+            self.circuit.broke_off(&RULES, began, in_a_row, self.now);
+            self
+        }
+
         fn probe(&mut self, verdict: Verdict) -> &mut Self {
             self.circuit.probe(self.now);
             self.circuit
@@ -226,6 +253,24 @@ mod tests {
     fn failures_in_a_row_make_it_rest() {
         assert_eq!(Bench::new().send("xx.xxb?x").until(), Some(5));
         assert_eq!(Bench::new().send("xx.xx.b?").until(), None);
+    }
+
+    #[test]
+    fn answers_that_break_off_make_it_rest() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.at(1).send(".").breaks_off(1, 1).until(), None);
+        assert_eq!(bench.send(".").breaks_off(1, 2).until(), None);
+        assert_eq!(bench.send(".").breaks_off(1, 3).until(), Some(6));
+        // Those that were sent before say nothing new, and one that finds it back is enough.
+        assert_eq!(bench.at(7).breaks_off(1, 4).until(), Some(6));
+        assert_eq!(bench.probe(Verdict::Success).until(), None);
+        assert_eq!(bench.breaks_off(1, 5).until(), None);
+        assert_eq!(bench.at(8).breaks_off(7, 6).until(), Some(18));
+        // Of many, as many as may fail otherwise.
+        let mut bench = Bench::new();
+        bench.at(1).send("........");
+        assert_eq!(bench.breaks_off(1, 1).breaks_off(1, 1).until(), None);
+        assert_eq!(bench.breaks_off(1, 1).breaks_off(1, 1).until(), Some(6));
     }
 
     #[test]

@@ -8,13 +8,13 @@ use isango_types::health::Budget;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::budget::Account;
+use super::budget::Retries;
 use crate::balance::{hash, mix};
+use crate::retry::Leave;
+use crate::walk::SPENT;
 
 /// Addresses that are told apart; of those beyond nothing is counted.
 const MAX_PLACES: usize = 1_024;
-/// A count below which a place is forgotten where room is needed.
-const FADED: f64 = 0.5;
 
 /// A gateway and an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,27 +33,37 @@ impl LonePlace {
 
 /// What was sent to each place, by requests that may be sent again.
 #[derive(Debug, Default)]
-pub(crate) struct Lone(Mutex<HashMap<LonePlace, Account>>);
+pub(crate) struct Lone(Mutex<HashMap<LonePlace, Retries>>);
 
 impl Lone {
     /// Counts a request that is sent for the first time.
     pub(crate) fn request(&self, place: LonePlace, now: Instant) {
         let mut accounts = self.0.lock();
         if accounts.len() >= MAX_PLACES && !accounts.contains_key(&place) {
-            accounts.retain(|_, account| account.sums(now).iter().any(|sum| *sum > FADED));
+            accounts.retain(|_, account| !account.is_faded(now));
             if accounts.len() >= MAX_PLACES {
                 return;
             }
         }
         let account = accounts.entry(place);
-        account.or_insert_with(|| Account::new(now)).request(now);
+        account.or_insert_with(|| Retries::new(now)).request(now);
+    }
+
+    /// The place answers.
+    pub(crate) fn succeeded(&self, place: LonePlace) {
+        if let Some(account) = self.0.lock().get_mut(&place) {
+            account.succeeded();
+        }
     }
 
     /// Whether a further send is within `budget`; if so, it is counted.
-    pub(crate) fn take(&self, place: LonePlace, budget: &Budget, now: Instant) -> bool {
+    pub(crate) fn leave(&self, place: LonePlace, budget: &Budget, now: Instant) -> Leave {
         let mut accounts = self.0.lock();
         let account = accounts.get_mut(&place);
-        account.is_none_or(|account| account.take(budget, now))
+        match account.is_none_or(|account| account.take(budget, now)) {
+            true => Leave::Given,
+            false => Leave::Refused(SPENT),
+        }
     }
 }
 
@@ -77,7 +87,8 @@ mod tests {
             percent: 0,
             floor: 2,
         };
-        let taken = |place| (0..9).filter(|_| lone.take(place, &budget, now)).count();
+        let given = |place| lone.leave(place, &budget, now) == Leave::Given;
+        let taken = |place| (0..9).filter(|_| given(place)).count();
         for authority in ["a", "b"] {
             lone.request(place(authority), now);
             assert_eq!(taken(place(authority)), 2);
@@ -91,7 +102,7 @@ mod tests {
         let (lone, now) = (Lone::default(), Instant::now());
         (0..5_000).for_each(|place| lone.request(LonePlace(place), now));
         assert_eq!(lone.0.lock().len(), MAX_PLACES);
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_secs(90);
         lone.request(LonePlace(5_000), later);
         assert_eq!(lone.0.lock().len(), 1);
     }

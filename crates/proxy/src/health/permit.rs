@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_types::health::Breaker;
 use tokio::time::Instant;
 
 use super::circuit::Verdict;
@@ -73,6 +74,9 @@ impl Permit {
         now: Instant,
     ) {
         self.open = false;
+        if let Some(busy) = &mut self.busy {
+            busy.began = (verdict == Verdict::Success).then_some(self.began);
+        }
         let sent = Sent {
             began: self.began,
             probes: self.probes.take(),
@@ -104,17 +108,38 @@ impl Drop for Permit {
 
 /// A request under way at a target, as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<TargetHealth>);
+pub(crate) struct Busy {
+    target: Arc<TargetHealth>,
+    /// When it was sent, where its answer began well.
+    began: Option<Instant>,
+}
 
 impl Busy {
     fn new(target: Arc<TargetHealth>) -> Self {
         target.enter();
-        Self(target)
+        Self {
+            target,
+            began: None,
+        }
+    }
+
+    /// The answer has come to its end.
+    pub(crate) fn came_whole(&self) {
+        if self.began.is_some() {
+            self.target.came_whole();
+        }
+    }
+
+    /// The answer broke off, and that was the target's doing.
+    pub(crate) fn broke_off(&self, breaker: &Breaker, now: Instant) {
+        if let Some(began) = self.began {
+            self.target.broke_off(breaker, began, now);
+        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.leave();
+        self.target.leave();
     }
 }

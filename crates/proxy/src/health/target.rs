@@ -8,15 +8,16 @@ use isango_types::health::{Breaker, Budget, CircuitState, TargetStatus};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::budget::Account;
+use super::budget::Retries;
 use super::circuit::{Circuit, Phase, Verdict};
 use super::latency::{Expected, Histogram};
 use super::permit::Permit;
 use super::quota::Quota;
 use crate::balance::hash;
 
-/// The longest time that a target is left alone because it said so.
-pub(crate) const MAX_BENCH: Duration = Duration::from_secs(60);
+/// The longest time that a target is left alone because it said so: what is longer may be a mistake,
+/// and may be cured meanwhile.
+pub(crate) const MAX_BENCH: Duration = Duration::from_hours(1);
 /// Limits that are told apart at one target; beyond them, the one unused for longest is forgotten.
 const MAX_LANES: usize = 32;
 /// Answers below which the slow end of them is not known.
@@ -87,13 +88,15 @@ pub(crate) struct TargetHealth {
     name: Box<str>,
     hash: u64,
     in_flight: AtomicU32,
+    /// Answers that broke off since one came to its end.
+    broke_off: AtomicU32,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     circuit: Circuit,
-    retries: Account,
+    retries: Retries,
     expected: Expected,
     /// Of whole answers and of streams.
     ttfb: [Histogram; 2],
@@ -175,9 +178,10 @@ impl TargetHealth {
             name: name.into(),
             hash: hash(name.as_bytes()),
             in_flight: AtomicU32::new(0),
+            broke_off: AtomicU32::new(0),
             state: Mutex::new(State {
                 circuit: Circuit::new(now),
-                retries: Account::new(now),
+                retries: Retries::new(now),
                 expected: Expected::default(),
                 ttfb: [Histogram::new(now), Histogram::new(now)],
                 lanes: Vec::new(),
@@ -294,6 +298,7 @@ impl TargetHealth {
             state.circuit.ended(breaker, sent.verdict, how, now);
         }
         if sent.verdict == Verdict::Success {
+            state.retries.succeeded();
             if let Some(ttfb) = sent.ttfb {
                 state.expected.observe(ttfb, now);
                 state.ttfb[usize::from(ask.streams)].observe(ttfb, now);
@@ -305,6 +310,23 @@ impl TargetHealth {
         if let Some(quota) = sent.quota {
             state.lane(ask.lane, now).quota = quota;
         }
+    }
+
+    /// An answer came to its end.
+    pub(super) fn came_whole(&self) {
+        if self.broke_off.load(Ordering::Relaxed) > 0 {
+            self.broke_off.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer to a send that began at `began` had begun, and then broke off by its doing.
+    pub(super) fn broke_off(&self, breaker: &Breaker, began: Instant, now: Instant) {
+        let in_a_row = self
+            .broke_off
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        let mut state = self.state.lock();
+        state.circuit.broke_off(breaker, began, in_a_row, now);
     }
 
     /// Leaves it alone for `wait`, at most [`MAX_BENCH`], as it said itself.

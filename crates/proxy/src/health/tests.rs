@@ -163,7 +163,7 @@ fn a_bench_holds_for_everybody_who_is_counted_together() {
     });
     let mut permit = admit(&fleet, "a", &model, now).unwrap();
     permit.ended(Verdict::Busy, None, None, now);
-    permit.bench(Duration::from_hours(1), now);
+    permit.bench(Duration::from_hours(2), now);
     let benched = Standing::Benched(now + MAX_BENCH);
     assert_eq!(admit(&fleet, "a", &model, now).unwrap_err(), benched);
     assert!(admit(&fleet, "a", &other, now).is_ok());

@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use http::HeaderMap;
 use isango_types::Timestamp;
 use proptest::prelude::*;
@@ -190,7 +192,12 @@ fn the_most_useful_failure_is_the_rate_limit_that_ends_soonest() {
         of(429, Some(90_000)),
         of(429, Some(1_000)),
     ];
-    failures.sort_by_key(Failure::rank);
+    let now = Instant::now();
+    let is_better = |a: &Failure, b: &Failure| a.rank(0, now).is_better(&b.rank(1, now));
+    failures.sort_by(|a, b| match is_better(a, b) {
+        true => Ordering::Less,
+        false => Ordering::Greater,
+    });
     assert_eq!(
         failures,
         [
@@ -201,6 +208,53 @@ fn the_most_useful_failure_is_the_rate_limit_that_ends_soonest() {
             own,
             strange
         ]
+    );
+}
+
+#[test]
+fn what_a_target_said_last_of_its_limit_holds() {
+    let now = Instant::now();
+    let of = |millis, step, at_ms| {
+        let failure = Failure {
+            asked: asked(millis),
+            ..status(429).unwrap()
+        };
+        failure.rank(step, now + Duration::from_millis(at_ms))
+    };
+    // Two seconds ago it was to be one second, and now it is ten.
+    assert!(!of(1_000, 0, 0).is_better(&of(10_000, 0, 2_000)));
+    // Another one's ten seconds of then end before the nine of now.
+    assert!(of(10_000, 0, 0).is_better(&of(9_000, 1, 2_000)));
+    assert!(!of(10_000, 0, 0).is_better(&of(7_000, 1, 2_000)));
+    // What came after it from the same target, and is none, says less.
+    let error = status(500).unwrap().rank(0, now);
+    assert!(of(1_000, 0, 0).is_better(&error));
+}
+
+#[test]
+fn leave_is_asked_only_where_a_retry_would_follow() {
+    let chained = Situation {
+        fallback: Some(FallbackOn::default()),
+        ..situation(1)
+    };
+    let failure = status(503).unwrap();
+    let of = |leave| follow(&failure, chained, 0.0, || leave);
+    let (given, why) = of(Leave::Given);
+    assert!(matches!(given, Next::Retry { .. }) && why.is_none());
+    assert_eq!(of(Leave::Equal), (Next::Fallback, None));
+    let refused = of(Leave::Refused("it rests"));
+    assert_eq!(refused, (Next::Fallback, Some("it rests")));
+    let nobody = |situation: Situation, expected| {
+        let asks = || -> Leave { panic!("nothing would follow") };
+        assert_eq!(follow(&failure, situation, 0.0, asks), (expected, None));
+    };
+    nobody(situation(3), Next::Stop);
+    nobody(
+        Situation {
+            tried: 3,
+            ..chained
+        },
+        Next::Fallback,
     );
 }
 

@@ -13,6 +13,19 @@ pub(crate) struct Asked {
     pub(crate) by: &'static str,
 }
 
+/// A window is full again at its reset, and has room before: nobody is left alone for longer.
+const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+
+impl Asked {
+    /// How long the target is left alone for it.
+    pub(crate) fn bench(&self) -> Duration {
+        match self.by {
+            RETRY_AFTER_MS | RETRY_AFTER => self.wait,
+            _window => self.wait.min(LONGEST_WINDOW),
+        }
+    }
+}
+
 const RETRY_AFTER_MS: &str = "retry-after-ms";
 const RETRY_AFTER: &str = "retry-after";
 
@@ -87,7 +100,8 @@ pub(crate) fn asked_wait(status: StatusCode, headers: &HeaderMap, now: Timestamp
 fn of_windows(headers: &HeaderMap, now: Timestamp) -> Option<Asked> {
     let (mut used_up, mut shortest): (Option<Asked>, Option<Asked>) = (None, None);
     for window in OF_OPENAI.iter().chain(&OF_ANTHROPIC) {
-        let Some(wait) = text(headers, window.reset).and_then(|text| reset(text, now)) else {
+        let Some(wait) = text(headers, window.reset).and_then(|text| time_to_reset(text, now))
+        else {
             continue;
         };
         let by = window.reset;
@@ -114,7 +128,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
 
 /// When a window is full again, from `now`: a duration (`1s`, `6m0s`, `250ms`), a moment in RFC
 /// 3339, seconds, or seconds or milliseconds since 1970.
-fn reset(text: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn time_to_reset(text: &str, now: Timestamp) -> Option<Duration> {
     /// Numbers from here on are moments: a wait this long would be 31 years.
     const FIRST_MOMENT: Duration = Duration::from_secs(1_000_000_000);
     const FIRST_MOMENT_IN_MS: Duration = Duration::from_secs(1_000_000_000_000);
@@ -223,6 +237,7 @@ mod tests {
         window("6m0s", Some(360_000));
         window("250ms", Some(250));
         window("1h2m3.5s", Some(3_723_500));
+        window("2m59.56s", Some(179_560));
         window("1d", Some(86_400_000));
         window("7", Some(7_000));
         window("7.25", Some(7_250));
@@ -230,9 +245,21 @@ mod tests {
         window("1795363833000", Some(10_000));
         window("1795363800", Some(0));
         window("2026-11-22T16:10:24.5Z", Some(1_500));
-        for malformed in ["", "s", "1x", "m1", "1 s", "-1s", "1s2", "..s"] {
+        for malformed in [
+            "", "s", "1x", "m1", "1 s", "-1s", "1s2", "..s", "1..2s", "2026-T",
+        ] {
             window(malformed, None);
         }
+    }
+
+    #[test]
+    fn a_window_has_room_before_it_is_full() {
+        let of = |by| {
+            let wait = Duration::from_secs(300);
+            Asked { wait, by }.bench().as_secs()
+        };
+        assert_eq!((of(RETRY_AFTER), of(RETRY_AFTER_MS)), (300, 300));
+        assert_eq!(of("x-ratelimit-reset-tokens"), 60);
     }
 
     #[test]

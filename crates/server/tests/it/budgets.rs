@@ -302,8 +302,7 @@ async fn check_charge(answer: Answer, ask: &Ask, leaves: bool, charged: [u64; 3]
     let upstream = Upstream::start([answer]).await;
     let gateway = Harness::with(&rules, &upstream).await;
     if leaves {
-        let mut client = Client::connect(gateway.addr).await;
-        client.send_ask(ask).await;
+        let mut client = gateway.send(ask).await;
         upstream.request(0).await;
         if ask.to_bytes().windows(6).any(|word| word == b"stream") {
             client.piece().await;
@@ -461,11 +460,9 @@ async fn requests_at_once_wait_for_their_turn_or_are_refused() {
         let upstream = Upstream::start([json(COMPLETION).first(Step::Wait)]).await;
         let rule = limit(&format!("unit = \"concurrent\"\nlimit = 1\n{wait}"));
         let gateway = Harness::with(&rule, &upstream).await;
-        let mut first = Client::connect(gateway.addr).await;
-        first.send_ask(&chat()).await;
+        let mut first = gateway.send(&chat()).await;
         upstream.request(0).await;
-        let mut second = Client::connect(gateway.addr).await;
-        second.send_ask(&chat()).await;
+        let mut second = gateway.send(&chat()).await;
         if refuses {
             let reply = second.reply().await;
             check_refused(
@@ -494,18 +491,14 @@ async fn a_client_that_leaves_while_it_waits_holds_nothing() {
     let upstream = Upstream::start([json(COMPLETION).first(Step::Wait)]).await;
     let rule = limit("unit = \"concurrent\"\nlimit = 1\nmax_wait = \"60s\"");
     let gateway = Harness::with(&rule, &upstream).await;
-    let mut first = Client::connect(gateway.addr).await;
-    first.send_ask(&chat()).await;
+    let mut first = gateway.send(&chat()).await;
     upstream.request(0).await;
-    let mut second = Client::connect(gateway.addr).await;
-    second.send_ask(&chat()).await;
+    let second = gateway.send(&chat()).await;
     second.reset();
     gateway.records(1).await;
     upstream.go();
     assert_eq!(first.reply().await.status(), 200);
-    let third = Client::connect(gateway.addr).await;
-    let mut third = third;
-    third.send_ask(&chat()).await;
+    let mut third = gateway.send(&chat()).await;
     upstream.request(1).await;
     upstream.go();
     assert_eq!(third.reply().await.status(), 200);
@@ -646,8 +639,7 @@ async fn many_who_ask_the_same_at_once_draw_its_tokens_once() {
     let gateway = Harness::with(&rules, &upstream).await;
     let mut clients = Vec::new();
     for _ in 0..8 {
-        let mut client = Client::connect(gateway.addr).await;
-        client.send_ask(&chat()).await;
+        let client = gateway.send(&chat()).await;
         clients.push(client);
     }
     upstream.request(0).await;

@@ -13,7 +13,7 @@ use isango_testkit::within;
 use serde_json::Value;
 
 /// A running `isango`; killed when dropped.
-struct Isango {
+pub(crate) struct Isango {
     child: Child,
     out: BufReader<ChildStdout>,
 }
@@ -32,8 +32,17 @@ fn command(words: &str, folder: &Path) -> Command {
     command
 }
 
+/// Runs a command to its end: its exit code, and what it printed.
+pub(crate) async fn isango(words: &str) -> (i32, String) {
+    let mut command = command(words, Path::new("."));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), said)
+}
+
 impl Isango {
-    fn start(words: &str, folder: &Path) -> Self {
+    pub(crate) fn start(words: &str, folder: &Path) -> Self {
         let mut command = command(words, folder);
         let mut child = command
             .stdout(Stdio::piped())
@@ -45,7 +54,7 @@ impl Isango {
     }
 
     /// The next line on standard output, which is JSON.
-    fn line(&mut self) -> Value {
+    pub(crate) fn line(&mut self) -> Value {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"))
@@ -83,7 +92,7 @@ impl Drop for Isango {
     }
 }
 
-fn address(url: &Value) -> SocketAddr {
+pub(crate) fn address(url: &Value) -> SocketAddr {
     url.as_str()
         .unwrap()
         .strip_prefix("http://")
@@ -92,7 +101,7 @@ fn address(url: &Value) -> SocketAddr {
         .unwrap()
 }
 
-const ANY_PORTS: &str = "--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --json";
+pub(crate) const ANY_PORTS: &str = "--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --json";
 
 #[tokio::test]
 async fn serve_says_where_it_answers_and_ends_in_order() {

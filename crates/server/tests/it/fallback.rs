@@ -11,7 +11,7 @@ use isango_testkit::tls::Tls;
 use isango_testkit::upstream::Upstream;
 use isango_types::record::{Outcome, Record};
 
-use crate::harness::Harness;
+use crate::harness::{Harness, nobody};
 use crate::retry::attempts;
 
 const CHAT: &str = "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
@@ -165,8 +165,7 @@ async fn the_last_target_is_awaited_as_long_as_it_takes() {
     let eu = Upstream::start([json(COMPLETION).first(Step::Wait)]).await;
     let chain = format!("{CHAIN}\nfirst_byte_timeout = \"50ms\"");
     let gateway = Harness::start(&regions(&sa.url(), &eu.url(), &chain)).await;
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&ask()).await;
+    let mut client = gateway.send(&ask()).await;
     eu.request(0).await;
     tokio::time::sleep(Duration::from_millis(120)).await;
     eu.go();
@@ -177,9 +176,7 @@ async fn the_last_target_is_awaited_as_long_as_it_takes() {
 async fn targets_that_cannot_be_reached_are_passed() {
     let eu = Upstream::start([json(COMPLETION)]).await;
     let tls = Upstream::start_tls([json(COMPLETION)], &Tls::new(), &[]).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let nobody = nobody().await;
     for (url, word) in [
         (&*nobody, "connect_failed"),
         ("http://nobody.invalid", "connect_failed"),
@@ -371,9 +368,7 @@ base_url = "{}/v1"
 
 #[tokio::test]
 async fn a_body_that_is_too_large_to_be_held_falls_back_before_it_is_sent() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let nobody = nobody().await;
     let eu = Upstream::start([json(COMPLETION)]).await;
     let chain = format!("{CHAIN}\nmax_replay_bytes = 10");
     let gateway = Harness::start(&regions(&nobody, &eu.url(), &chain)).await;

@@ -11,10 +11,11 @@ use isango_store::Stores;
 use isango_store::config::ConfigStore;
 use isango_store::logs::{LogReader as _, Order, Query};
 use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox};
-use isango_testkit::client::{Ask, Reply, ask};
+use isango_testkit::client::{Ask, Client, Reply, ask};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
 use isango_types::{Clock, Record};
+use tokio::net::TcpListener;
 
 /// Where chat completions are asked for.
 pub(crate) const CHAT: &str = "/v1/local/default/openai/chat/completions";
@@ -82,6 +83,13 @@ impl Harness {
         ask(self.addr, request).await
     }
 
+    /// Sends one request on a connection of its own, without waiting for the answer.
+    pub(crate) async fn send(&self, request: &Ask) -> Client {
+        let mut client = Client::connect(self.addr).await;
+        client.send_ask(request).await;
+        client
+    }
+
     /// Waits until `count` records are there; oldest first.
     pub(crate) async fn records(&self, count: usize) -> Vec<Record> {
         let query = || Query {
@@ -108,6 +116,12 @@ impl Harness {
         assert_eq!(records.len(), 1, "one request leaves one record");
         records.remove(0)
     }
+}
+
+/// A URL that nobody listens at.
+pub(crate) async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// The records that are there now, newest first.

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use isango_testkit::answer::{Answer, Step, json, status};
+use isango_testkit::answer::{Answer, Step, json, sse, status};
 use isango_testkit::client::{Ask, Client, Reply, ask};
-use isango_testkit::fixtures::{COMPLETION, PROMPT};
+use isango_testkit::fixtures::sse::chat_events;
+use isango_testkit::fixtures::{COMPLETION, PROMPT, STREAM_PROMPT};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
-use isango_types::record::Record;
+use isango_types::Cost;
+use isango_types::record::{Attempt, Outcome, Record};
 
+use crate::cli::isango;
 use crate::harness::Harness;
 use crate::retry::attempts;
 
@@ -84,6 +87,56 @@ async fn a_target_that_fails_is_left_alone() {
         told.contains("target `a` was passed over: it rests for 1"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_target_that_breaks_its_answers_off_is_left_alone() {
+    let events = || sse(chat_events(&["Sa", "wubona"]));
+    let idle = format!("{CHAIN}idle_timeout = \"60ms\"\n{BREAKER}");
+    for (settings, answer) in [
+        (
+            format!("{CHAIN}{BREAKER}"),
+            events().cut_after(1, Step::Reset),
+        ),
+        (
+            format!("{CHAIN}{BREAKER}"),
+            json(COMPLETION).cut_after(1, Step::Close).announcing(9_999),
+        ),
+        (idle, events().cut_after(1, Step::Stall)),
+    ] {
+        let a = Upstream::start([answer]).await;
+        let b = ok().await;
+        let gateway = Harness::start(&targets(&settings, [&a, &b], [1, 1])).await;
+        let request = chat().body(STREAM_PROMPT).with("cf-aig-max-attempts", "3");
+        for at in 1..=2 {
+            let reply = gateway.ask(&request).await;
+            assert_eq!((reply.status(), from(&reply)), (200, "a"));
+            assert_eq!(reply.header("cf-aig-attempts"), Some("1"));
+            let record = gateway.records(at).await.remove(at - 1);
+            assert_eq!(record.outcome, Outcome::UpstreamCut);
+        }
+        assert_eq!(answers(&gateway, &chat(), 3).await, "bbb");
+        assert_eq!(a.count(), 2, "nothing was sent again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_no_failure_of_the_target() {
+    let events = chat_events(&["Sa", "wubona"]);
+    let stalls = sse(events).cut_after(1, Step::Stall);
+    let a = Upstream::start([stalls.clone(), stalls, json(COMPLETION)]).await;
+    let b = ok().await;
+    let settings = format!("{CHAIN}{BREAKER}");
+    let gateway = Harness::start(&targets(&settings, [&a, &b], [1, 1])).await;
+    for at in 0..2 {
+        let mut client = gateway.send(&chat().body(STREAM_PROMPT)).await;
+        client.head().await;
+        client.piece().await;
+        drop(client);
+        a.given_up(at).await;
+        gateway.records(at + 1).await;
+    }
+    assert_eq!(answers(&gateway, &chat(), 1).await, "a");
 }
 
 #[tokio::test]
@@ -332,41 +385,81 @@ async fn a_slow_answer_is_overtaken() {
     assert_eq!(reply.text(), COMPLETION);
     a.given_up(before).await;
     let record = gateway.records(21).await.remove(20);
+    check_hedge(&record, "a", "b");
+}
+
+/// Both sends are on the record, with what each cost: of the loser, nobody knows.
+fn check_hedge(record: &Record, loser: &str, winner: &str) {
+    let of = |one: &'static str| -> Option<Box<str>> { Some(one.into()) };
     let told: Vec<_> = record
         .attempts
         .iter()
-        .map(|one| (&*one.target, one.status, one.cancelled_by.as_deref()))
+        .map(
+            |Attempt {
+                 target,
+                 status,
+                 cancelled_by,
+                 cost,
+                 ..
+             }| { (&**target, *status, cancelled_by.clone(), cost.clone()) },
+        )
         .collect();
-    assert_eq!(told, [("a", None, Some("hedge")), ("b", Some(200), None)]);
-    assert_eq!(record.target.as_deref(), Some("b"));
+    assert!(record.cost.nanousd.is_some_and(|cost| cost > 0));
+    assert_eq!(
+        told,
+        [
+            (loser, None, of("hedge"), Some(Cost::default())),
+            (winner, Some(200), None, Some(record.cost.clone()))
+        ]
+    );
+    assert_eq!(record.target.as_deref(), Some(winner));
+}
+
+#[tokio::test]
+async fn of_two_sends_that_fail_the_more_useful_is_the_answer() {
+    let limit = || status(429).header("retry-after", "120");
+    let check = async |first: Answer, second: Answer, code: u16, target: &str| {
+        let b = Upstream::start([second]).await;
+        let (gateway, a) = hedged(first.first(Step::Wait), &b).await;
+        let mut client = gateway.send(&chat()).await;
+        b.request(0).await;
+        a.go();
+        let reply = client.reply().await;
+        assert_eq!((reply.status(), from(&reply)), (code, target));
+        assert_eq!(reply.header("cf-aig-attempts"), Some("2"));
+        let record = gateway.records(21).await.remove(20);
+        assert_eq!(record.target.as_deref(), Some(target));
+        assert!(
+            record
+                .attempts
+                .iter()
+                .all(|one| one.cost == Some(Cost::free()))
+        );
+    };
+    check(status(503), limit(), 429, "b").await;
+    check(limit(), status(503), 429, "a").await;
+    check(limit(), limit().header("retry-after-ms", "90000"), 429, "b").await;
 }
 
 #[tokio::test]
 async fn the_first_of_two_sends_may_still_win() {
     let b = Upstream::start([Answer::raw([Step::Stall])]).await;
     let (gateway, a) = hedged(json(COMPLETION).first(Step::Wait), &b).await;
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&chat()).await;
+    let mut client = gateway.send(&chat()).await;
     b.request(0).await;
     a.go();
     let reply = client.reply().await;
     assert_eq!((reply.status(), from(&reply)), (200, "a"));
     b.given_up(0).await;
     let record = gateway.records(21).await.remove(20);
-    let told: Vec<_> = record
-        .attempts
-        .iter()
-        .map(|one| (&*one.target, one.status, one.cancelled_by.as_deref()))
-        .collect();
-    assert_eq!(told, [("b", None, Some("hedge")), ("a", Some(200), None)]);
+    check_hedge(&record, "b", "a");
 }
 
 #[tokio::test]
 async fn a_second_send_that_fails_does_not_win() {
     let b = down().await;
     let (gateway, a) = hedged(json(COMPLETION).first(Step::Wait), &b).await;
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&chat()).await;
+    let mut client = gateway.send(&chat()).await;
     b.request(0).await;
     a.go();
     assert_eq!(client.reply().await.status(), 200);
@@ -382,8 +475,7 @@ async fn a_client_that_leaves_ends_both_sends() {
     let b = Upstream::start([Answer::raw([Step::Stall])]).await;
     let (gateway, a) = hedged(Answer::raw([Step::Stall]), &b).await;
     let before = a.count();
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&chat()).await;
+    let client = gateway.send(&chat()).await;
     b.request(0).await;
     drop(client);
     a.given_up(before).await;
@@ -442,4 +534,28 @@ async fn operators_see_how_targets_are() {
         ("1".into(), "0".into())
     );
     assert_eq!(of("requests_in_flight", "b"), "0");
+    let words = format!("targets --admin {}", gateway.admin);
+    let (code, table) = isango(&words).await;
+    let words_of = |line: &str| {
+        let cells: Vec<_> = line.split_whitespace().take(3).collect();
+        cells.join(" ")
+    };
+    let states: Vec<_> = table.lines().map(words_of).collect();
+    let expected = ["GATEWAY TARGET STATE", "local/g a open", "local/g b closed"];
+    assert_eq!(
+        (code, &*states),
+        (0, &expected.map(str::to_owned)[..]),
+        "{table}"
+    );
+    let (_code, lines) = isango(&format!("{words} --json")).await;
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["circuit"], &lines[1]["requests"]),
+        (&"open".into(), &3.into())
+    );
+    let (code, _nothing) = isango("targets --admin 127.0.0.1:1").await;
+    assert_eq!(code, 1);
 }

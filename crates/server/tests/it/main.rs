@@ -27,6 +27,7 @@ mod include_usage;
 mod interim;
 mod legs;
 mod limits;
+mod outage;
 mod overspend;
 mod paths;
 mod records;

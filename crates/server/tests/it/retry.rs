@@ -8,11 +8,11 @@ use isango_testkit::fixtures::sse::chat_events;
 use isango_testkit::fixtures::{COMPLETION, PROMPT, STREAM_PROMPT};
 use isango_testkit::tls::Tls;
 use isango_testkit::upstream::Upstream;
+use isango_types::Cost;
 use isango_types::record::{Outcome, Record};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{CHAT, Harness};
+use crate::harness::{CHAT, Harness, nobody};
 
 /// A request that is sent up to three times, a millisecond apart.
 fn persistent() -> Ask {
@@ -51,19 +51,29 @@ async fn check_recovers(failures: Vec<Answer>, told: &[&str]) {
     assert_eq!(attempts(&record), [told, &["200"]].concat());
     assert_eq!(record.outcome, Outcome::Answered);
     assert!(record.notes.is_empty(), "{:?}", record.notes);
-    for (at, attempt) in record.attempts.iter().enumerate() {
-        let reason = attempt.wait_reason.as_deref();
-        assert_eq!(reason, (at > 0).then_some("backoff"));
-        assert_eq!(attempt.wait_us >= 1_000, at > 0);
-        assert_eq!(attempt.cost.is_some(), at == count);
-    }
-    let last = record.attempts.last().unwrap();
-    assert_eq!(last.cost.as_ref(), Some(&record.cost));
+    check_attempts(&record);
     for at in 0..=count {
         let request = upstream.request(at).await;
         assert_eq!(request.body, PROMPT.as_bytes());
         let key = request.head.header("authorization");
         assert_eq!(key, Some("Bearer sk-client-key"));
+    }
+}
+
+/// Each attempt but the first was waited for, and each tells what it cost: an error nothing, and what
+/// nobody has seen an answer to may have cost something.
+fn check_attempts(record: &Record) {
+    let last = record.attempts.len() - 1;
+    for (at, attempt) in record.attempts.iter().enumerate() {
+        let reason = attempt.wait_reason.as_deref();
+        assert_eq!(reason, (at > 0).then_some("backoff"));
+        assert_eq!(attempt.wait_us >= 1_000, at > 0);
+        let expected = match attempt.status {
+            _ if at == last => record.cost.clone(),
+            Some(_) => Cost::free(),
+            None => Cost::default(),
+        };
+        assert_eq!(attempt.cost.as_ref(), Some(&expected));
     }
 }
 
@@ -167,6 +177,23 @@ async fn a_rate_limit_says_more_than_what_came_after_it() {
     assert_eq!(record.outcome, Outcome::Answered);
 }
 
+#[tokio::test]
+async fn the_last_word_on_a_limit_is_the_clients() {
+    let limit = |name: &str, value: &str| status(429).header(name, value);
+    let answers = [limit("retry-after-ms", "20"), limit("retry-after", "7")];
+    let upstream = Upstream::start(answers).await;
+    let gateway = Harness::before(&upstream).await;
+    let reply = gateway
+        .ask(&persistent().with("cf-aig-max-attempts", "2"))
+        .await;
+    assert_eq!(
+        (reply.status(), reply.header("retry-after")),
+        (429, Some("7"))
+    );
+    assert_eq!(reply.header("retry-after-ms"), None);
+    assert_eq!(reply.header("cf-aig-attempts"), Some("2"));
+}
+
 /// An upstream that asks to wait is asked again after that, and not before.
 async fn check_wait(name: &str, value: &str, millis: u64) {
     let upstream = Upstream::start([status(429).header(name, value), json(COMPLETION)]).await;
@@ -190,6 +217,7 @@ async fn check_wait(name: &str, value: &str, millis: u64) {
 async fn the_providers_own_wait_is_kept() {
     check_wait("retry-after-ms", "120", 120).await;
     check_wait("retry-after", "0.15", 150).await;
+    check_wait("retry-after", "1", 1_000).await;
     check_wait("x-ratelimit-reset-requests", "110ms", 110).await;
     check_wait("x-ratelimit-reset-tokens", "0.13", 130).await;
     let soon = jiff::Timestamp::now() + Duration::from_secs(2);
@@ -286,6 +314,8 @@ async fn after_the_first_byte_nothing_is_sent_again() {
         cut.announcing(9_999),
         events.cut_after(1, Step::Close),
         Answer::new(200).announcing(10).then(Step::Close),
+        Answer::new(200).announcing(10).then(Step::Reset),
+        sse(chat_events(&["Sa"])).cut_after(0, Step::Reset),
     ];
     for answer in answers {
         let upstream = Upstream::start([answer, json(COMPLETION)]).await;
@@ -328,8 +358,7 @@ async fn the_first_byte_is_awaited_for_ever_on_the_last_attempt_only() {
         .with("cf-aig-max-attempts", "2")
         .with("cf-aig-retry-delay", "0")
         .with("cf-aig-request-timeout", "50");
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&ask).await;
+    let mut client = gateway.send(&ask).await;
     upstream.given_up(0).await;
     upstream.request(1).await;
     tokio::time::sleep(Duration::from_millis(120)).await;
@@ -342,9 +371,7 @@ async fn the_first_byte_is_awaited_for_ever_on_the_last_attempt_only() {
 
 #[tokio::test]
 async fn nobody_there_is_asked_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = listener.local_addr().unwrap();
-    drop(listener);
+    let nobody = nobody().await;
     let check = async |base: &str, word: &str, sends: usize| {
         let config = format!("[providers.openai]\nbase_url = \"{base}\"\n");
         let gateway = Harness::start(&config).await;
@@ -354,7 +381,7 @@ async fn nobody_there_is_asked_again() {
         assert_eq!(attempts(&record), vec![word; sends], "{base}");
         assert_eq!(record.outcome, Outcome::Failed);
     };
-    check(&format!("http://{nobody}"), "connect_failed", 3).await;
+    check(&nobody, "connect_failed", 3).await;
     check("http://nobody.invalid", "connect_failed", 3).await;
     // A certificate does not become better.
     let upstream = Upstream::start_tls([json(COMPLETION)], &Tls::new(), &[]).await;

@@ -1,7 +1,7 @@
 //! The Universal endpoint: legs in turn, each with headers and retries of its own.
 
 use isango_testkit::answer::{Answer, Step, json, sse, status};
-use isango_testkit::client::{Ask, Client, End, Reply};
+use isango_testkit::client::{Ask, End, Reply};
 use isango_testkit::fixtures::COMPLETION;
 use isango_testkit::fixtures::sse::chat_events;
 use isango_testkit::upstream::Upstream;
@@ -136,8 +136,7 @@ async fn a_stream_is_a_legs_own_affair() {
     let mut legs = value!([anthropic(), openai()]);
     legs[1]["query"]["stream"] = true.into();
     legs[1]["query"]["stream_options"] = value!({ "include_usage": true });
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&ask(&legs)).await;
+    let mut client = gateway.send(&ask(&legs)).await;
     assert_eq!(client.head().await.header("cf-aig-step"), Some("1"));
     for event in &events {
         gpt.go();
@@ -196,8 +195,7 @@ async fn a_leg_that_is_too_slow_gives_way_and_the_last_one_does_not() {
     for at in 0..2 {
         legs[at]["config"] = value!({ "requestTimeout": 50 });
     }
-    let mut client = Client::connect(gateway.addr).await;
-    client.send_ask(&ask(&legs)).await;
+    let mut client = gateway.send(&ask(&legs)).await;
     gpt.request(0).await;
     tokio::time::sleep(std::time::Duration::from_millis(120)).await;
     gpt.go();

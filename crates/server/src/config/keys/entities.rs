@@ -222,7 +222,8 @@ pub(super) const KEYS: &[Key] = &[
         },
         Is("20"),
         "50",
-        "So many sends beyond the first are allowed in about ten seconds in any case.",
+        "So many sends beyond the first are allowed in about ten seconds in any case, and then not \
+         again until one is answered.",
     ),
     key(
         "gateways[].cache_ttl",
