@@ -60,7 +60,7 @@ impl FileConfig {
     /// A connection to write with; makes file and tables where they are missing.
     fn writer(&self) -> Result<Connection, Error> {
         if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
         let mut connection = sqlite::open(&self.file)?;
         connection.pragma_update(None, "synchronous", "EXTRA")?;
@@ -139,6 +139,15 @@ impl ConfigStore for FileConfig {
     fn commit(&self, changes: &[Change]) -> Result<u64, StoreError> {
         self.try_commit(changes).map_err(failed)?
     }
+}
+
+/// Makes the data folder where it is missing; nobody else may look into it.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 fn failed(error: Error) -> StoreError {
@@ -251,8 +260,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let kept = kept();
         kept.commit(&[token("a")]).unwrap();
-        let mode = fs::metadata(&kept.0.file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&kept.0.file), 0o600);
+        assert_eq!(mode(kept.0.file.parent().unwrap()), 0o700);
     }
 
     #[test]

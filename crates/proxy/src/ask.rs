@@ -13,7 +13,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
 use isango_types::policy::Timeouts;
 use isango_types::record::Attempt;
-use isango_types::{Clock, Snapshot};
+use isango_types::{Clock, Credential, Snapshot};
 use isango_wire::refusal;
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,7 @@ use crate::retry::{Failure, Next, Situation, asked_wait};
 use crate::serve::Interim;
 use crate::upstream::{Bounds, Head, Sending, Source};
 use crate::way::{self, Way};
-use crate::{failures, headers, watch};
+use crate::{credentials, failures, headers, watch};
 
 /// How much of a refusal is looked at before it is relayed, and for how long.
 const PEEK_BYTES: usize = 64 << 10;
@@ -46,6 +46,8 @@ pub(crate) struct Call<'a> {
     pub(crate) route: Arc<Route>,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
+    /// The operator's, where it is more than a key in the headers.
+    pub(crate) credential: Option<Arc<Credential>>,
     pub(crate) body: CallBody,
     /// The body as it came, where `include_usage` was added to it.
     pub(crate) original: Option<Bytes>,
@@ -69,6 +71,7 @@ impl Call<'_> {
             route: Arc::clone(&self.route),
             method: self.method.clone(),
             headers: self.headers.clone(),
+            credential: self.credential.clone(),
             body,
             original: self.original.clone(),
             interim: self.interim,
@@ -392,12 +395,22 @@ async fn attempt(
     let started_us = exchange.elapsed_us();
     exchange.attempting(started_us);
     let mut sending = Sending::default();
-    let parts = (&call.method, &call.headers);
-    let head = head(&call.route, parts, bounds, call.interim);
-    let answer = proxy
-        .upstream
-        .send(&head, &mut call.body, &mut sending, Some(exchange))
-        .await;
+    let ready = match call.credential {
+        None => Ok(()),
+        // Rare, and so kept out of the future of every request.
+        Some(_) => Box::pin(credentials::authenticate(proxy, exchange, call)).await,
+    };
+    let answer = match ready {
+        Ok(()) => {
+            let parts = (&call.method, &call.headers);
+            let head = head(&call.route, parts, bounds, call.interim);
+            proxy
+                .upstream
+                .send(&head, &mut call.body, &mut sending, Some(exchange))
+                .await
+        }
+        Err(error) => Err(error),
+    };
     let answer = checked(proxy, &call.route, answer);
     let took_us = exchange.elapsed_us() - started_us;
     exchange.attempted(account(

@@ -2,8 +2,9 @@
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use isango_types::credential::DEFAULT_ALIAS;
 use isango_types::key::{Scope, TOKEN_PREFIX, Token};
-use isango_types::{Gateway, Provider, Snapshot, Timestamp};
+use isango_types::{Credential, Gateway, Provider, Secret, Snapshot, Timestamp};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use crate::balance::hash;
 use crate::error::Error;
 use crate::exchange::Exchange;
-use crate::limit;
+use crate::limit::{self, Notice};
 use crate::resolve::Route;
 
 /// Header that carries a gateway token (data-plane section 12).
@@ -178,12 +179,30 @@ pub(crate) fn configured_headers(route: &Route, headers: &mut HeaderMap) {
     }
 }
 
-/// Makes sure that the request carries a credential for its provider: its own crosses unchanged;
-/// without one, the target's is put in. Tells whether it is its own.
+/// What a request is authenticated with at its provider.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    /// It brought a credential itself.
+    pub(crate) own: bool,
+    /// One of the operator's, but for a key that stands in the configuration of the target: it was
+    /// put in already, or is made ready for each send ([`crate::credentials::authenticate`]).
+    pub(crate) credential: Option<Arc<Credential>>,
+}
+
+/// Makes sure that the request has a credential for its provider: its own crosses unchanged;
+/// without one, that of `alias` is used, else the target's, else the stored one by the name
+/// `default`.
 ///
 /// # Errors
-/// [`Error::MissingCredential`]: there is neither.
-pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<bool, Error> {
+/// [`Error::MissingCredential`]: there is none. [`Error::UnknownAlias`].
+/// [`Error::CredentialFailed`]: it cannot be opened. [`Error::RateLimited`]: it was used as often as
+/// it may be.
+pub(crate) fn credential(
+    route: &Route,
+    alias: Option<&str>,
+    now: Timestamp,
+    headers: &mut HeaderMap,
+) -> Result<Presented, Error> {
     let auth = &route.provider.auth;
     let query = route.path.query().unwrap_or("");
     let carried = headers.contains_key(AUTHORIZATION)
@@ -192,27 +211,94 @@ pub(crate) fn credential(route: &Route, headers: &mut HeaderMap) -> Result<bool,
             Some(key) => has_query_key(query, key),
             None => headers.contains_key(&**slot),
         });
+    let mut credential = None;
     if !carried {
-        let configured = route
-            .target
-            .as_ref()
-            .and_then(|target| target.credential.as_ref());
-        match configured {
-            Some(secret) => {
-                let mut value =
-                    HeaderValue::try_from(format!("{}{}", auth.prefix, secret.expose()))
-                        .map_err(|_not_visible_ascii| missing(route))?;
-                value.set_sensitive(true);
-                let name = HeaderName::try_from(&*auth.header)
-                    .map_err(|_not_a_header_name| missing(route))?;
-                headers.insert(name, value);
+        match chosen(route, alias, now)? {
+            Some((chosen, is_stored)) => {
+                if let Credential::Key(key) = &**chosen {
+                    put(route, key, headers)?;
+                }
+                let is_plain = !is_stored && matches!(**chosen, Credential::Key(_));
+                credential = (!is_plain).then(|| Arc::clone(chosen));
             }
             None if auth.optional => {}
             None => return Err(missing(route)),
         }
     }
     move_credential(route, headers);
-    Ok(carried)
+    Ok(Presented {
+        own: carried,
+        credential,
+    })
+}
+
+/// Puts a key into the provider's header.
+fn put(route: &Route, key: &Secret, headers: &mut HeaderMap) -> Result<(), Error> {
+    let auth = &route.provider.auth;
+    let mut value = HeaderValue::try_from(format!("{}{}", auth.prefix, key.expose()))
+        .map_err(|_not_visible_ascii| missing(route))?;
+    value.set_sensitive(true);
+    let name = HeaderName::try_from(&*auth.header).map_err(|_not_a_header_name| missing(route))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+/// The operator's credential for a request that brings none, and whether it is a stored one.
+fn chosen<'r>(
+    route: &'r Route,
+    alias: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<(&'r Arc<Credential>, bool)>, Error> {
+    let of_target = route
+        .target
+        .as_ref()
+        .and_then(|target| target.credential.as_ref());
+    let of_target = of_target.map(|credential| (credential, false));
+    if alias.is_none() && of_target.is_some() {
+        return Ok(of_target);
+    }
+    let slug = &route.provider.slug;
+    let of_provider = || {
+        route
+            .gateway
+            .credentials
+            .iter()
+            .filter(|one| one.provider == *slug)
+    };
+    let name = alias.unwrap_or(DEFAULT_ALIAS);
+    let Some(stored) = of_provider().find(|one| *one.alias == *name) else {
+        return match alias {
+            None => Ok(None),
+            // What a target brings needs no other name.
+            Some(DEFAULT_ALIAS) if of_target.is_some() => Ok(of_target),
+            Some(alias) => {
+                let known: Vec<_> = of_provider()
+                    .map(|one| format!("'{}'", one.alias))
+                    .collect();
+                Err(Error::UnknownAlias(format!(
+                    "Provider '{slug}' has no BYOK credential named '{alias}'. Configured aliases: \
+                     {}",
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                )))
+            }
+        };
+    };
+    let unavailable = || Error::CredentialFailed("what is stored cannot be opened".into());
+    let credential = stored.credential.as_ref().ok_or_else(unavailable)?;
+    if let Some(rate) = &stored.rate {
+        rate.take(now).map_err(|retry_after_s| {
+            let message = format!(
+                "Rate limited: credential '{name}' of provider '{slug}' ({} requests per {} s)",
+                rate.limit, rate.period_s
+            );
+            Error::RateLimited(Box::new(Notice::new(&message, retry_after_s, rate.limit)))
+        })?;
+    }
+    Ok(Some((credential, true)))
 }
 
 /// A hash of the credential of a request for a target, if it is its `own`; else 0. One in the query

@@ -23,7 +23,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use isango_store::cache::{CacheStore, Entry, Key, Peek};
 use isango_types::policy::CachePolicy;
 use isango_types::record::{CacheStatus, CacheUse, Saved};
-use isango_types::{RecordId, Timestamp};
+use isango_types::{Credential, RecordId, Timestamp};
 use isango_wire::filter::UsageFilter;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -193,6 +193,8 @@ pub(crate) struct Looking<'l> {
     pub(crate) route: &'l Arc<Route>,
     pub(crate) method: &'l Method,
     pub(crate) headers: &'l HeaderMap,
+    /// What it is authenticated with, where that does not stand in its headers.
+    pub(crate) credential: Option<&'l Credential>,
     /// As the client sent it.
     pub(crate) body: &'l Bytes,
     pub(crate) terms: Box<Terms>,
@@ -262,6 +264,7 @@ impl Cache {
             route: &call.route,
             method: &call.method,
             headers: &call.headers,
+            credential: call.credential.as_deref(),
             body,
             terms,
             limits,

@@ -51,6 +51,13 @@ pub enum Error {
         /// Header that the provider expects it in.
         header: Box<str>,
     },
+    /// The gateway has no credential of the name that the request asks for. The message is the
+    /// contract's (data-plane section 13).
+    #[error("{0}")]
+    UnknownAlias(String),
+    /// A configured credential cannot be opened, or its issuer gives no token.
+    #[error("the gateway's own credential for this provider is not available")]
+    CredentialFailed(#[source] BoxError),
     /// The request would leave the regions that the gateway is bound to.
     #[error(
         "this gateway's `residency` allows only targets in {allowed}; the request names none of them"
@@ -145,6 +152,8 @@ impl Error {
             Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, 3000, Blame::Client),
             Self::InvalidPath(_) => (StatusCode::BAD_REQUEST, 3001, Blame::Client),
             Self::MissingCredential { .. } => (StatusCode::BAD_REQUEST, 3002, Blame::Client),
+            Self::UnknownAlias(_) => (StatusCode::BAD_REQUEST, 2040, Blame::Client),
+            Self::CredentialFailed(_) => (StatusCode::BAD_GATEWAY, 3031, Blame::Gateway),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3003, Blame::Client),
             Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, 3004, Blame::Client),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, 3005, Blame::Client),
@@ -174,6 +183,7 @@ impl Error {
     #[must_use]
     pub const fn attempt_word(&self) -> Option<&'static str> {
         match self {
+            Self::CredentialFailed(_) => Some("credential_failed"),
             Self::ConnectFailed(_) => Some("connect_failed"),
             Self::ConnectTimeout => Some("connect_timeout"),
             Self::TlsFailed(_) => Some("tls_failed"),
@@ -191,6 +201,7 @@ impl Error {
             | Self::NoSuchPath(_)
             | Self::InvalidPath(_)
             | Self::MissingCredential { .. }
+            | Self::UnknownAlias(_)
             | Self::Residency { .. }
             | Self::BadLegs(_)
             | Self::BodyTooLarge { .. }
@@ -318,7 +329,9 @@ mod tests {
                 provider: "openai".into(),
                 header: "authorization".into(),
             },
-            Some(Error::MissingCredential { .. }) => Error::BodyTooLarge { limit: 1 },
+            Some(Error::MissingCredential { .. }) => Error::UnknownAlias("an alias".into()),
+            Some(Error::UnknownAlias(_)) => Error::CredentialFailed(cause()),
+            Some(Error::CredentialFailed(_)) => Error::BodyTooLarge { limit: 1 },
             Some(Error::BodyTooLarge { .. }) => Error::BodyBroken(cause()),
             Some(Error::BodyBroken(_)) => Error::BodyTimeout,
             Some(Error::BodyTimeout) => Error::Unsupported("a protocol"),

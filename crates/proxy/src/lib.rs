@@ -17,6 +17,7 @@ mod auth;
 mod balance;
 mod call;
 mod capture;
+mod credentials;
 mod exchange;
 mod failures;
 mod headers;
@@ -81,6 +82,7 @@ pub struct Proxy {
     refusals: understand::Refusals,
     failures: failures::Failures,
     health: Arc<health::Health>,
+    issuers: credentials::Issuers,
 }
 
 impl Proxy {
@@ -113,6 +115,7 @@ impl Proxy {
             refusals: understand::Refusals::default(),
             failures: failures::Failures::default(),
             health,
+            issuers: credentials::Issuers::default(),
         }))
     }
 
@@ -134,6 +137,15 @@ impl Proxy {
         self.metrics
             .limit_unpledged
             .set(gauge(self.sink.limits().unpledged()));
+    }
+
+    /// Asks issuers for tokens ahead of their need: those of the configuration that are missing or
+    /// will end soon. Called every few seconds.
+    pub async fn renew_credentials(&self) {
+        let config = self.config.get();
+        self.issuers
+            .renew(&self.upstream, self.sink.clock(), &config)
+            .await;
     }
 
     /// Sets the counters of all limits to what the records say, and makes ready to estimate; says

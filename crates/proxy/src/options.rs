@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) metadata: Option<HeaderValue>,
     /// `cf-aig-custom-cost`, unread.
     pub(crate) custom_cost: Option<HeaderValue>,
+    /// `cf-aig-byok-alias`.
+    pub(crate) alias: Option<Box<str>>,
     /// What is asked of the cache.
     pub(crate) cache: Asked,
     /// What was malformed and ignored.
@@ -46,6 +48,7 @@ impl Options {
             collect_log_payload: self.collect_log_payload.or(below.collect_log_payload),
             event_id: self.event_id.or_else(|| below.event_id.clone()),
             wishes: self.wishes.or(below.wishes),
+            alias: self.alias.or_else(|| below.alias.clone()),
             cache: self.cache.or(&below.cache),
             metadata: self.metadata.or_else(|| below.metadata.clone()),
             custom_cost: self.custom_cost.or_else(|| below.custom_cost.clone()),
@@ -146,6 +149,11 @@ impl Options {
             "skip-cache" => self.cache.skip = self.boolean(name, value),
             "cache-key" if !value.is_empty() => self.cache.key = Some(detached(value)),
             "cache-key" => self.ignore(name, "a text that is not empty"),
+            "byok-alias" => {
+                // One that is no text names nothing, and must not stand for another.
+                let text = String::from_utf8_lossy(value.as_bytes());
+                self.alias = Some(text.trim().chars().take(64).collect::<String>().into());
+            }
             "metadata" => self.metadata = Some(detached(value)),
             "custom-cost" => self.custom_cost = Some(detached(value)),
             _ => {}

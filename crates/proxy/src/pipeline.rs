@@ -25,7 +25,7 @@ use crate::secrets::Secrets;
 use crate::serve::BareLf;
 use crate::understand::{understand, wants_inspection};
 use crate::upstream::Source;
-use crate::{auth, headers, universal};
+use crate::{auth, credentials, headers, universal};
 
 /// An answer that is ready to be relayed.
 pub(crate) struct Reply {
@@ -171,8 +171,11 @@ async fn admit<'a>(
     auth::may_ask(exchange, &route.provider)?;
     speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);
-    let own = auth::credential(&route, &mut head.headers)?;
-    exchange.brings(auth::fingerprint(&route, &head.headers, own));
+    let alias = exchange
+        .draft()
+        .and_then(|draft| draft.options.alias.clone());
+    let presented = auth::credential(&route, alias.as_deref(), now, &mut head.headers)?;
+    exchange.brings(auth::fingerprint(&route, &head.headers, presented.own));
     auth::configured_headers(&route, &mut head.headers);
     // May it pass? Refused before its body is read, where that can be told.
     if !route.gateway.limits.is_empty() {
@@ -184,7 +187,8 @@ async fn admit<'a>(
     let before_body = exchange.elapsed_us();
     let body = call::read(
         body,
-        held_bytes(&route, &head, may_replay, terms.is_some()),
+        held_bytes(&route, &head, may_replay, terms.is_some())
+            .max(credentials::signed_bytes(presented.credential.as_deref())),
         route.gateway.max_request_bytes,
         exchange.request_capture(),
     )
@@ -194,6 +198,7 @@ async fn admit<'a>(
         route,
         method: head.method,
         headers: head.headers,
+        credential: presented.credential,
         body,
         original: None,
         interim: (head.version == Version::HTTP_11).then(|| activity.interim()),

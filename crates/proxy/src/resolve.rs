@@ -117,6 +117,8 @@ pub struct Route {
     /// Header that the credential travels in at this endpoint, bare, instead of the provider's own:
     /// a bearer token on `authorization` is moved there. A signature on `authorization` stays.
     pub credential_header: Option<&'static str>,
+    /// The service that a signature is for, at endpoints that take one.
+    pub signs_as: Option<&'static str>,
 }
 
 impl Route {
@@ -269,6 +271,7 @@ fn route(
         path,
         wire,
         credential_header: mapped.credential_header,
+        signs_as: mapped.signs_as,
     })
 }
 
@@ -309,6 +312,7 @@ struct Mapped<'p> {
     /// `None`: the provider's.
     wire: Option<Wire>,
     credential_header: Option<&'static str>,
+    signs_as: Option<&'static str>,
 }
 
 /// What fills the placeholders of a base URL; each matched its strict pattern, or is empty.

@@ -46,6 +46,7 @@ impl Failure {
             | Error::TlsFailed(_)
             | Error::NoAnswer(_)
             | Error::BadAnswer(_)
+            | Error::CredentialFailed(_)
             | Error::PrivateAddress => Kind::Connect,
             Error::UnknownGateway
             | Error::InvalidProvider
@@ -56,6 +57,7 @@ impl Failure {
             | Error::NoSuchPath(_)
             | Error::InvalidPath(_)
             | Error::MissingCredential { .. }
+            | Error::UnknownAlias(_)
             | Error::Residency { .. }
             | Error::BadLegs(_)
             | Error::BodyTooLarge { .. }
@@ -71,7 +73,10 @@ impl Failure {
         };
         let may_pass = !matches!(
             error,
-            Error::TlsFailed(_) | Error::BadAnswer(_) | Error::PrivateAddress
+            Error::TlsFailed(_)
+                | Error::BadAnswer(_)
+                | Error::PrivateAddress
+                | Error::CredentialFailed(_)
         );
         Some(Self {
             kind,

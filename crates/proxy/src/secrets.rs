@@ -10,9 +10,9 @@ use http::header::{
     HeaderName, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue};
-use isango_types::Secret;
 use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
+use isango_types::{Credential, Secret};
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
@@ -117,8 +117,24 @@ impl Secrets {
         let credential = route.target.as_ref().and_then(|t| t.credential.as_ref());
         let configured = route.provider.headers.iter().map(|(_, secret)| secret);
         configured
-            .chain(credential)
+            .chain(credential.into_iter().flat_map(|one| one.secrets()))
             .for_each(|secret| self.add(secret.expose()));
+    }
+
+    /// Those of a credential of the operator's.
+    pub(crate) fn of(credential: &Credential) -> Self {
+        let mut secrets = Self::default();
+        credential
+            .secrets()
+            .for_each(|secret| secrets.add(secret.expose()));
+        secrets
+    }
+
+    /// This one.
+    pub(crate) fn one(secret: &Secret) -> Self {
+        let mut secrets = Self::default();
+        secrets.add(secret.expose());
+        secrets
     }
 
     fn add(&mut self, secret: &str) {
@@ -217,7 +233,7 @@ const fn is_unreserved(byte: u8) -> bool {
 }
 
 /// All that is not.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

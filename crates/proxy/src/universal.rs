@@ -87,7 +87,8 @@ pub(crate) async fn serve(
     };
     let mut legs = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        let leg = text.prepare(config, (&place, &head.headers), &whole, &from);
+        let from = (&from, exchange.created_at());
+        let leg = text.prepare(config, (&place, &head.headers), &whole, from);
         let leg = leg.and_then(|leg| {
             auth::may_ask(exchange, &leg.call.route.provider)?;
             Ok(leg)

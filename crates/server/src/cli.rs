@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod configuration;
 mod demo;
+mod key;
 mod logs;
 mod prices;
 mod serve;
@@ -66,6 +67,7 @@ enum Command {
     Alerts(alerts::Args),
     Targets(targets::Args),
     Token(token::Args),
+    Key(key::Args),
     Config(configuration::Args),
 }
 
@@ -111,6 +113,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Alerts(args) => alerts::run(&args, out),
         Command::Targets(args) => targets::run(&args, out),
         Command::Token(args) => token::run(&args, out),
+        Command::Key(args) => key::run(&args, out),
         Command::Config(args) => configuration::run(&args, out),
     }
 }

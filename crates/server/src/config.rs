@@ -6,6 +6,7 @@
 
 mod alerts;
 mod check;
+mod command;
 mod entities;
 mod health;
 pub mod keys;
@@ -26,7 +27,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use isango_types::Snapshot;
+use isango_store::seal::Keyring;
+use isango_types::{Secret, Snapshot};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -116,6 +118,22 @@ impl Sources {
         })
     }
 
+    /// The secret that a reference (`env:NAME`, `file:PATH`, `command:LINE`) leads to.
+    ///
+    /// # Errors
+    /// It leads nowhere, or the text is no reference.
+    pub fn secret(&self, reference: &str) -> Result<Secret, String> {
+        let (folder, report) = (PathBuf::new(), Report::default());
+        let references = References {
+            environment: &self.environment,
+            folder: &folder,
+            report: &report,
+        };
+        let found = references.replacement(reference, "secrets.key")?;
+        let wrong = "a reference begins with env:, file: or command:";
+        found.map(Secret::new).ok_or_else(|| wrong.into())
+    }
+
     fn folder(&self) -> PathBuf {
         let parent = self.file.as_deref().and_then(Path::parent);
         parent.map_or_else(PathBuf::new, Path::to_path_buf)
@@ -148,7 +166,12 @@ impl Config {
             report: &report,
         }
         .resolve(&mut tree, "");
-        let config = entities::read(&Section::root(&tree, &report), &origins, &folder);
+        let around = entities::Around {
+            origins: &origins,
+            folder: &folder,
+            environment: &sources.environment,
+        };
+        let config = entities::read(&Section::root(&tree, &report), &around);
         origins.error(report).map_or(Ok(config), Err)
     }
 
@@ -158,16 +181,42 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is no TOML, or the folder is given wrongly.
     pub fn data_dir(sources: &Sources) -> Result<PathBuf, ConfigError> {
+        Self::narrowed(sources, &["data_dir"], |root, around| {
+            entities::data_dir(root, around)
+        })
+    }
+
+    /// The same, and the keys that credentials are sealed with.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML, or folder or keys are given wrongly.
+    pub fn sealing(sources: &Sources) -> Result<(PathBuf, Option<Keyring>), ConfigError> {
+        Self::narrowed(sources, &["data_dir", "secrets"], |root, around| {
+            (entities::data_dir(root, around), entities::keyring(root))
+        })
+    }
+
+    /// Reads some names of the top, whatever else the sources say.
+    fn narrowed<T>(
+        sources: &Sources,
+        names: &[&str],
+        read: impl FnOnce(&Section<'_>, &entities::Around<'_>) -> T,
+    ) -> Result<T, ConfigError> {
         let text = sources.read()?;
         let mut origins = Origins::default();
         let whole = parse_tree(&text, sources, &mut origins)?;
-        let is_it = |(name, _): &(Spanned<DeString<'_>>, _)| name.get_ref() == "data_dir";
+        let is_it = |(name, _): &(Spanned<DeString<'_>>, _)| names.contains(&&**name.get_ref());
         let mut tree: DeTable<'_> = whole.into_iter().filter(is_it).collect();
         let report = Report::default();
         let mut narrow = sources.clone();
-        narrow
-            .environment
-            .retain(|name, _| name == "ISANGO_DATA_DIR");
+        let is_of = |env: &str| {
+            let rest = env
+                .strip_prefix("ISANGO_")
+                .unwrap_or("")
+                .to_ascii_lowercase();
+            names.contains(&rest.split("__").next().unwrap_or(""))
+        };
+        narrow.environment.retain(|name, _| is_of(name));
         merge(&mut tree, &text, &narrow, &mut origins, &report);
         let folder = sources.folder();
         References {
@@ -176,8 +225,30 @@ impl Config {
             report: &report,
         }
         .resolve(&mut tree, "");
-        let data_dir = entities::data_dir(&Section::root(&tree, &report), &origins, &folder);
-        origins.error(report).map_or(Ok(data_dir), Err)
+        let around = entities::Around {
+            origins: &origins,
+            folder: &folder,
+            environment: &sources.environment,
+        };
+        let value = read(&Section::root(&tree, &report), &around);
+        origins.error(report).map_or(Ok(value), Err)
+    }
+
+    /// The names of the file's own providers, whatever else it says.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn provider_names(sources: &Sources) -> Result<Vec<Box<str>>, ConfigError> {
+        let text = sources.read()?;
+        let tree = parse_tree(&text, sources, &mut Origins::default())?;
+        let providers = tree
+            .get("providers")
+            .and_then(|table| table.get_ref().as_table());
+        let names = providers
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| (&**name.get_ref()).into());
+        Ok(names.collect())
     }
 
     /// The part of it that the data plane reads for each request.

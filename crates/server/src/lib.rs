@@ -232,6 +232,7 @@ pub fn start_with(
     server.run_alerts(webhooks, Arc::clone(&logs));
     server.run_comparison(logs);
     server.run_looks();
+    server.run_renewals();
     server.control.set_ready(true);
     Ok(server)
 }
@@ -358,6 +359,23 @@ impl Server {
                     Ok(Ok(drifts)) => drifts.iter().for_each(tell_drift),
                     Ok(Err(error)) => tracing::error!(%error, "limits were not compared"),
                     Err(error) => tracing::error!(%error, "comparing limits failed"),
+                }
+            }
+        });
+    }
+
+    /// Has tokens of issuers at hand before requests need them.
+    fn run_renewals(&self) {
+        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = proxy.renew_credentials() => {}
+                }
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(SWEEP_EVERY) => {}
                 }
             }
         });
@@ -493,7 +511,9 @@ impl Published {
         let revision = self.store.revision()?;
         let mut sources = self.sources.lock();
         if revision != sources.1.revision {
-            sources.1 = Stored::read(&*self.store)?;
+            let mut stored = Stored::read(&*self.store)?;
+            stored.count_on(&sources.1);
+            sources.1 = stored;
             self.publish(&sources);
             tracing::info!("stored entities changed");
         }

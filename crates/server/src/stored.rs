@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use isango_store::config::{ConfigStore, Contents, Error};
-use isango_store::tokens;
+use isango_store::{credentials, tokens};
+use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::DEFAULT_GATEWAY;
-use isango_types::{Gateway, Snapshot, Token};
+use isango_types::{Credential, Gateway, Snapshot, Token};
 
 use crate::config::Config;
 
@@ -18,6 +19,7 @@ pub(crate) struct Stored {
     /// What the store was like when they were read.
     pub(crate) revision: u64,
     tokens: Vec<Token>,
+    credentials: Vec<(credentials::Stored, Option<Arc<Rate>>)>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
 }
@@ -43,7 +45,55 @@ impl Stored {
                 Err(damaged) => stored.damaged.push(damaged.to_string()),
             }
         }
+        for credential in credentials::all(contents) {
+            match credential {
+                Ok(credential) => stored.credentials.push((credential, None)),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
+            }
+        }
+        stored.count_on(&Self::default());
         stored
+    }
+
+    /// Counts the uses of credentials on from where `before` was.
+    pub(crate) fn count_on(&mut self, before: &Self) {
+        for (credential, rate) in &mut self.credentials {
+            let limit = credential.rate_limit;
+            let period_s = credential.rate_limit_period_s;
+            let fresh = limit.map(|limit| {
+                Arc::new(Rate::new(
+                    limit,
+                    period_s.unwrap_or(credentials::DEFAULT_PERIOD_S),
+                ))
+            });
+            let mut known = before.credentials.iter();
+            let old = known.find(|(old, _)| old.place == credential.place);
+            let old = old.and_then(|(_, old)| old.clone());
+            *rate = old.filter(|old| fresh.as_ref() == Some(old)).or(fresh);
+        }
+    }
+
+    /// Gives each gateway the credentials that are stored for it. One that cannot be opened is
+    /// there, and fails: nothing else takes its place.
+    fn hand_out(&self, config: &Config, gateways: &mut Vec<Gateway>, doubts: &mut Vec<String>) {
+        for (stored, rate) in &self.credentials {
+            let place = &stored.place;
+            let Some(gateway) = find(gateways, config, &place.account, &place.gateway) else {
+                continue;
+            };
+            let credential = open(stored, config).map_err(|why| {
+                doubts.push(format!(
+                    "the stored credential `{}` cannot be used: {why}",
+                    place.id()
+                ));
+            });
+            gateway.credentials.push(StoredCredential {
+                provider: place.provider.clone(),
+                alias: place.alias.clone(),
+                credential: credential.ok().map(Arc::new),
+                rate: rate.clone(),
+            });
+        }
     }
 
     /// The snapshot of both, and what is probably not meant; one text each.
@@ -61,7 +111,8 @@ impl Stored {
             )
         }));
         let tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
-        let gateways = with_caps(config, &tokens);
+        let mut gateways = with_caps(config, &tokens);
+        self.hand_out(config, &mut gateways, &mut doubts);
         doubts.extend(locked_out(&gateways, &config.default_gateway, &tokens));
         let snapshot = Snapshot::new(
             gateways,
@@ -74,30 +125,49 @@ impl Stored {
     }
 }
 
-/// The gateways with the spend caps of the tokens that open them. A `default` that nobody configured
-/// becomes one that is, so that its counters are kept like those of others.
+fn open(stored: &credentials::Stored, config: &Config) -> Result<Credential, String> {
+    let keyring = config.keyring.as_ref().ok_or("there is no `secrets.key`")?;
+    let secret = stored.open(keyring).map_err(|why| why.to_string())?;
+    let identity = |name: &str| config.identity.get(name).cloned();
+    Credential::parse(secret.expose(), &identity).map_err(|wrong| wrong.to_string())
+}
+
+/// The gateways with the spend caps of the tokens that open them.
 fn with_caps(config: &Config, tokens: &[Token]) -> Vec<Gateway> {
     let mut gateways = config.gateways.clone();
     for token in tokens {
         let (Some(cap), Some(id)) = (token.to_limit(), token.gateways.first()) else {
             continue;
         };
-        let is_it = |one: &Gateway| one.account == token.account && one.id == *id;
-        let at = match gateways.iter().position(is_it) {
-            Some(at) => at,
-            None if **id == *DEFAULT_GATEWAY => {
-                gateways.push(Gateway {
-                    account: token.account.clone(),
-                    id: id.clone(),
-                    ..config.default_gateway.clone()
-                });
-                gateways.len() - 1
-            }
-            None => continue,
-        };
-        gateways[at].limits.push(Arc::new(cap));
+        if let Some(gateway) = find(&mut gateways, config, &token.account, id) {
+            gateway.limits.push(Arc::new(cap));
+        }
     }
     gateways
+}
+
+/// The gateway `id` of `account`. A `default` that nobody configured becomes one that is, so that
+/// what is stored for it has its place, and its counters are kept like those of others.
+fn find<'g>(
+    gateways: &'g mut Vec<Gateway>,
+    config: &Config,
+    account: &str,
+    id: &str,
+) -> Option<&'g mut Gateway> {
+    let is_it = |one: &Gateway| *one.account == *account && *one.id == *id;
+    let at = match gateways.iter().position(is_it) {
+        Some(at) => at,
+        None if *id == *DEFAULT_GATEWAY => {
+            gateways.push(Gateway {
+                account: account.into(),
+                id: id.into(),
+                ..config.default_gateway.clone()
+            });
+            gateways.len() - 1
+        }
+        None => return None,
+    };
+    gateways.get_mut(at)
 }
 
 /// Gateways that ask for a token while there is none that opens them.

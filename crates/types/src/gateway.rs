@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::Alert;
+use crate::credential::{Credential, StoredCredential};
 use crate::health::{Breaker, Budget, Group, Hedge};
 use crate::limit::Limit;
 use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
-use crate::secret::Secret;
 
 /// Id of the gateway that exists in every account without any configuration.
 pub const DEFAULT_GATEWAY: &str = "default";
@@ -57,8 +57,11 @@ pub struct Gateway {
     pub retry_budget: Budget,
     /// When a request is sent to a second target as well; `None`: never.
     pub hedge: Option<Hedge>,
-    /// How much may pass, in the order in which they are judged; at most 32.
+    /// How much may pass, in the order in which they are judged; at most 32, and the spend caps of
+    /// tokens.
     pub limits: Vec<Arc<Limit>>,
+    /// Credentials that are stored for it.
+    pub credentials: Vec<StoredCredential>,
     /// Of what somebody is to be told; at most 64. Requests know nothing of it.
     pub alerts: Vec<Arc<Alert>>,
 }
@@ -89,6 +92,7 @@ impl Gateway {
             retry_budget: Budget::RETRIES,
             hedge: None,
             limits: Vec::new(),
+            credentials: Vec::new(),
             alerts: Vec::new(),
         }
     }
@@ -130,7 +134,7 @@ pub struct Target {
     /// this target goes there.
     pub region: Option<Box<str>>,
     /// Credential for requests that carry none.
-    pub credential: Option<Secret>,
+    pub credential: Option<Arc<Credential>>,
     /// What this target calls a model (an Azure deployment) to the model: for prices, and to find
     /// the same model at another target.
     pub models: BTreeMap<Box<str>, Box<str>>,

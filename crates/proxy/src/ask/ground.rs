@@ -210,8 +210,11 @@ impl Ground<'_> {
         })?;
         let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
         auth::configured_headers(&route, &mut headers);
-        auth::credential(&route, &mut headers)
-            .map_err(|_missing| "has no credential, and the client's is not for it".to_owned())?;
+        let draft = exchange.draft();
+        let alias = draft.and_then(|draft| draft.options.alias.as_deref());
+        let now = self.proxy.sink.clock().now();
+        let presented = auth::credential(&route, alias, now, &mut headers);
+        let presented = presented.map_err(|error| without_credential(&error))?;
         let whole = match (&call.body, &call.original) {
             (CallBody::Whole(_), Some(original)) => Some(original.clone()),
             (CallBody::Whole(whole), None) => Some(whole.clone()),
@@ -238,6 +241,7 @@ impl Ground<'_> {
             route: Arc::new(route),
             method: call.method.clone(),
             headers,
+            credential: presented.credential,
             body,
             original: None,
             interim: call.interim,
@@ -245,4 +249,15 @@ impl Ground<'_> {
         understand::prepare(self.proxy, &mut moved);
         Ok(moved)
     }
+}
+
+/// Why a target without a usable credential is passed over.
+fn without_credential(error: &Error) -> String {
+    let is_spent = matches!(error, Error::CredentialFailed(_) | Error::RateLimited(_));
+    let why = match (is_spent, matches!(error, Error::UnknownAlias(_))) {
+        (true, _) => "has a credential that cannot be used",
+        (false, true) => "has no credential of that alias",
+        (false, false) => "has no credential, and the client's is not for it",
+    };
+    why.to_owned()
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::ground::{Ground, Leg};
 use super::{Answer, Best, Call, account, checked, head, judge, usable};
 use crate::Proxy;
+use crate::credentials;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::retry::Failure;
@@ -86,6 +87,9 @@ async fn run<'a>(
     };
     let mut one = Runner::start(ground, exchange, call, leg);
     exchange.attempting(one.started_us);
+    if let Err(error) = one.authenticate(ground, exchange).await {
+        return alone(one, (Err(error), Sending::default()));
+    }
     exchange.commits();
     let mut first = Box::pin(send(ground.proxy, one.call.copy(), one.bounds));
     tokio::select! {
@@ -95,10 +99,18 @@ async fn run<'a>(
     }
     let turn = way.hedge(exchange);
     let leg = turn.and_then(|turn| ground.leg(exchange, call, (way, turn)));
-    let Some(leg) = leg else {
+    // Nobody waits for an issuer while the first send is under way.
+    let is_ready = |leg: &Leg<'_>| {
+        let call = leg.moved.as_ref().unwrap_or(call);
+        credentials::is_at_hand(ground.proxy, call.credential.as_ref())
+    };
+    let Some(leg) = leg.filter(is_ready) else {
         return alone(one, first.await);
     };
     let mut two = Runner::start(ground, exchange, call, leg);
+    if two.authenticate(ground, exchange).await.is_err() {
+        return alone(one, first.await);
+    }
     exchange.hedging(two.started_us, two.leg.step, two.call.route.target_name());
     let mut second = Box::pin(send(ground.proxy, two.call.copy(), two.bounds));
     tokio::select! {
@@ -156,6 +168,21 @@ impl<'a> Runner<'a> {
             call,
             began,
             started_us: exchange.elapsed_us(),
+        }
+    }
+
+    /// Makes its credential ready, if it is one that must be.
+    async fn authenticate(
+        &mut self,
+        ground: &Ground<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<(), Error> {
+        match self.call.credential {
+            None => Ok(()),
+            Some(_) => {
+                let call = &mut self.call;
+                Box::pin(credentials::authenticate(ground.proxy, exchange, call)).await
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use isango_store::cache::{Key, Scope, Tags};
-use isango_types::Token;
+use isango_types::{Credential, Token};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Looking;
@@ -113,6 +113,14 @@ impl Question<'_> {
         own("target", route.target_name().as_bytes());
         own("upstream", route.authority.as_str().as_bytes());
         own("scheme", if route.https { b"https" } else { b"http" });
+        for part in self
+            .looking
+            .credential
+            .into_iter()
+            .flat_map(Credential::identity)
+        {
+            own("credential", part.as_bytes());
+        }
         own("method", self.looking.method.as_str().as_bytes());
         own("path", route.path.path().as_bytes());
         if let Some(query) = route.path.query() {

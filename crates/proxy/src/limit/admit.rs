@@ -353,6 +353,16 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// Of a credential that was used as often as it may be.
+    pub(crate) fn new(message: &str, retry_after_s: u32, limit: u32) -> Self {
+        Self {
+            message: message.into(),
+            retry_after_s: retry_after_s.into(),
+            limit: limit.to_string().into(),
+            remaining: "0".into(),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn sample(message: &str) -> Self {
         Self {

@@ -50,6 +50,9 @@ pub(super) fn map(path: &str) -> Result<Mapped<'_>, Error> {
         },
         wire: Some(wire),
         credential_header: (is_mantle && is_anthropic).then_some("x-api-key"),
+        // All but the one sign by this name (AWS service authorization reference, Amazon Bedrock;
+        // read 2026-11-22).
+        signs_as: Some(if is_mantle { MANTLE } else { "bedrock" }),
         ..Mapped::default()
     })
 }

@@ -84,6 +84,7 @@ pub(crate) fn redirect(
         deployment: written.deployment,
         wire: mapped.wire,
         credential_header: mapped.credential_header,
+        signs_as: mapped.signs_as,
     };
     let mut route = route(&from.gateway, provider, Some(target), &moved, &query)
         .map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use http::header::{
     USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method};
-use isango_types::{Snapshot, is_account};
+use isango_types::{Snapshot, Timestamp, is_account};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -99,7 +99,7 @@ impl LegText<'_> {
         config: &Snapshot,
         (place, shared): (&Place<'_>, &HeaderMap),
         whole: &Bytes,
-        from: &Options,
+        (from, now): (&Options, Timestamp),
     ) -> Result<Leg<'a>, Error> {
         if !is_account(&self.provider) {
             return Err(Error::InvalidProvider);
@@ -123,8 +123,9 @@ impl LegText<'_> {
                 headers.insert(name, value.clone());
             }
         }
-        let own = auth::credential(&route, &mut headers)?;
-        let credential = auth::fingerprint(&route, &headers, own);
+        let alias = options.alias.as_deref();
+        let presented = auth::credential(&route, alias, now, &mut headers)?;
+        let credential = auth::fingerprint(&route, &headers, presented.own);
         auth::configured_headers(&route, &mut headers);
         let body = self
             .query
@@ -133,6 +134,7 @@ impl LegText<'_> {
             route,
             method: Method::POST,
             headers,
+            credential: presented.credential,
             body: CallBody::Whole(body),
             original: None,
             interim: None,

@@ -15,7 +15,7 @@ use crate::stored::Stored;
 /// Check a configuration without using it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-References (env:NAME, ${NAME}, file:/path) must lead somewhere, as when serving.
+References (env:NAME, ${NAME}, file:/path, command:LINE) must lead somewhere, as when serving.
 Exit codes: 0 it can be used, 2 it cannot.
 
 Example: isango check isango.toml")]

@@ -43,6 +43,7 @@ fn help_of_isango() {
       alerts    Try alerts out
       targets   Tell which targets rest, how busy and how fast they are, and what their limits leave
       token     Make, list, rotate and revoke tokens that open gateways
+      key       Store, list and remove credentials for providers
       config    Describe the configuration
       help      Print this message or the help of the given subcommand(s)
 
@@ -213,7 +214,7 @@ fn help_of_check_and_logs() {
       -h, --help
               Print help
 
-    References (env:NAME, ${NAME}, file:/path) must lead somewhere, as when serving.
+    References (env:NAME, ${NAME}, file:/path, command:LINE) must lead somewhere, as when serving.
     Exit codes: 0 it can be used, 2 it cannot.
 
     Example: isango check isango.toml
@@ -532,4 +533,73 @@ fn tokens_are_made_listed_rotated_and_revoked() {
     }
     assert_eq!(token("revoke app --forget").0, 0);
     assert_eq!(token("create app").0, 0);
+}
+
+#[test]
+fn credentials_are_sealed_listed_sealed_anew_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("one"), "01".repeat(32)).unwrap();
+    std::fs::write(path("two"), "02".repeat(32)).unwrap();
+    std::fs::write(path("secret"), "sk-planted-7h3K9yQ2mZ4wX\n").unwrap();
+    std::fs::write(
+        path("aws"),
+        r#"{"accessKeyId":"A","secretAccessKey":"planted"}"#,
+    )
+    .unwrap();
+    let configure = |secrets: &str| std::fs::write(path("isango.toml"), secrets).unwrap();
+    configure("[secrets]\nkey = \"file:one\"\n[[tokens]]\nsecret = \"env:NOT_SET_ANYWHERE\"");
+    let key = |words: &str| {
+        let (file, data) = (path("isango.toml"), path("data"));
+        let words = words.replace("FOLDER", &folder.path().display().to_string());
+        let (file, data) = (file.display(), data.display());
+        isango(&format!("isango key -c {file} --data-dir {data} {words}"))
+    };
+    assert_eq!(
+        key("set openai --gateway shop --from file:FOLDER/secret --rate-limit 5"),
+        (0, "stored local/shop/openai/default (…Z4wX)\n".into())
+    );
+    assert_eq!(
+        key("set aws-bedrock --alias eu --from file:FOLDER/aws").0,
+        0
+    );
+    let stored = std::fs::read(path("data").join("config.sqlite")).unwrap();
+    assert!(!String::from_utf8_lossy(&stored).contains("planted"));
+    insta::assert_snapshot!(key("list").1, @r"
+    local/default/aws-bedrock/eu  aws  opens
+    local/shop/openai/default  …Z4wX  opens; 5 requests per 60 s
+    ");
+    configure("[secrets]\nkey = \"file:two\"\nprevious_key = \"file:one\"");
+    let (code, json) = key("rotate --json");
+    assert!(code == 0 && json.contains("\"sealed\":2"), "{json}");
+    configure("[secrets]\nkey = \"file:two\"");
+    assert!(key("list --json").1.contains("\"state\":\"opens\""));
+    configure("[secrets]\nkey = \"file:one\"");
+    assert!(
+        key("list")
+            .1
+            .contains("does not open: it is sealed with a key")
+    );
+    for (words, code) in [
+        ("set nothing --from file:FOLDER/secret", 2),
+        ("set openai --from FOLDER/secret", 2),
+        ("set openai --from file:FOLDER/nowhere", 2),
+        ("set openai --from env:NOT_SET_ANYWHERE", 2),
+        ("set openai --from file:FOLDER/aws", 2),
+        ("set openai --alias a/b --from file:FOLDER/secret", 2),
+        ("set openai --from file:FOLDER/secret --rate-limit 0", 2),
+        ("rotate", 1),
+        ("remove openai", 1),
+        ("remove openai --gateway shop", 0),
+    ] {
+        assert_eq!(key(words).0, code, "{words}");
+    }
+    configure("");
+    assert_eq!(
+        key("set openai --from file:FOLDER/secret").0,
+        2,
+        "there is no key to seal with"
+    );
+    configure("[secrets]\nkey = \"short\"");
+    assert_eq!(key("list").0, 2);
 }

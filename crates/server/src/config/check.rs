@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{Chain, ScopeFrom};
-use isango_types::{Gateway, Provider, Target};
+use isango_types::provider::PathRule;
+use isango_types::{Credential, Gateway, Provider, Target};
 
 use super::problem::nearest;
 use super::section::Section;
@@ -60,6 +61,11 @@ pub(super) fn target(
     if let Err(error) = provider.accepts(base_url) {
         section.problem("base_url", error.to_string(), None);
         return Arc::new(target);
+    }
+    let is_aws = matches!(target.credential.as_deref(), Some(Credential::Aws(_)));
+    if is_aws && provider.path != PathRule::Bedrock {
+        let message = format!("`{}` takes no AWS signatures", provider.slug);
+        section.problem("credential", message, None);
     }
     let needs_resource = base_url.placeholders().any(|name| name == "resource");
     if needs_resource && target.resource.is_none() && !section.has("resource") {
@@ -195,7 +201,7 @@ fn doubtful_chains(gateway: &Gateway, providers: &[Provider]) -> Vec<String> {
             if needs_key(to) {
                 doubts.push(format!(
                     "nothing falls back to target `{}` of gateway `{}`: it has no `credential`, \
-                     and a client's own is not sent there",
+                     unless one is stored (`isango key set`), and a client's own is not sent there",
                     to.name, gateway.id
                 ));
             }

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_store::seal::{Keyring, SealKey};
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{CachePolicy, KeyMode, Replay, Timeouts};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
-use isango_types::{Gateway, PriceTable, Provider, Target, Wire};
+use isango_types::{Credential, Gateway, PriceTable, Provider, Target, Wire};
 
 use super::policy;
 use super::problem::{Origins, nearest};
+use super::references::Environment;
 use super::section::Section;
 use super::settings::{
     CacheSettings, Config, Http2, LogFormat, LogSettings, RecordSettings, ServerSettings, TlsFiles,
@@ -22,22 +24,38 @@ use super::settings::{
 use super::{alerts, limits, tokens};
 use super::{check, health};
 
-/// Reads everything under `root`; what is wrong is noted in the root's report.
-pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Config {
-    let relative_to = |span: &Range<usize>| {
-        if origins.is_file(span) {
-            folder.to_path_buf()
+/// What an entity is read with, beside its section.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// Where each value stands.
+    pub(super) origins: &'a Origins,
+    /// What paths of the file are relative to.
+    pub(super) folder: &'a Path,
+    /// What identities of a cloud are told by.
+    pub(super) environment: &'a Environment,
+}
+
+impl Around<'_> {
+    fn relative_to(&self, span: &Range<usize>) -> PathBuf {
+        if self.origins.is_file(span) {
+            self.folder.to_path_buf()
         } else {
             PathBuf::new()
         }
-    };
+    }
+}
+
+/// Reads everything under `root`; what is wrong is noted in the root's report.
+pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
+    let origins = around.origins;
+    let relative_to = |span: &Range<usize>| around.relative_to(span);
     let log = root.table("log");
     let server = server(&root.table("server"));
     let providers = providers(root);
     let mut config = Config {
         listen: root.address("listen"),
         admin_listen: root.address("admin_listen"),
-        data_dir: data_dir(root, origins, folder),
+        data_dir: data_dir(root, around),
         dashboard_url: dashboard_url(root),
         allow_unauthenticated: root.flag("allow_unauthenticated"),
         tls: tls(&root.table("tls"), &relative_to),
@@ -48,7 +66,7 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
             level: log.filter("level"),
             format: [LogFormat::Text, LogFormat::Json][log.choice("format")],
         },
-        gateways: gateways(root, origins, &server, &providers),
+        gateways: gateways(root, around, &server, &providers),
         default_gateway: Gateway {
             timeouts: Timeouts {
                 first_byte: server.first_byte_timeout,
@@ -60,6 +78,8 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
         providers,
         tokens: Vec::new(),
         prices: Arc::new(prices(root)),
+        keyring: keyring(root).map(Arc::new),
+        identity: identity(around.environment),
         warnings: Vec::new(),
     };
     config.tokens = tokens::tokens(root, origins, &config.gateways);
@@ -68,15 +88,47 @@ pub(super) fn read(root: &Section<'_>, origins: &Origins, folder: &Path) -> Conf
 }
 
 /// The folder of the record store alone.
-pub(super) fn data_dir(root: &Section<'_>, origins: &Origins, folder: &Path) -> PathBuf {
-    let relative_to = |span: &Range<usize>| {
-        if origins.is_file(span) {
-            folder.to_path_buf()
-        } else {
-            PathBuf::new()
-        }
-    };
+pub(super) fn data_dir(root: &Section<'_>, around: &Around<'_>) -> PathBuf {
+    let relative_to = |span: &Range<usize>| around.relative_to(span);
     root.path("data_dir", &relative_to).unwrap_or_default()
+}
+
+/// The keys that credentials are sealed with.
+pub(super) fn keyring(root: &Section<'_>) -> Option<Keyring> {
+    let section = root.table("secrets");
+    let read = |name: &str| {
+        let key = SealKey::parse(&section.secret(name)?);
+        let noted = key.map_err(|wrong| section.problem(name, wrong.to_string(), None));
+        noted.ok()
+    };
+    let (current, previous) = (read("key"), read("previous_key"));
+    if section.has("previous_key") && !section.has("key") {
+        let message = "`secrets.previous_key` opens what was sealed before `secrets.key`, which is \
+                       missing";
+        section.problem("previous_key", message.into(), None);
+    }
+    Some(Keyring {
+        current: current?,
+        previous,
+    })
+}
+
+/// What leads to an identity, of all that the environment holds.
+fn identity(environment: &Environment) -> Environment {
+    const NAMES: [&str; 6] = [
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_AUTHORITY_HOST",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+    ];
+    let known = NAMES
+        .into_iter()
+        .filter_map(|name| environment.get_key_value(name));
+    known
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Where the dashboard is seen from outside.
@@ -224,11 +276,11 @@ fn provider_config(section: &Section<'_>) -> ProviderConfig {
 
 fn gateways(
     root: &Section<'_>,
-    origins: &Origins,
+    around: &Around<'_>,
     server: &ServerSettings,
     providers: &[Provider],
 ) -> Vec<Gateway> {
-    let mut seen = Seen::new(origins);
+    let mut seen = Seen::new(around.origins);
     let mut gateways = Vec::new();
     for section in root.tables("gateways[]") {
         let (account, id) = (section.name("account"), section.name("id"));
@@ -239,7 +291,7 @@ fn gateways(
                 format!("gateway `{id}` of account `{account}`"),
             );
         }
-        gateways.push(gateway(&section, (account, id), server, origins, providers));
+        gateways.push(gateway(&section, (account, id), server, around, providers));
     }
     gateways
 }
@@ -248,7 +300,7 @@ fn gateway(
     section: &Section<'_>,
     (account, id): (Option<Box<str>>, Option<Box<str>>),
     server: &ServerSettings,
-    origins: &Origins,
+    around: &Around<'_>,
     providers: &[Provider],
 ) -> Gateway {
     let above = Timeouts {
@@ -257,7 +309,7 @@ fn gateway(
     };
     let bytes = |name| usize::try_from(section.size(name)).unwrap_or(usize::MAX);
     let timeouts = policy::timeouts(section, above);
-    let targets = targets(section, timeouts, origins, providers);
+    let targets = targets(section, timeouts, around, providers);
     let mut gateway = Gateway {
         account: account.unwrap_or_default(),
         id: id.unwrap_or_default(),
@@ -280,6 +332,7 @@ fn gateway(
         retry_budget: health::retry_budget(&section.table("gateways[].retry")),
         hedge: health::hedge(&section.table("gateways[].hedge")),
         limits: Vec::new(),
+        credentials: Vec::new(),
         alerts: Vec::new(),
     };
     gateway.limits = limits::limits(section);
@@ -292,10 +345,10 @@ fn gateway(
 fn targets(
     gateway: &Section<'_>,
     above: Timeouts,
-    origins: &Origins,
+    around: &Around<'_>,
     providers: &[Provider],
 ) -> Vec<Arc<Target>> {
-    let mut seen = Seen::new(origins);
+    let mut seen = Seen::new(around.origins);
     let mut targets = Vec::new();
     for section in gateway.tables("gateways[].targets[]") {
         let name = section.name("name");
@@ -308,7 +361,7 @@ fn targets(
             provider: provider.clone().unwrap_or_default(),
             resource: section.name("resource"),
             region: section.text("region"),
-            credential: section.secret("credential"),
+            credential: credential(&section, around.environment),
             models: section.text_table("models"),
             api_version: section.name("api_version"),
             base_url: section.url("base_url"),
@@ -327,6 +380,18 @@ fn targets(
         }
     }
     targets
+}
+
+/// What requests that bring no credential have at a target.
+fn credential(section: &Section<'_>, environment: &Environment) -> Option<Arc<Credential>> {
+    let secret = section.secret("credential")?;
+    match Credential::parse(secret.expose(), &|name| environment.get(name).cloned()) {
+        Ok(credential) => Some(Arc::new(credential)),
+        Err(wrong) => {
+            section.problem("credential", wrong.to_string(), None);
+            None
+        }
+    }
 }
 
 /// The bundled prices with the configured ones in front.

@@ -22,7 +22,7 @@ a flag to the working directory.
 
 **References.** In every text `env:NAME` stands for an environment variable, and `${NAME}` for one
 inside a longer text (`$${` is a plain `${`). In secrets `file:/path` stands for the content of a
-file. A reference that leads nowhere is an error.
+file, and `command:LINE` for what a program prints. A reference that leads nowhere is an error.
 
 **Reload.** The file is watched: gateways, targets, providers, tokens, prices and `log.level`
 change at once and for new requests only. On SIGHUP it is read again in any case, with the files it

@@ -1,5 +1,5 @@
-//! Values that stand elsewhere: `env:NAME` and `${NAME}` for the environment, `file:/path` for
-//! secrets.
+//! Values that stand elsewhere: `env:NAME` and `${NAME}` for the environment, `file:/path` and
+//! `command:LINE` for secrets.
 //!
 //! What a reference leads to is taken as it is; it is not searched for references again.
 
@@ -10,6 +10,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::command;
 use super::keys;
 use super::problem::Report;
 
@@ -73,7 +74,8 @@ impl References<'_> {
         }
     }
 
-    fn replacement(&self, text: &str, path: &str) -> Result<Option<String>, String> {
+    /// What a reference that stands at `path` leads to; `None`: the text is none.
+    pub(super) fn replacement(&self, text: &str, path: &str) -> Result<Option<String>, String> {
         let is_secret = is_secret(path);
         let new = if let Some(name) = text.strip_prefix("env:") {
             self.variable(name)?.to_owned()
@@ -82,6 +84,8 @@ impl References<'_> {
             read.map_err(|error| format!("`{file}` cannot be read: {error}"))?
                 .trim_end()
                 .to_owned()
+        } else if let Some(line) = text.strip_prefix("command:").filter(|_| is_secret) {
+            command::output(line)?
         } else if text.contains("${") {
             self.expand(text)?
         } else {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_store::seal::Keyring;
 use isango_types::{Gateway, PriceTable, Provider, Token};
+
+use super::references::Environment;
 
 /// Everything that the server runs by: read from all sources, with defaults filled in, checked.
 #[derive(Clone, Debug)]
@@ -42,6 +45,10 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// What tokens cost, with the configured changes.
     pub prices: Arc<PriceTable>,
+    /// What stored credentials are sealed with; `None`: they cannot be opened.
+    pub keyring: Option<Arc<Keyring>>,
+    /// What the environment says of the identity of this process in a cloud.
+    pub(crate) identity: Environment,
     /// What is accepted but probably not meant; one text each.
     pub warnings: Vec<String>,
 }

@@ -122,7 +122,11 @@ fn a_whole_configuration_is_read() {
         panic!("{:?}", support.targets)
     };
     assert_eq!(
-        azure.credential.as_ref().map(|secret| secret.expose()),
+        azure
+            .credential
+            .as_ref()
+            .and_then(|one| one.secrets().next())
+            .map(|secret| secret.expose()),
         Some("sk-1")
     );
     assert_eq!(&*azure.models["chat"], "gpt-4o");
@@ -843,7 +847,7 @@ fallback = {{ sa = ["sa", "eu", "eu", "ew", "claude"], eu = [], me = ["sa"], mai
 fn a_chain_that_will_hardly_answer_is_a_warning() {
     let text = format!("[[gateways]]\nid = \"a\"\nfallback = {{ sa = [\"main\"] }}\n{TARGETS}");
     insta::assert_snapshot!(load(&text).warnings.join("\n"), @r"
-    nothing falls back to target `main` of gateway `a`: it has no `credential`, and a client's own is not sent there
+    nothing falls back to target `main` of gateway `a`: it has no `credential`, unless one is stored (`isango key set`), and a client's own is not sent there
     target `sa` of gateway `a` has no `models`: `main` will be asked for models by the names of its deployments
     ");
 }
@@ -880,12 +884,19 @@ fn settings_that_need_a_restart_are_named_and_others_are_not() {
         "allow_unauthenticated",
         "server.first_byte_timeout",
         "log.level",
+        "secrets.key",
+        "secrets.previous_key",
     ];
+    let sealed = format!(
+        "[secrets]\nkey = \"{0}\"\nprevious_key = \"{0}\"",
+        "5a".repeat(32)
+    );
     let old = load("");
     for key in keys::all().filter(|key| key.env().is_some()) {
         let text = match (key.path, key.kind) {
             ("tls.cert" | "tls.key", _) => format!("[tls]\ncert = {pem:?}\nkey = {pem:?}"),
             (_, value::Kind::Path) => set(key.path, &format!("{pem:?}")),
+            (_, value::Kind::Secret) => sealed.clone(),
             _ if key.path == "listen" => set(key.path, "\"127.0.0.1:5\""),
             _ => set(key.path, key.example),
         };

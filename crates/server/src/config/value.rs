@@ -160,7 +160,8 @@ impl Kind {
             Self::Label => "a DNS label: 1 to 63 of a-z, 0-9 and `-`, no `-` at an end".into(),
             Self::Url => r#"an http or https address, such as "https://ai.example.com/v1""#.into(),
             Self::Secret => {
-                r#"a text in quotes, best a reference such as "env:NAME" or "file:/path""#.into()
+                r#"a text in quotes, best a reference such as "env:NAME", "file:/path" or "command:…""#
+                    .into()
             }
             Self::Digest => "`sha256:` and 64 hex digits".into(),
             Self::Texts => r#"a list of texts, such as ["a", "b"]"#.into(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use isango_testkit::answer::json;
+use isango_testkit::answer::{json, status};
 use isango_testkit::client::{Ask, ask};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
@@ -291,4 +291,77 @@ async fn a_followed_log_shows_what_comes() {
     }
     let (line, _tail) = shown.await.unwrap();
     assert_eq!(line["gateway"], "two");
+}
+
+/// Everything in the files below `folder`.
+fn on_disk(folder: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes.extend(on_disk(&path));
+        } else {
+            bytes.extend(std::fs::read(&path).unwrap());
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_stored_secret_is_neither_on_the_console_nor_on_disk() {
+    const PLANTED: &str = "sk-planted-7h3K9yQ2mZ4wX";
+    let seal_key = "5a".repeat(32);
+    let repeating = format!("{{\"error\":\"wrong key {PLANTED}\"}}");
+    let upstream = Upstream::start([status(401).body(repeating)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[log]\nlevel = \"trace\"\n[records]\nflush_window = \"1ms\"\n\
+         [providers.openai]\nbase_url = \"{}/v1\"\n",
+        upstream.url()
+    );
+    std::fs::write(folder.path().join("isango.toml"), config).unwrap();
+    let mut setting = command("key set openai --from env:PLANTED", folder.path());
+    setting
+        .env("ISANGO_SECRETS__KEY", &seal_key)
+        .env("PLANTED", PLANTED);
+    let set = setting.output().unwrap();
+    assert!(
+        set.status.success(),
+        "{}",
+        String::from_utf8_lossy(&set.stderr)
+    );
+    let made = command("token create app --json", folder.path())
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let token = made["token"].as_str().unwrap();
+    let mut serving = command(&format!("serve {ANY_PORTS}"), folder.path());
+    serving.env("ISANGO_SECRETS__KEY", &seal_key);
+    let serving = serving.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = serving.spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut isango = Isango { child, out };
+    let line = isango.line();
+    let request = Ask::post("/v1/local/default/openai/chat/completions", "{}")
+        .with("cf-aig-authorization", token);
+    assert_eq!(ask(address(&line["data"]), &request).await.status(), 401);
+    let sent = upstream.request(0).await.head;
+    assert_eq!(
+        sent.header("authorization"),
+        Some(&*format!("Bearer {PLANTED}"))
+    );
+    isango.signal("-TERM");
+    let (status, said) = isango.end();
+    assert!(status.success(), "{said}");
+    let logs = command("logs query --json", folder.path())
+        .output()
+        .unwrap();
+    let mut seen = [set.stdout, set.stderr, said.into_bytes(), logs.stdout].concat();
+    seen.extend(on_disk(folder.path()));
+    for planted in [PLANTED, &seal_key, token] {
+        let is_there = seen
+            .windows(planted.len())
+            .any(|window| window == planted.as_bytes());
+        assert!(!is_there, "{}", &planted[..8]);
+    }
 }

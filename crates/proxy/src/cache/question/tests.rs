@@ -93,6 +93,7 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
         path: asked.path.parse().unwrap(),
         wire: isango_types::Wire::Openai,
         credential_header: None,
+        signs_as: None,
     });
     let mut headers = HeaderMap::new();
     for (name, value) in &asked.headers {
@@ -117,6 +118,7 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
         has_plan: false,
         method: &METHODS[asked.method],
         headers: &headers,
+        credential: None,
         body: &body,
         terms: Box::new(Terms {
             ttl: Duration::from_secs(60),

@@ -236,6 +236,22 @@ pub(super) const KEYS: &[Key] = &[
         r#""32MiB""#,
         "Largest answer that is kept; larger ones cross and are not.",
     ),
+    // secrets
+    key(
+        "secrets.key",
+        Kind::Secret,
+        Absent,
+        r#""env:ISANGO_SEAL_KEY""#,
+        "Key that stored credentials are sealed with (AES-256-GCM): 32 bytes in base64, or 64 hex \
+         digits. See [credentials](credentials.md).",
+    ),
+    key(
+        "secrets.previous_key",
+        Kind::Secret,
+        Absent,
+        r#""env:ISANGO_OLD_SEAL_KEY""#,
+        "Opens what was sealed before `secrets.key`, until `isango key rotate` has sealed it anew.",
+    ),
     // log
     key(
         "log.level",
