@@ -99,3 +99,61 @@ fn chain(route: &Route) -> Option<&Chain> {
         .chain(members)
         .find_map(|name| gateway.chain(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::health::target;
+
+    const ONCE: RetryPolicy = RetryPolicy {
+        max_attempts: 1,
+        delay: std::time::Duration::ZERO,
+        backoff: isango_types::policy::Backoff::Constant,
+    };
+
+    proptest! {
+        #[test]
+        fn every_target_is_in_a_plan_once_and_equals_come_first(
+            count in 1..9_usize,
+            order in prop::option::of(prop::collection::hash_set(0..9_usize, 1..9)),
+            chain in prop::collection::vec(0..9_usize, 0..9),
+        ) {
+            let targets: Vec<_> =
+                (0..count).map(|at| Arc::new(target(&format!("target-{at}")))).collect();
+            let gateway = Gateway { targets, ..Gateway::new("local", "g") };
+            let all = &gateway.targets;
+            let order = order.map(|order| {
+                order.into_iter().filter(|at| *at < count).collect::<Vec<_>>()
+            });
+            let chain = Chain {
+                from: all[0].name.clone(),
+                to: chain.iter().filter_map(|at| all.get(*at)).map(Arc::clone).collect(),
+                on: FallbackOn::default(),
+            };
+            let plan = Plan { chain: Some(&chain), ..Plan::of_leg(ONCE, 0, false) };
+            let (planned, equals) = plan.targets(&gateway, &all[0], order.as_deref());
+            let names: Vec<_> = planned.iter().map(|target| &target.name).collect();
+            let once: std::collections::BTreeSet<_> = names.iter().collect();
+            prop_assert_eq!(once.len(), names.len());
+            let first = order.unwrap_or_else(|| vec![0]);
+            let first: Vec<_> = first.iter().map(|at| &all[*at].name).collect();
+            prop_assert_eq!(&names[..equals], &first[..]);
+            prop_assert!(chain.to.iter().all(|target| names.contains(&&target.name)));
+        }
+
+        #[test]
+        fn an_attempt_is_the_last_only_if_nothing_can_follow(
+            max_attempts in 1..=5_u8,
+            tried in 1..=5_u8,
+            is_followed: bool,
+            has_fallback: bool,
+        ) {
+            let policy = RetryPolicy { max_attempts, ..ONCE };
+            let fallback = has_fallback.then(FallbackOn::default);
+            let is_last = Plan::of_leg(policy, 0, is_followed).is_last(tried, fallback);
+            prop_assert_eq!(is_last, tried >= max_attempts && !is_followed && !has_fallback);
+        }
+    }
+}

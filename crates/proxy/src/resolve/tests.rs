@@ -1,6 +1,7 @@
 mod attacks;
 mod azure;
 mod hosts;
+mod residency;
 mod targets;
 
 use std::collections::BTreeMap;

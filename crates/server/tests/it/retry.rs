@@ -6,6 +6,7 @@ use isango_testkit::answer::{Answer, Step, json, sse, status};
 use isango_testkit::client::{Ask, Client, End};
 use isango_testkit::fixtures::sse::chat_events;
 use isango_testkit::fixtures::{COMPLETION, PROMPT, STREAM_PROMPT};
+use isango_testkit::h2::H2Client;
 use isango_testkit::tls::Tls;
 use isango_testkit::upstream::Upstream;
 use isango_types::Cost;
@@ -346,6 +347,28 @@ async fn a_client_that_leaves_during_a_wait_ends_it() {
     assert_eq!(attempts(&record), ["503"]);
     assert_eq!(record.status, None);
     assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_that_is_given_up_during_a_wait_ends_it() {
+    let upstream = Upstream::start([status(503), json(COMPLETION)]).await;
+    let gateway = Harness::before(&upstream).await;
+    let mut client = H2Client::connect(gateway.addr).await;
+    let patient = Ask::post(CHAT, PROMPT)
+        .with("authorization", "Bearer k")
+        .with("cf-aig-max-attempts", "2")
+        .with("cf-aig-retry-delay", "300");
+    tokio::select! {
+        _ = client.start(&patient) => panic!("there is no answer"),
+        _ = upstream.request(0) => {}
+    }
+    // The connection stays; only the stream was given up.
+    let record = gateway.record().await;
+    assert_eq!(record.outcome, Outcome::ClientLeft);
+    // The next that is sent is somebody else's.
+    let reply = gateway.ask(&persistent()).await;
+    assert_eq!(reply.status(), 200);
+    assert_eq!(upstream.count(), 2);
 }
 
 #[tokio::test]
