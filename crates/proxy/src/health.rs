@@ -22,7 +22,7 @@ use isango_types::{Gateway, Snapshot, Target};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use self::budget::Account;
+use self::budget::{Account, Retries};
 pub(crate) use self::circuit::Verdict;
 pub(crate) use self::lone::{Lone, LonePlace};
 pub(crate) use self::permit::{Busy, Permit};
@@ -111,7 +111,7 @@ pub(crate) struct Fleet {
     /// Whose turn it is, in each group.
     turns: Vec<Mutex<Turns>>,
     /// Sends beyond the first of a request, to any of them.
-    retries: Mutex<Account>,
+    retries: Mutex<Retries>,
     hedges: Mutex<Account>,
 }
 
@@ -135,7 +135,7 @@ impl Fleet {
             },
             targets: targets.collect(),
             turns: gateway.groups.iter().map(|_| Mutex::default()).collect(),
-            retries: Mutex::new(Account::new(now)),
+            retries: Mutex::new(Retries::new(now)),
             hedges: Mutex::new(Account::new(now)),
         }
     }
@@ -179,8 +179,15 @@ impl Fleet {
     /// of the target and of all together; if so, it is counted.
     pub(crate) fn take_retry(&self, target: &TargetHealth, now: Instant) -> bool {
         let budget = &self.rules.retries;
+        let has_answered = self
+            .targets
+            .iter()
+            .fold(false, |any, one| one.has_answered() | any);
         let mut all = self.retries.lock();
-        all.take_with(budget, now, |_| target.take_retry(budget, now))
+        if has_answered {
+            all.succeeded();
+        }
+        all.take_with(budget, now, || target.take_retry(budget, now))
     }
 
     /// Whether one more request may be sent to a second target; if so, it is counted. Each request

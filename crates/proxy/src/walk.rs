@@ -324,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn targets_that_are_down_together_have_one_floor() {
+        let mut plan = Plan::new(&["a", "b", "c"]);
+        let mut sends = 0;
+        for _ in 0..20 {
+            sends += plan.asked().split_whitespace().count();
+            plan.now += Duration::from_secs(1);
+        }
+        // Beyond the first of each request: four in all, and what finds out who is back.
+        assert!(sends <= 20 + 4 + 6, "{sends}");
+    }
+
+    #[test]
     fn a_target_that_asked_to_be_left_alone_is_asked_only_if_nobody_else_was() {
         let plan = Plan::new(&["a", "b"]);
         plan.benches(0, 3);

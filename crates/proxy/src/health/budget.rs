@@ -18,7 +18,7 @@ const FADED: f64 = 0.001;
 
 /// What a further send is within.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
+enum Room {
     /// The share of the requests.
     Share,
     /// What is allowed in any case.
@@ -54,7 +54,7 @@ impl Account {
     }
 
     /// The same, where something else has a say as well.
-    pub(crate) fn take_with(
+    fn take_with(
         &mut self,
         budget: &Budget,
         now: Instant,
@@ -100,7 +100,7 @@ impl Account {
     }
 }
 
-/// Retries at one place. What is allowed in any case is allowed once, until the place answers again
+/// Retries at one place, or at several together. What is allowed in any case is allowed once, until the place answers again
 /// or nothing is known of it any more: while it is down, only the share of the requests is left,
 /// however few they are.
 #[derive(Debug)]
@@ -133,15 +133,30 @@ impl Retries {
 
     /// Whether a retry is within `budget`; if so, it is counted.
     pub(crate) fn take(&mut self, budget: &Budget, now: Instant) -> bool {
+        self.take_with(budget, now, || true)
+    }
+
+    /// The same, where something else has a say as well.
+    pub(crate) fn take_with(
+        &mut self,
+        budget: &Budget,
+        now: Instant,
+        other: impl FnOnce() -> bool,
+    ) -> bool {
         let unproven = &mut self.unproven;
         self.account.take_with(budget, now, |room| match room {
-            Room::Share => true,
+            Room::Share => other(),
             Room::Floor => {
-                let allowed = *unproven < budget.floor;
+                let allowed = *unproven < budget.floor && other();
                 *unproven += u32::from(allowed);
                 allowed
             }
         })
+    }
+
+    /// Counts a further send that the budget has no say in.
+    pub(crate) fn overdraw(&mut self, now: Instant) {
+        self.account.overdraw(now);
     }
 
     /// Requests and retries of about the last ten seconds.

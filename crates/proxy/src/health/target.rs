@@ -1,7 +1,7 @@
 //! What is known of one target, shared by all requests: behind one short lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use isango_types::health::{Breaker, Budget, CircuitState, TargetStatus};
@@ -90,6 +90,8 @@ pub(crate) struct TargetHealth {
     in_flight: AtomicU32,
     /// Answers that broke off since one came to its end.
     broke_off: AtomicU32,
+    /// It answered since this was asked last.
+    has_answered: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -179,6 +181,7 @@ impl TargetHealth {
             hash: hash(name.as_bytes()),
             in_flight: AtomicU32::new(0),
             broke_off: AtomicU32::new(0),
+            has_answered: AtomicBool::new(false),
             state: Mutex::new(State {
                 circuit: Circuit::new(now),
                 retries: Retries::new(now),
@@ -299,6 +302,7 @@ impl TargetHealth {
         }
         if sent.verdict == Verdict::Success {
             state.retries.succeeded();
+            self.has_answered.store(true, Ordering::Relaxed);
             if let Some(ttfb) = sent.ttfb {
                 state.expected.observe(ttfb, now);
                 state.ttfb[usize::from(ask.streams)].observe(ttfb, now);
@@ -310,6 +314,11 @@ impl TargetHealth {
         if let Some(quota) = sent.quota {
             state.lane(ask.lane, now).quota = quota;
         }
+    }
+
+    /// Whether it answered since this was asked last.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.swap(false, Ordering::Relaxed)
     }
 
     /// An answer came to its end.
