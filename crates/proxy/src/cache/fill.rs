@@ -19,7 +19,7 @@ use super::question::Prints;
 use super::{Answer, Cache, Fill, Looking, Playback, kept, replay};
 use crate::ask::Answer as Asked;
 use crate::error::Error;
-use crate::exchange::{Exchange, micros};
+use crate::exchange::{Draft, Exchange, micros};
 use crate::resolve::Route;
 use crate::secrets::Secrets;
 use crate::upstream::Source;
@@ -56,6 +56,7 @@ struct Plan {
     ttl: Duration,
     stale: Duration,
     operation: Operation,
+    /// Those of whoever answered, too; known when the answer begins.
     secrets: Secrets,
 }
 
@@ -83,7 +84,7 @@ impl Ticket {
             ttl: looking.terms.ttl,
             stale: policy.stale_if_error,
             operation: draft.operation,
-            secrets: draft.known_secrets(),
+            secrets: Secrets::default(),
         });
         Self {
             cache: Arc::clone(cache),
@@ -120,9 +121,12 @@ impl Ticket {
         response: Response<Source>,
         has_guest: bool,
     ) -> Response<Source> {
-        let Some(plan) = self.plan.take() else {
+        let Some(mut plan) = self.plan.take() else {
             return response;
         };
+        plan.secrets = exchange
+            .draft()
+            .map_or_else(Secrets::default, Draft::known_secrets);
         if let Some(why) = self.hindrance {
             plan.fill.set(why).ok();
             self.plan = Some(plan);

@@ -418,3 +418,31 @@ async fn an_answer_of_an_equal_target_is_kept() {
     }
     assert!(one.count() > 0 && two.count() > 0, "both were asked");
 }
+
+#[tokio::test]
+async fn a_credential_of_the_target_that_answered_is_not_kept() {
+    let said = |name: &str| json(format!("{{\"said\":\"sk-of-{name}\"}}"));
+    let (one, two) = (
+        Upstream::start([said("one")]),
+        Upstream::start([said("two")]),
+    );
+    let (one, two) = (one.await, two.await);
+    let equals = format!(
+        "{}[[gateways.groups]]\nname = \"both\"\ntargets = [\"one\", \"two\"]\n",
+        targets(&one, &two)
+    );
+    let gateway = Harness::start(&equals).await;
+    for n in 0..4 {
+        let ask = Ask::post(
+            "/v1/local/default/both/chat/completions",
+            format!("{{\"n\":{n}}}"),
+        )
+        .with("cf-aig-cache-ttl", "3600");
+        assert_eq!(status(&gateway.ask(&ask).await), "MISS");
+    }
+    for record in gateway.records(4).await {
+        let fill = record.cache.unwrap().fill;
+        assert_eq!(fill.as_deref(), Some("it repeats a credential"));
+    }
+    assert!(one.count() > 0 && two.count() > 0, "both were asked");
+}
