@@ -2,9 +2,11 @@
 //! reader, for error messages, for the environment and for `docs/configuration.md`.
 
 mod alerts;
-mod entities;
+mod gateways;
 mod limits;
+mod prices;
 mod settings;
+mod targets;
 mod tokens;
 
 use super::value::Kind;
@@ -143,7 +145,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     settings::KEYS
         .iter()
         .chain(tokens::KEYS)
-        .chain(entities::KEYS)
+        .chain(gateways::KEYS)
+        .chain(targets::KEYS)
+        .chain(prices::KEYS)
         .chain(limits::KEYS)
         .chain(alerts::KEYS)
 }

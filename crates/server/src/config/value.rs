@@ -1,5 +1,7 @@
 //! What a key may hold: how a value is read, what was expected, what the reference calls it.
 
+mod units;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +12,9 @@ use isango_types::record::MetadataValue;
 use isango_types::{Secret, Timestamp, is_account, is_gateway_id};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
+
+pub use self::units::parse_wait;
+use self::units::{digits, parse_size, size_text, wait_text};
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -536,147 +541,5 @@ fn entries<T>(
         .collect()
 }
 
-fn digits(text: &str) -> Option<u64> {
-    text.replace('_', "").parse().ok()
-}
-
-const SIZE_UNITS: &[(&str, u64)] = &[
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("TB", 1_000_000_000_000),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-    ("KB", 1_000),
-    ("B", 1),
-];
-
-fn parse_size(text: &str) -> Option<u64> {
-    let unit = SIZE_UNITS.iter().find(|(unit, _)| text.ends_with(unit));
-    let (number, factor) = match unit {
-        Some((unit, factor)) => (text.strip_suffix(unit)?, *factor),
-        None => (text, 1),
-    };
-    digits(number.trim_end())?.checked_mul(factor)
-}
-
-fn size_text(bytes: u64) -> String {
-    let binary = SIZE_UNITS[..4]
-        .iter()
-        .find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor));
-    match binary {
-        Some((unit, factor)) => format!("{}{unit}", bytes / factor),
-        None => bytes.to_string(),
-    }
-}
-
-/// Units of time in microseconds, longest first.
-const WAIT_UNITS: &[(&str, u64)] = &[
-    ("d", 86_400_000_000),
-    ("h", 3_600_000_000),
-    ("m", 60_000_000),
-    ("s", 1_000_000),
-    ("ms", 1_000),
-    ("us", 1),
-];
-
-/// Reads `10s`, `250ms`, `1m30s`: whole numbers, each with its unit.
-#[must_use]
-pub fn parse_wait(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut micros = 0_u64;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '_')?;
-        let number = digits(&rest[..end])?;
-        rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (_, factor) = WAIT_UNITS.iter().find(|(unit, _)| *unit == &rest[..end])?;
-        micros = micros.checked_add(number.checked_mul(*factor)?)?;
-        rest = &rest[end..];
-    }
-    (!text.is_empty()).then(|| Duration::from_micros(micros))
-}
-
-fn wait_text(millis: u64) -> String {
-    let micros = millis.saturating_mul(1_000);
-    let unit = WAIT_UNITS
-        .iter()
-        .find(|(_, factor)| micros != 0 && micros.is_multiple_of(*factor));
-    match unit {
-        Some((unit, factor)) => format!("{}{unit}", micros / factor),
-        None => format!("{millis}ms"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_numbers_with_units() {
-        let check = |text: &str, millis: Option<u64>| {
-            assert_eq!(
-                parse_wait(text),
-                millis.map(Duration::from_millis),
-                "{text}"
-            );
-        };
-        check("10s", Some(10_000));
-        check("250ms", Some(250));
-        check("1m30s", Some(90_000));
-        check("1_000ms", Some(1_000));
-        check("2000us", Some(2));
-        check("90d", Some(7_776_000_000));
-        check("0s", Some(0));
-        for bad in [
-            "",
-            "10",
-            "s",
-            "10 s",
-            "1.5s",
-            "-1s",
-            "10x",
-            "99999999999999999d",
-            "ten",
-        ] {
-            check(bad, None);
-        }
-    }
-
-    #[test]
-    fn sizes_are_bytes_or_have_units() {
-        let check = |text: &str, bytes: Option<u64>| assert_eq!(parse_size(text), bytes, "{text}");
-        check("100MiB", Some(100 << 20));
-        check("5 GB", Some(5_000_000_000));
-        check("1_024", Some(1_024));
-        check("0", Some(0));
-        for bad in ["", "MiB", "1.5GiB", "-1", "10XB", "99999999999999TiB"] {
-            check(bad, None);
-        }
-    }
-
-    #[test]
-    fn bounds_are_told_in_their_largest_unit() {
-        assert_eq!(size_text(64 << 30), "64GiB");
-        assert_eq!(size_text(1), "1");
-        assert_eq!(wait_text(86_400_000), "1d");
-        assert_eq!(wait_text(1), "1ms");
-    }
-
-    #[test]
-    fn digests_are_64_hex_digits_behind_their_name() {
-        let check = |text: &str| digest(&Kind::Digest, &DeValue::String(text.into()));
-        assert_eq!(
-            check(&format!("sha256:{}", "0f".repeat(32))),
-            Some([15; 32])
-        );
-        assert_eq!(check(&"0f".repeat(32)), None);
-        assert_eq!(check("sha256:0f"), None);
-        assert_eq!(check(&format!("sha256:{}", "zz".repeat(32))), None);
-        assert_eq!(check(&format!("sha256:{}", "é".repeat(32))), None);
-        assert_eq!(check(&format!("sha256:+f{}", "0f".repeat(31))), None);
-    }
-}
+mod tests;
