@@ -425,11 +425,12 @@ fn cost(
 /// Whether the provider may have worked on a send whose answer nobody has seen: all but those that
 /// came to no connection.
 fn may_have_worked(attempt: &Attempt) -> bool {
-    const UNSENT: [&str; 4] = [
+    const UNSENT: [&str; 5] = [
         "connect_failed",
         "connect_timeout",
         "tls_failed",
         "private_address",
+        "credential_failed",
     ];
     attempt.status.is_none()
         && !attempt

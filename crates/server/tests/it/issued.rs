@@ -128,6 +128,7 @@ async fn without_a_token_a_request_fails_at_once_and_says_so() {
             record.attempts[0].error.as_deref(),
             Some("credential_failed")
         );
+        assert_eq!(record.cost.nanousd, Some(0), "nothing was sent");
         let record = serde_json::to_string(&record).unwrap();
         assert!(!record.contains("planted"), "{record}");
     }
