@@ -18,8 +18,8 @@ use isango_wire::refusal;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::best::Best;
-pub(crate) use self::ground::Leg;
 use self::ground::{Ground, Lonely, give_body_back};
+pub(crate) use self::ground::{Leg, redirect};
 use crate::Proxy;
 use crate::call::CallBody;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::exchange::{Exchange, micros};
 use crate::health::Permit;
 use crate::options::Wishes;
 use crate::plan::Plan;
-use crate::resolve::{self, Route};
+use crate::resolve::Route;
 use crate::retry::{Failure, Next, Situation, asked_wait};
 use crate::serve::Interim;
 use crate::upstream::{Bounds, Head, Sending, Source};
@@ -152,7 +152,12 @@ pub(crate) async fn by_its_plan(
     (wishes, limits): (Wishes, &Limits),
 ) -> Result<Answer, Error> {
     let route = Arc::clone(&call.route);
-    match Plan::of(&route, wishes) {
+    let plan = Plan::of(&route, wishes).map(|plan| match exchange.step() {
+        0 => plan,
+        // A limit has sent it there, and nowhere else.
+        step => Plan::of_leg(plan.policy, step, false),
+    });
+    match plan {
         Some(plan) => Box::pin(by_plan(proxy, exchange, config, call, (plan, limits))).await,
         None => own_target(proxy, exchange, call, limits).await,
     }
@@ -208,13 +213,9 @@ pub(crate) async fn by_plan(
     call: &mut Call<'_>,
     (plan, limits): (Plan<'_>, &Limits),
 ) -> Result<Answer, Error> {
-    let path = exchange
-        .draft()
-        .map_or_else(Box::default, |draft| draft.path.clone());
     let ground = Ground {
         proxy,
         config,
-        place: resolve::place(&path),
         limits,
         begin: plan.begin,
         lone: Lonely::of(proxy, &call.route, Instant::now()),

@@ -6,7 +6,7 @@ mod recall;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
@@ -20,7 +20,7 @@ use crate::call::{self, SharedCapture};
 use crate::capture::Capture;
 use crate::error::Error;
 use crate::health::Busy;
-use crate::limit::{Permit, Pledge};
+use crate::limit::{Overrun, Permit, Pledge};
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
@@ -404,6 +404,14 @@ impl Exchange {
         self.note(|draft| {
             draft.status = Some(status);
             draft.timing.ttfb_us = Some(now_us);
+            if status.is_success()
+                && let (Some(permit), Some(route)) = (&mut draft.permit, &draft.route)
+                && !headers.contains_key(CONTENT_LENGTH)
+            {
+                let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+                let kind = text(CONTENT_TYPE).unwrap_or_default();
+                permit.begins(route.wire, kind, text(CONTENT_ENCODING));
+            }
             // One pass over a few names costs less than a search for each.
             let mut rank = PROVIDER_IDS.len();
             for (name, value) in headers {
@@ -440,17 +448,30 @@ impl Exchange {
         });
     }
 
-    /// A chunk of the answer passes.
-    pub(crate) fn answer_chunk(&mut self, chunk: &Bytes) {
-        if let Some(draft) = &mut self.draft {
-            let at_us = micros(draft.started.elapsed());
+    /// A chunk of the answer passes; where the answer ends in it, because it brings more than a
+    /// limit has held for it.
+    pub(crate) fn answer_chunk(&mut self, chunk: &Bytes) -> Option<Overrun> {
+        let draft = self.draft.as_mut()?;
+        let at_us = micros(draft.started.elapsed());
+        let Some(permit) = &mut draft.permit else {
             draft.response.push(chunk, at_us);
-            if let Some(permit) = &mut draft.permit
-                && permit.streamed(chunk)
-            {
-                draft.commits();
-            }
+            return None;
+        };
+        if let Some(overrun) = permit.overruns(chunk) {
+            draft.response.push(&chunk.slice(..overrun.end), at_us);
+            draft.outcome = Some(Outcome::Overrun);
+            return Some(overrun);
         }
+        draft.response.push(chunk, at_us);
+        if permit.streamed(chunk) {
+            draft.commits();
+        }
+        None
+    }
+
+    /// Which target of the plan, or which leg, is asked.
+    pub(crate) fn step(&self) -> usize {
+        self.draft.as_ref().map_or(0, |draft| draft.step.into())
     }
 
     /// What the request wants of retries and timeouts.
@@ -462,6 +483,12 @@ impl Exchange {
     /// Where it ends.
     pub(crate) const fn sink(&self) -> &Arc<Sink> {
         &self.sink
+    }
+
+    /// Whether a limit may end the answer when it brings more than is held for it.
+    pub(crate) fn may_cut(&self) -> bool {
+        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
+        permit.is_some_and(|permit| permit.may_cut())
     }
 
     /// Takes what the request holds of limits, to hold more; it must be given back.

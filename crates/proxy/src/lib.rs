@@ -18,6 +18,7 @@ mod balance;
 mod call;
 mod capture;
 mod credentials;
+mod divert;
 mod exchange;
 mod failures;
 mod headers;

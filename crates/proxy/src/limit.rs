@@ -34,11 +34,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use admit::Notice;
-pub(crate) use admit::{Stage, admit, admit_leg, asked_model, tell};
+pub(crate) use admit::{Admission, Stage, admit, admit_here, admit_leg, asked_model, tell};
 use bucket::{Judgement, State};
 use estimate::Observed;
 pub use ledger::{Drift, RestoreError};
-pub(crate) use permit::{Lease, Permit, Spent};
+pub(crate) use permit::{Lease, Overrun, Permit, Spent};
 pub(crate) use pledge::{Pledge, Pledges};
 pub use view::Drawn;
 
@@ -97,6 +97,8 @@ pub(crate) struct Want<'w> {
     pub(crate) likely: u64,
     /// What of `need` does not grow with the answer.
     pub(crate) fixed: u64,
+    /// It has sent the request elsewhere, and only counts what is drawn there.
+    pub(crate) is_passed: bool,
 }
 
 /// How much room a bucket has left.
@@ -195,6 +197,9 @@ impl Limits {
                 Judgement::Fits(held) => (held, Verdict::Admitted),
                 Judgement::Full | Judgement::Busy if want.limit.shadow => {
                     (want.need, Verdict::Shadow)
+                }
+                Judgement::Full | Judgement::Busy if want.is_passed => {
+                    (want.need, Verdict::Diverted)
                 }
                 Judgement::Full | Judgement::Busy => (want.need, Verdict::Warned),
             };
@@ -357,7 +362,7 @@ fn refusal(
             Judgement::Full => false,
             Judgement::Busy => true,
         };
-        if want.limit.shadow || want.limit.on_exceeded == OnExceeded::Warn {
+        if want.limit.shadow || want.is_passed || want.limit.on_exceeded == OnExceeded::Warn {
             continue;
         }
         let opens_at = match busy {

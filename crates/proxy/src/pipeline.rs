@@ -25,7 +25,7 @@ use crate::secrets::Secrets;
 use crate::serve::BareLf;
 use crate::understand::{understand, wants_inspection};
 use crate::upstream::Source;
-use crate::{auth, credentials, headers, universal};
+use crate::{auth, credentials, divert, headers, universal};
 
 /// An answer that is ready to be relayed.
 pub(crate) struct Reply {
@@ -102,7 +102,7 @@ async fn serve(
     let first_byte = exchange.wishes().first_byte_timeout;
     let limits = limits(&call.route, first_byte, exchange);
     if !call.route.gateway.limits.is_empty() {
-        Box::pin(limit::admit(exchange, Stage::Body)).await?;
+        Box::pin(divert::admit(proxy, config, exchange, &mut call, false)).await?;
     }
     // Has it been answered before?
     let found = match exchange.may_recall(terms, &call) {
@@ -117,7 +117,7 @@ async fn serve(
     };
     // May it cost what it may cost?
     if !call.route.gateway.limits.is_empty() {
-        Box::pin(limit::admit(exchange, Stage::Send(&call.body))).await?;
+        Box::pin(divert::admit(proxy, config, exchange, &mut call, true)).await?;
     }
     // Ask; after the first byte there is no way back.
     let wishes = exchange.wishes();
@@ -179,7 +179,8 @@ async fn admit<'a>(
     auth::configured_headers(&route, &mut head.headers);
     // May it pass? Refused before its body is read, where that can be told.
     if !route.gateway.limits.is_empty() {
-        Box::pin(limit::admit(exchange, Stage::Head)).await?;
+        // Limits that may send it elsewhere wait for its body.
+        Box::pin(limit::admit_here(exchange, Stage::Head)).await?;
     }
     // What does it send?
     let may_replay = Plan::of(&route, exchange.wishes()).is_some();

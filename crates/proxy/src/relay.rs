@@ -129,7 +129,10 @@ impl Relay {
                     return Poll::Ready(Some(Ok(trailers)));
                 }
             };
-            self.exchange.answer_chunk(&chunk);
+            if let Some(overrun) = self.exchange.answer_chunk(&chunk) {
+                let last = self.end_early(chunk.slice(..overrun.end), &overrun.ending);
+                return Poll::Ready(Some(Ok(Frame::data(last))));
+            }
             let chunk = match &mut self.filter {
                 None => chunk,
                 Some(filter) => filter.push(chunk),
@@ -142,6 +145,23 @@ impl Relay {
 }
 
 impl Relay {
+    /// The answer ends with these last bytes of it and this end, although the provider's goes on:
+    /// its connection is closed.
+    fn end_early(&mut self, last: Bytes, ending: &[u8]) -> Bytes {
+        let mut bytes = BytesMut::new();
+        match &mut self.filter {
+            None => bytes.extend_from_slice(&last),
+            Some(filter) => {
+                bytes.extend_from_slice(&filter.push(last));
+                bytes.extend_from_slice(&filter.finish());
+            }
+        }
+        bytes.extend_from_slice(ending);
+        self.source = Source::Whole(None);
+        self.ended = true;
+        bytes.freeze()
+    }
+
     /// The answer is over, although the provider's is not.
     fn cut(&mut self, cut: Cut) -> BoxError {
         if matches!(cut, Cut::Idle(_)) {

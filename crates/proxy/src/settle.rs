@@ -177,9 +177,14 @@ fn settle_limits(
         requests: u64::from(was_sent || succeeded),
         tokens,
         nanousd,
-        told: told
-            .filter(|_| succeeded && draft.outcome == Some(Outcome::Answered))
-            .map(|usage| (usage.total_input(), usage.total_output())),
+        told: told.filter(|_| succeeded).and_then(|usage| {
+            let (input, output) = (usage.total_input(), usage.total_output());
+            let is = |outcome| draft.outcome == Some(outcome);
+            // What was ended would have gone on.
+            let longer = is(Outcome::Overrun).then(|| output.saturating_mul(2));
+            let known = longer.or(is(Outcome::Answered).then_some(output));
+            known.map(|output| (input, output))
+        }),
         served: reading.model.as_deref(),
     };
     if let Some(route) = &draft.route {
@@ -551,6 +556,11 @@ fn error(draft: &Draft, reading: &Reading) -> Option<RecordError> {
             "stopped".into(),
             Blame::Gateway,
             "the gateway stopped before the end".into(),
+        ),
+        Some(Outcome::Overrun) => of(
+            "limit_overrun".into(),
+            Blame::Client,
+            "the answer was ended: it brought more than a limit had held for it".into(),
         ),
         Some(Outcome::Panicked) => of(
             "3020".into(),

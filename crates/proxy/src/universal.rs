@@ -157,7 +157,7 @@ async fn ask_leg(
     ((policy, step, count), limits): ((RetryPolicy, usize, usize), &Limits),
 ) -> Result<Answer, Error> {
     if !call.route.gateway.limits.is_empty() {
-        Box::pin(limit::admit(exchange, Stage::Send(&call.body))).await?;
+        Box::pin(limit::admit_here(exchange, Stage::Send(&call.body))).await?;
     }
     if count == 1 && policy.max_attempts == 1 {
         return ask::own_target(proxy, exchange, call, limits).await;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::id::{is_account, is_gateway_id};
-use crate::limit::{Condition, Dialect, Dimension, Limit, Mode, OnExceeded, Period, Unit, Window};
+use crate::limit::{
+    Condition, Dialect, Dimension, Limit, Mode, OnExceeded, OnOverrun, Period, Unit, Window,
+};
 use crate::provider::Provider;
 use crate::record::MetadataValue;
 
@@ -258,6 +260,7 @@ impl Token {
             window: Window::calendar(spend.period, &spend.time_zone).ok()?,
             mode: Mode::Strict,
             on_exceeded: OnExceeded::Block,
+            on_overrun: OnOverrun::Extend,
             shadow: false,
             max_wait: SPEND_WAIT,
             dialect: Dialect::Limit,

@@ -39,6 +39,8 @@ pub struct Limit {
     pub mode: Mode,
     /// What happens to a request that does not fit.
     pub on_exceeded: OnExceeded,
+    /// What happens to a stream that brings more than was held for it.
+    pub on_overrun: OnOverrun,
     /// Counts and records what it would have done, and does nothing.
     pub shadow: bool,
     /// How long a request waits while nothing but running requests stands in its way.
@@ -169,13 +171,35 @@ pub enum Mode {
 }
 
 /// What happens to a request that does not fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnExceeded {
     /// It is refused.
     #[default]
     Block,
     /// It passes, and its record says so.
     Warn,
+    /// It goes to another target.
+    Fallback(Diversion),
+}
+
+/// Where requests go that do not fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diversion {
+    /// Names of targets of the gateway, the first that can be asked is. Empty: those of the chain
+    /// that the request's own target begins.
+    pub to: Vec<Box<str>>,
+    /// The model that is asked for there; `None`: the same.
+    pub model: Option<Box<str>>,
+}
+
+/// What happens to a stream that brings more than was held for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnOverrun {
+    /// More is held for it.
+    #[default]
+    Extend,
+    /// It ends, as its format ends an answer that has reached its longest.
+    Cut,
 }
 
 /// Whose words a refusal has.
@@ -191,11 +215,14 @@ pub enum Dialect {
 }
 
 impl Limit {
-    /// Whether it can be judged before the request's body is there.
+    /// Whether it can be judged before the request's body is there, without which a request cannot
+    /// go elsewhere.
     #[must_use]
     pub fn is_early(&self) -> bool {
         let conditions = self.only.iter().map(|condition| &condition.dimension);
-        !self.unit.is_estimated() && !conditions.chain(&self.by).any(Dimension::needs_body)
+        !self.unit.is_estimated()
+            && !matches!(self.on_exceeded, OnExceeded::Fallback(_))
+            && !conditions.chain(&self.by).any(Dimension::needs_body)
     }
 
     /// The limit in words: `200000 tokens per day (Africa/Johannesburg)`.
@@ -251,6 +278,12 @@ pub enum Verdict {
     Warned,
     /// It did not, and the limit only watches (`shadow = true`).
     Shadow,
+    /// It did not, and went to another target (`on_exceeded = "fallback"`). Of a limit that is for
+    /// requests there as well: what it draws there.
+    Diverted,
+    /// It fit, and its answer was ended when that had brought what was held for it
+    /// (`on_overrun = "cut"`).
+    Cut,
 }
 
 impl Verdict {
@@ -262,6 +295,8 @@ impl Verdict {
             Self::Refused => "refused",
             Self::Warned => "warned",
             Self::Shadow => "shadow",
+            Self::Diverted => "diverted",
+            Self::Cut => "cut",
         }
     }
 }
@@ -293,6 +328,7 @@ mod tests {
             window: Window::calendar(Period::Day, "Africa/Johannesburg").unwrap(),
             mode: Mode::Strict,
             on_exceeded: OnExceeded::Block,
+            on_overrun: OnOverrun::Extend,
             shadow: false,
             max_wait: Duration::ZERO,
             dialect: Dialect::Limit,

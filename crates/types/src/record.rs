@@ -142,6 +142,8 @@ pub enum Outcome {
     UpstreamCut,
     /// The gateway was told to stop, and the answer outlasted its grace.
     Stopped,
+    /// The answer brought more than a limit had held for it, and the gateway ended it.
+    Overrun,
     /// The gateway itself failed.
     Panicked,
 }
@@ -157,6 +159,7 @@ impl Outcome {
             Self::ClientLeft => "client_left",
             Self::UpstreamCut => "upstream_cut",
             Self::Stopped => "stopped",
+            Self::Overrun => "overrun",
             Self::Panicked => "panicked",
         }
     }

@@ -46,7 +46,8 @@ impl Bucket {
         let empty = Self::empty(limit, now);
         Self {
             used,
-            is_full: decision.verdict != Verdict::Admitted && decision.at >= empty.start,
+            is_full: !matches!(decision.verdict, Verdict::Admitted | Verdict::Cut)
+                && decision.at >= empty.start,
             ..empty
         }
     }

@@ -7,7 +7,7 @@ use isango_store::conformance::sample;
 use isango_store::memory::MemoryOutbox;
 use isango_types::alert::{Format, Webhook};
 use isango_types::limit::{
-    Decision, Dialect, Dimension, Mode, OnExceeded, Period, Unit, Verdict, Window,
+    Decision, Dialect, Dimension, Mode, OnExceeded, OnOverrun, Period, Unit, Verdict, Window,
 };
 use isango_types::record::{Blame, Outcome, RecordError};
 use isango_types::{CostStatus, PriceTable, Secret, Snapshot};
@@ -29,6 +29,7 @@ fn limit(window: Window) -> Limit {
         window,
         mode: Mode::Strict,
         on_exceeded: OnExceeded::Block,
+        on_overrun: OnOverrun::Extend,
         shadow: false,
         max_wait: Duration::ZERO,
         dialect: Dialect::Limit,

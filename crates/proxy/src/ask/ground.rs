@@ -14,7 +14,7 @@ use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::health::{LonePlace, Permit};
-use crate::resolve::{self, Place, Route};
+use crate::resolve::{self, Route};
 use crate::retry::{self, Failure, Leave, Next, Situation};
 use crate::way::Way;
 use crate::{auth, headers, understand};
@@ -23,7 +23,6 @@ use crate::{auth, headers, understand};
 pub(super) struct Ground<'p> {
     pub(super) proxy: &'p Proxy,
     pub(super) config: &'p Snapshot,
-    pub(super) place: Place<'p>,
     pub(super) limits: &'p Limits,
     /// The step of its own target.
     pub(super) begin: usize,
@@ -175,7 +174,7 @@ impl Ground<'_> {
         let own = own.is_some_and(|own| own.name == target.name);
         let moved = match own {
             true => None,
-            false => match self.redirect(exchange, call, target) {
+            false => match redirect((self.proxy, self.config), exchange, call, (target, None)) {
                 Ok(moved) => Some(moved),
                 Err(why) => {
                     let name = &target.name;
@@ -191,64 +190,66 @@ impl Ground<'_> {
             permit: Some(permit),
         })
     }
+}
 
-    /// The call at another target: its address, its credential, its name of the model.
-    ///
-    /// # Errors
-    /// Why it cannot be sent there.
-    fn redirect<'a>(
-        &self,
-        exchange: &Exchange,
-        call: &mut Call<'a>,
-        target: &Arc<Target>,
-    ) -> Result<Call<'a>, String> {
-        let model = exchange.draft().and_then(|draft| draft.model.as_deref());
-        let asked = (self.place, &call.headers);
-        let route = resolve::redirect(self.config, &call.route, target, asked, model)?;
-        auth::may_ask(exchange, &route.provider).map_err(|_forbidden| {
-            "is of a provider that the gateway token is not for".to_owned()
-        })?;
-        let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
-        auth::configured_headers(&route, &mut headers);
-        let draft = exchange.draft();
-        let alias = draft.and_then(|draft| draft.options.alias.as_deref());
-        let now = self.proxy.sink.clock().now();
-        let presented = auth::credential(&route, alias, now, &mut headers);
-        let presented = presented.map_err(|error| without_credential(&error))?;
-        let whole = match (&call.body, &call.original) {
-            (CallBody::Whole(_), Some(original)) => Some(original.clone()),
-            (CallBody::Whole(whole), None) => Some(whole.clone()),
-            (CallBody::Passing(_) | CallBody::Gone, _) => None,
-        };
-        let whole = match (whole, &route.model) {
-            (whole, None) => whole,
-            (Some(whole), Some(model)) if !whole.is_empty() => {
-                let edited = edit::with_model(&whole, model);
-                let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
-                headers.remove(CONTENT_LENGTH);
-                Some(edited.into())
-            }
-            (None, Some(_)) => {
-                return Err("calls the model otherwise, and the body is too large".into());
-            }
-            (empty, Some(_)) => empty,
-        };
-        let body = match whole {
-            Some(whole) => CallBody::Whole(whole),
-            None => std::mem::replace(&mut call.body, CallBody::Gone),
-        };
-        let mut moved = Call {
-            route: Arc::new(route),
-            method: call.method.clone(),
-            headers,
-            credential: presented.credential,
-            body,
-            original: None,
-            interim: call.interim,
-        };
-        understand::prepare(self.proxy, &mut moved);
-        Ok(moved)
-    }
+/// The call at another target: its address, its credential, its name of the model, or of the one
+/// that is asked for `instead`.
+///
+/// # Errors
+/// Why it cannot be sent there.
+pub(crate) fn redirect<'a>(
+    (proxy, config): (&Proxy, &Snapshot),
+    exchange: &Exchange,
+    call: &mut Call<'a>,
+    (target, instead): (&Arc<Target>, Option<&str>),
+) -> Result<Call<'a>, String> {
+    let path = exchange.draft().map_or("", |draft| &*draft.path);
+    let place = resolve::place(path);
+    let model = exchange.draft().and_then(|draft| draft.model.as_deref());
+    let (asked, model) = ((place, &call.headers), (model, instead));
+    let route = resolve::redirect(config, &call.route, target, asked, model)?;
+    auth::may_ask(exchange, &route.provider)
+        .map_err(|_forbidden| "is of a provider that the gateway token is not for".to_owned())?;
+    let mut headers = headers::for_another_target(&call.headers, &call.route.provider, &route);
+    auth::configured_headers(&route, &mut headers);
+    let draft = exchange.draft();
+    let alias = draft.and_then(|draft| draft.options.alias.as_deref());
+    let now = proxy.sink.clock().now();
+    let presented = auth::credential(&route, alias, now, &mut headers);
+    let presented = presented.map_err(|error| without_credential(&error))?;
+    let whole = match (&call.body, &call.original) {
+        (CallBody::Whole(_), Some(original)) => Some(original.clone()),
+        (CallBody::Whole(whole), None) => Some(whole.clone()),
+        (CallBody::Passing(_) | CallBody::Gone, _) => None,
+    };
+    let whole = match (whole, &route.model) {
+        (whole, None) => whole,
+        (Some(whole), Some(model)) if !whole.is_empty() => {
+            let edited = edit::with_model(&whole, model);
+            let edited = edited.ok_or("calls the model otherwise, and the body is no JSON")?;
+            headers.remove(CONTENT_LENGTH);
+            Some(edited.into())
+        }
+        (None, Some(_)) => {
+            return Err("calls the model otherwise, and the body is too large".into());
+        }
+        (empty, Some(_)) => empty,
+    };
+    let body = match whole {
+        Some(whole) => CallBody::Whole(whole),
+        None => std::mem::replace(&mut call.body, CallBody::Gone),
+    };
+    let mut moved = Call {
+        route: Arc::new(route),
+        method: call.method.clone(),
+        headers,
+        credential: presented.credential,
+        body,
+        original: None,
+        interim: call.interim,
+    };
+    understand::prepare(proxy, &mut moved);
+    Ok(moved)
 }
 
 /// Why a target without a usable credential is passed over.

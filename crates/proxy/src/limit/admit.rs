@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, header};
-use isango_types::limit::{Dialect, Dimension, Unit};
+use isango_types::limit::{Decision, Dialect, Dimension, OnExceeded, Unit, Verdict};
 use isango_types::record::MetadataValue;
 use isango_types::{Limit, Timestamp, Usage};
 use tokio::time::{Instant, timeout};
@@ -63,9 +63,29 @@ pub(crate) async fn admit_leg(exchange: &mut Exchange) -> Result<(), Error> {
         exchange.holds_permit(permit);
     }
     for stage in [Stage::Head, Stage::Body] {
-        admit(exchange, stage).await?;
+        admit_here(exchange, stage).await?;
     }
     Ok(())
+}
+
+/// What limits say to a request.
+pub(crate) enum Admission {
+    /// It may pass.
+    Passes,
+    /// It may not, but may go where this limit sends it; it holds nothing any more. What its client
+    /// is told where it cannot.
+    Elsewhere(Arc<Limit>, Error),
+}
+
+/// As [`admit`], of a request that goes nowhere else.
+///
+/// # Errors
+/// As there.
+pub(crate) async fn admit_here(exchange: &mut Exchange, stage: Stage<'_>) -> Result<(), Error> {
+    match admit(exchange, stage).await? {
+        Admission::Passes => Ok(()),
+        Admission::Elsewhere(_, error) => Err(error),
+    }
 }
 
 /// Draws from the limits of the request's gateway that are due at `stage`, and may wait for
@@ -73,17 +93,18 @@ pub(crate) async fn admit_leg(exchange: &mut Exchange) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::RateLimited`], [`Error::SpendLimited`]: a limit has no room.
-pub(crate) async fn admit(exchange: &mut Exchange, stage: Stage<'_>) -> Result<(), Error> {
+pub(crate) async fn admit(exchange: &mut Exchange, stage: Stage<'_>) -> Result<Admission, Error> {
     let begun_us = exchange.elapsed_us();
     let mut permit = exchange
         .take_permit()
         .unwrap_or_else(|| Box::new(Permit::new(Arc::clone(exchange.sink().limits()))));
     let result = match exchange.draft() {
         Some(draft) => draw(exchange.sink(), draft, stage, &mut permit).await,
-        None => Ok(Duration::ZERO),
+        None => Ok((Admission::Passes, Duration::ZERO)),
     };
     exchange.holds_permit(permit);
-    let waited_us = micros(result?);
+    let (admission, waited) = result?;
+    let waited_us = micros(waited);
     if let Stage::Send(_) = stage {
         // What came before the body was read is counted with it.
         exchange.overhead((exchange.elapsed_us() - begun_us).saturating_sub(waited_us));
@@ -91,7 +112,7 @@ pub(crate) async fn admit(exchange: &mut Exchange, stage: Stage<'_>) -> Result<(
     if waited_us > 0 {
         exchange.queued_until_now();
     }
-    Ok(())
+    Ok(admission)
 }
 
 async fn draw(
@@ -99,9 +120,9 @@ async fn draw(
     draft: &Draft,
     stage: Stage<'_>,
     permit: &mut Permit,
-) -> Result<Duration, Error> {
+) -> Result<(Admission, Duration), Error> {
     let Some(route) = &draft.route else {
-        return Ok(Duration::ZERO);
+        return Ok((Admission::Passes, Duration::ZERO));
     };
     let gateway = &route.gateway;
     let mut subject = Subject::new((draft, route), stage, permit);
@@ -113,7 +134,7 @@ async fn draw(
         .filter(|(limit, values)| !permit.holds(&limit.id, values))
         .collect();
     if due.is_empty() {
-        return Ok(Duration::ZERO);
+        return Ok((Admission::Passes, Duration::ZERO));
     }
     if let Stage::Send(body) = stage {
         subject.estimate = Some(subject.estimate(sink.limits(), body));
@@ -124,10 +145,18 @@ async fn draw(
     match refused {
         None => {
             permit.estimate = estimate;
-            Ok(waited)
+            Ok((Admission::Passes, waited))
         }
         Some(refusal) => {
             let error = error(&refusal, draft, subject.model);
+            if let OnExceeded::Fallback(_) = refusal.limit.on_exceeded {
+                let decision = Decision {
+                    verdict: Verdict::Diverted,
+                    ..refusal.decision
+                };
+                permit.diverted(decision);
+                return Ok((Admission::Elsewhere(refusal.limit, error), waited));
+            }
             permit.refused(refusal.decision);
             Err(error)
         }
@@ -148,9 +177,10 @@ async fn draw_in_turn(
     let mut waiting = None;
     loop {
         let now = sink.clock().now();
-        let wants = due
-            .iter()
-            .map(|(limit, values)| subject.want(limit, values, now));
+        let wants = due.iter().map(|(limit, values)| Want {
+            is_passed: permit.has_diverted(&limit.id),
+            ..subject.want(limit, values, now)
+        });
         let gateway = &subject.route.gateway;
         let refusal = match limits.draw(gateway, wants.collect(), now) {
             Ok((leases, headroom)) => {
@@ -299,6 +329,7 @@ impl<'d> Subject<'d> {
             least: amount(counted, 0),
             likely: amount(likely.0, likely.1),
             fixed: amount(input, 0),
+            is_passed: false,
         }
     }
 
@@ -324,7 +355,10 @@ impl<'d> Subject<'d> {
 /// The model that a request asks for; of a deployment that its target maps, the model.
 pub(crate) fn asked_model(draft: &Draft) -> Option<&str> {
     let route = draft.route.as_deref()?;
-    let named = route.deployment.as_deref().or(draft.model.as_deref())?;
+    // What the body says by now, where it goes to another target.
+    let rewritten = route.model.as_deref();
+    let named = route.deployment.as_deref().or(rewritten);
+    let named = named.or(draft.model.as_deref())?;
     let models = route.target.as_ref().map(|target| &target.models);
     let mapped = models.and_then(|models| models.get(named));
     Some(mapped.map_or(named, |model| &**model))

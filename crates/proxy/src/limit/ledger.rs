@@ -265,3 +265,6 @@ fn is_configured(config: &Snapshot, rule: &str) -> bool {
         .and_then(|(account, gateway)| config.gateway(account, gateway))
         .is_some_and(|gateway| gateway.limits.iter().any(|limit| id == Some(&limit.id)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use isango_types::limit::{Decision, Unit};
+use isango_types::limit::{Decision, Mode, OnOverrun, Unit, Verdict};
 use isango_types::record::MetadataValue;
-use isango_types::{Gateway, RecordId};
+use isango_types::{Gateway, RecordId, Wire};
+use isango_wire::flow::Flow;
 
 use super::estimate::Estimate;
 use super::{Bucket, Headroom, Limits, Pledge, Values, Want};
@@ -22,6 +23,8 @@ pub(crate) struct Lease {
     /// What it may need, and what of that does not grow with its answer.
     need: u64,
     fixed: u64,
+    /// A stream that brings more than is held ends.
+    cuts: bool,
     sent: bool,
     open: bool,
 }
@@ -35,6 +38,9 @@ impl Lease {
             likely: want.likely.max(want.least),
             need: want.need,
             fixed: want.fixed,
+            cuts: want.limit.on_overrun == OnOverrun::Cut
+                && want.limit.mode == Mode::Strict
+                && !want.limit.shadow,
             sent: false,
             open: true,
         }
@@ -93,6 +99,15 @@ impl Lease {
     fn grown(&self, output: u64, estimated: u64) -> u64 {
         let grows = self.need.saturating_sub(self.fixed);
         self.fixed.saturating_add(scaled(grows, output, estimated))
+    }
+
+    /// How many tokens an answer may bring before it passes what is held, where one of `estimated`
+    /// was counted on; `None`: it may go on, or brings nothing that is counted here.
+    fn room(&self, estimated: u64) -> Option<u64> {
+        let grows = self.need.saturating_sub(self.fixed);
+        let held = self.decision.reserved.saturating_sub(self.fixed);
+        let bounds = self.cuts && self.open && grows > 0;
+        bounds.then(|| scaled(held, estimated, grows))
     }
 
     /// Holds `held` from now on, for a request that turned out larger than it was taken for.
@@ -162,9 +177,20 @@ pub(crate) struct Permit {
     pledge: Option<Pledge>,
     /// The note says what is held now.
     is_noted: bool,
-    /// Events of the answer's stream that have passed, and how many are counted on by now.
-    events: u64,
+    /// The answer's stream, if its end is not known.
+    flow: Option<Box<Flow>>,
+    /// How many tokens of it are counted on by now.
     grown: u64,
+    /// How many it may bring.
+    most: Option<u64>,
+}
+
+/// Where a stream ends that brings more than was held for it.
+pub(crate) struct Overrun {
+    /// So much of the piece that passes belongs to it.
+    pub(crate) end: usize,
+    /// What ends it then.
+    pub(crate) ending: Vec<u8>,
 }
 
 impl Permit {
@@ -178,8 +204,9 @@ impl Permit {
             estimate: None,
             pledge: None,
             is_noted: true,
-            events: 0,
+            flow: None,
             grown: 0,
+            most: None,
         }
     }
 
@@ -213,7 +240,24 @@ impl Permit {
             .filter(is_estimated)
             .for_each(|lease| lease.settle(0));
         self.is_noted = false;
-        (self.events, self.grown) = (0, 0);
+        (self.flow, self.grown, self.most) = (None, 0, None);
+    }
+
+    /// The request goes to another target, because `decision` refused it: it holds nothing, and
+    /// draws anew there.
+    pub(super) fn diverted(&mut self, decision: Decision) {
+        self.leases.clear();
+        self.is_noted = false;
+        self.told.push(decision);
+        self.headroom = None;
+        self.estimate = None;
+    }
+
+    /// Whether a limit has sent the request elsewhere: it does not do so twice.
+    pub(super) fn has_diverted(&self, rule: &str) -> bool {
+        let told = self.told.iter();
+        let mut diverted = told.filter(|one| one.verdict == Verdict::Diverted);
+        diverted.any(|one| *one.rule == *rule)
     }
 
     /// The request was refused: what it holds goes back at once, unless a leg before was sent, and
@@ -259,18 +303,53 @@ impl Permit {
             .for_each(|lease| lease.settle(0));
     }
 
-    /// A piece of a streamed answer passes. A stream that has more events than tokens were counted
-    /// on draws more, half as much again each time: one event is about one token. Tells whether what
-    /// is noted is not true any more.
+    /// Whether a stream that answers the request may have to be ended: then it must not be encoded.
+    pub(crate) fn may_cut(&self) -> bool {
+        self.leases.iter().any(|lease| lease.cuts && lease.open)
+    }
+
+    /// An answer of this type and encoding begins, whose length is not known.
+    pub(crate) fn begins(&mut self, wire: Wire, content_type: &str, encoding: Option<&str>) {
+        let Some(estimate) = &self.estimate else {
+            return;
+        };
+        self.flow = Flow::of(wire, content_type, encoding).map(Box::new);
+        let rooms = self.leases.iter();
+        self.most = rooms
+            .filter_map(|lease| lease.room(estimate.output))
+            .min()
+            .filter(|_| self.flow.is_some());
+    }
+
+    /// A piece of a streamed answer passes; whether the answer ends in it, because it brings more
+    /// than was held for it.
+    pub(crate) fn overruns(&mut self, chunk: &[u8]) -> Option<Overrun> {
+        let (most, estimate) = (self.most?, self.estimate.as_ref()?);
+        let flow = self.flow.as_mut()?;
+        let (end, ending) = flow.push_until(chunk, most, estimate.answers)?;
+        let output = estimate.output;
+        let ended = self.leases.iter_mut();
+        ended
+            .filter(|lease| lease.room(output).is_some_and(|room| room <= most))
+            .for_each(|lease| lease.decision.verdict = Verdict::Cut);
+        self.flow = None;
+        Some(Overrun { end, ending })
+    }
+
+    /// A piece of a streamed answer has passed. A stream that brings more than was counted on draws
+    /// more, half as much again each time. Tells whether what is noted is not true any more.
     pub(crate) fn streamed(&mut self, chunk: &[u8]) -> bool {
-        let Some(estimate) = &mut self.estimate else {
+        let (Some(estimate), Some(flow)) = (&self.estimate, &mut self.flow) else {
             return false;
         };
-        self.events += memchr::memmem::find_iter(chunk, b"data:").count() as u64;
-        if self.events <= estimate.likely.1.max(self.grown) {
+        if self.most.is_none() {
+            flow.push(chunk);
+        }
+        let tokens = flow.tokens();
+        if tokens <= estimate.likely.1.max(self.grown) {
             return false;
         }
-        self.grown = self.events + self.events / 2;
+        self.grown = tokens + tokens / 2;
         for lease in &mut self.leases {
             if lease.unit().is_estimated() {
                 let drawn = lease.grown(self.grown, estimate.output);

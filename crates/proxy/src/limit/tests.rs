@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use isango_types::limit::{Dialect, Dimension, Mode, OnExceeded, Period, Unit, Verdict, Window};
+use isango_types::limit::{
+    Dialect, Dimension, Mode, OnExceeded, OnOverrun, Period, Unit, Verdict, Window,
+};
 use isango_types::{Gateway, Limit, RecordId, Timestamp};
 
 use super::{Limits, OTHERS, Permit, Refusal, Spent, Want};
@@ -18,6 +20,7 @@ pub(super) fn limit(unit: Unit) -> Limit {
         window: Window::Fixed(Duration::from_secs(60)),
         mode: Mode::Strict,
         on_exceeded: OnExceeded::Block,
+        on_overrun: OnOverrun::Extend,
         shadow: false,
         max_wait: Duration::ZERO,
         dialect: Dialect::Limit,
@@ -39,6 +42,7 @@ pub(super) fn want<'l>(limit: &'l Arc<Limit>, tenant: &str, need: u64, least: u6
         least,
         likely: need,
         fixed: 0,
+        is_passed: false,
     }
 }
 
@@ -349,6 +353,7 @@ fn no_two_values_share_a_bucket() {
                 least: 1,
                 likely: 1,
                 fixed: 0,
+                is_passed: false,
             };
             limits.draw(&gateway, vec![want], NOW).unwrap()
         })

@@ -32,7 +32,7 @@ pub fn can_redirect(from: &Provider, to: &Provider) -> bool {
 }
 
 /// Rewrites the request that `from` is the route of, and that came as `place` and `headers`, for
-/// `target`. `model`: what its path or body names.
+/// `target`. `model`: what its path or body names; `instead`: what is asked for in its place.
 ///
 /// # Errors
 /// Why it cannot be: for the record, in words that follow the target's name.
@@ -41,7 +41,7 @@ pub(crate) fn redirect(
     from: &Route,
     target: &Arc<Target>,
     (place, headers): (Place<'_>, &HeaderMap),
-    model: Option<&str>,
+    (model, instead): (Option<&str>, Option<&str>),
 ) -> Result<Route, String> {
     let provider = config
         .provider(&target.provider)
@@ -55,9 +55,11 @@ pub(crate) fn redirect(
     let mapped = map(&from.provider, path, resource, place.account, headers)
         .map_err(|error| error.to_string())?;
     let asked = mapped.deployment.or(model);
-    let theirs = asked
-        .map(|asked| name_at(from.target.as_deref(), target, asked))
-        .transpose()?;
+    let theirs = match (instead, asked) {
+        (Some(instead), _) => Some(name_at(None, target, instead)?),
+        (None, Some(asked)) => Some(name_at(from.target.as_deref(), target, asked)?),
+        (None, None) => None,
+    };
     let ask = Rewriting {
         from,
         provider,

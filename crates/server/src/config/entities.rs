@@ -339,6 +339,7 @@ fn gateway(
     gateway.alerts = alerts::alerts(section, &gateway.limits);
     gateway.fallback = policy::chains(section, &gateway, providers);
     gateway.groups = health::groups(section, &gateway, providers);
+    limits::check_diversions(section, &gateway);
     gateway
 }
 

@@ -156,10 +156,6 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 pub const LATER: &[Later] = &[
     later("storage", "choosing other stores than the embedded one"),
     later(
-        "gateways[].limits[].on_overrun",
-        "ending a stream that draws more than was reserved",
-    ),
-    later(
         "gateways[].limits[].on_store_loss",
         "limits that several nodes share",
     ),

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isango_types::Limit;
 use isango_types::limit::{
-    Condition, Dialect, Dimension, MAX_DIMENSIONS, MAX_LIMITS, Mode, OnExceeded, Period, Unit,
-    Window,
+    Condition, Dialect, Dimension, Diversion, MAX_DIMENSIONS, MAX_LIMITS, Mode, OnExceeded,
+    OnOverrun, Period, Unit, Window,
 };
+use isango_types::{Gateway, Limit};
 
+use super::problem::nearest;
 use super::section::Section;
 use super::value::{Split, parse_wait};
 
@@ -19,6 +20,9 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 const LENGTHS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(366 * 86_400)];
 /// Rules that `spend_limits` may have (data-plane section 27).
 const MAX_SPEND_RULES: usize = 20;
+/// Places among the choices of `on_exceeded`.
+const WARN: usize = 1;
+const FALLBACK: usize = 2;
 /// What is one in a [`Kind::Amount`](super::value::Kind::Amount).
 const ONE: u64 = 1_000_000_000;
 
@@ -68,7 +72,7 @@ fn own(section: &Section<'_>) -> Option<Limit> {
     };
     let (id, by, only) = (section.name("id"), dimensions(section), conditions(section));
     let (window, limit) = (window(section, unit), amount(section, unit));
-    let on_exceeded = [OnExceeded::Block, OnExceeded::Warn][section.choice("on_exceeded")];
+    let (on_exceeded, on_overrun) = (on_exceeded(section), on_overrun(section, waits));
     let shadow = section.flag("shadow");
     // Everything has been read, so that all that is wrong is told at once.
     Some(Limit {
@@ -80,10 +84,70 @@ fn own(section: &Section<'_>) -> Option<Limit> {
         window: window?,
         mode,
         on_exceeded,
+        on_overrun,
         shadow,
         max_wait,
         dialect: Dialect::Limit,
     })
+}
+
+fn on_exceeded(section: &Section<'_>) -> OnExceeded {
+    let diversion = Diversion {
+        to: section.texts("fallback_to"),
+        model: section.text("fallback_model"),
+    };
+    let choice = section.choice("on_exceeded");
+    for name in ["fallback_to", "fallback_model"] {
+        if section.has(name) && choice != FALLBACK {
+            let message = format!("`{name}` is for `on_exceeded = \"fallback\"`");
+            section.problem(name, message, None);
+        }
+    }
+    match choice {
+        FALLBACK => OnExceeded::Fallback(diversion),
+        WARN => OnExceeded::Warn,
+        _ => OnExceeded::Block,
+    }
+}
+
+/// `holds`: whether the limit reserves anything that a stream could pass.
+fn on_overrun(section: &Section<'_>, holds: bool) -> OnOverrun {
+    let choice = [OnOverrun::Extend, OnOverrun::Cut][section.choice("on_overrun")];
+    if section.has("on_overrun") && !holds {
+        let message = "`on_overrun` is for tokens and cost in `strict` mode, which hold something";
+        section.problem("on_overrun", message.into(), None);
+    }
+    choice
+}
+
+/// Checks that requests that do not fit have somewhere to go, and may go there.
+pub(super) fn check_diversions(section: &Section<'_>, gateway: &Gateway) {
+    for limit in section.tables("gateways[].limits[]") {
+        if limit.choice("on_exceeded") != FALLBACK {
+            continue;
+        }
+        let to = limit.texts("fallback_to");
+        if to.is_empty() && gateway.fallback.is_empty() {
+            let message = "`on_exceeded = \"fallback\"` has nowhere to go".to_owned();
+            let help = "name targets in `fallback_to`, or give the gateway a `fallback` chain";
+            limit.problem("on_exceeded", message, Some(help.into()));
+        }
+        for name in &to {
+            let target = gateway.targets.iter().find(|target| target.name == *name);
+            let Some(target) = target else {
+                let names = gateway.targets.iter().map(|target| &*target.name);
+                let message = format!("this gateway has no target `{name}`");
+                limit.problem("fallback_to", message, nearest(name, names));
+                continue;
+            };
+            if !gateway.admits_region(target.region.as_deref()) {
+                let allowed = gateway.residency.join("`, `");
+                let message =
+                    format!("`residency` of this gateway allows only `{allowed}`, not `{name}`");
+                limit.problem("fallback_to", message, None);
+            }
+        }
+    }
 }
 
 /// The limit in its unit.
@@ -217,6 +281,7 @@ fn rate_limit(gateway: &Section<'_>) -> Option<Limit> {
         window: of_seconds(interval, is_sliding),
         mode: Mode::Strict,
         on_exceeded: OnExceeded::Block,
+        on_overrun: OnOverrun::Extend,
         shadow: false,
         max_wait: Duration::ZERO,
         dialect: Dialect::RateLimit,
@@ -286,6 +351,7 @@ fn spend_limit(rule: &Section<'_>) -> Option<(Limit, bool)> {
         window: of_seconds(seconds.max(1), is_sliding),
         mode: Mode::Strict,
         on_exceeded: OnExceeded::Block,
+        on_overrun: OnOverrun::Extend,
         shadow: false,
         max_wait: MAX_WAIT,
         dialect: Dialect::SpendLimit,

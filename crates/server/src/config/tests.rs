@@ -1011,7 +1011,7 @@ window = "day"
 id = "x"
 unit = "requests"
 limit = 1
-on_exceeded = "fallback"
+on_exceeded = "never"
 [gateways.spend_limits]
 rules = [{ limitType = "tokens", limit = 1, window = 1, model = { mode = "partition" } }]
 "#;
@@ -1061,14 +1061,70 @@ fn a_wrong_limit_is_told_with_its_place() {
       32 | [[gateways.limits]]
          | ^^^^^^^^^^^^^^^^^^^
       help: write for instance `window = "day"`
-    configuration:36:15: `on_exceeded` must be "block" or "warn"; found another text
-      36 | on_exceeded = "fallback"
-         |               ^^^^^^^^^^
+    configuration:36:15: `on_exceeded` must be "block", "warn" or "fallback"; found another text
+      36 | on_exceeded = "never"
+         |               ^^^^^^^
     configuration:38:24: `limitType` must be "cost"; found another text
       38 | rules = ** ********* * ********* ***** * ** ****** * ** ***** * * **** * *********** * **
          |                        ^^^^^^^^
     configuration:38:65: `model` can only be a filter; use `by` of a limit instead
       38 | ****** * ********* ***** * ** ****** * ** ***** * * **** * *********** * **
          |                                                   ^^^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn a_fallback_that_leads_nowhere_is_told() {
+    let text = r#"
+[[gateways]]
+id = "a"
+residency = ["southafricanorth"]
+[[gateways.targets]]
+name = "sa"
+provider = "openai"
+region = "southafricanorth"
+[[gateways.targets]]
+name = "eu"
+provider = "openai"
+region = "westeurope"
+[[gateways.limits]]
+id = "nowhere"
+unit = "requests"
+limit = 1
+window = "day"
+on_exceeded = "fallback"
+[[gateways.limits]]
+id = "elsewhere"
+unit = "requests"
+limit = 1
+window = "day"
+on_exceeded = "fallback"
+fallback_to = ["eu", "sb"]
+[[gateways.limits]]
+id = "blocks"
+unit = "requests"
+limit = 1
+window = "day"
+fallback_model = "gpt-4o-mini"
+on_overrun = "cut"
+"#;
+    insta::assert_snapshot!(refused(text), @r#"
+    configuration:18:15: `on_exceeded = "fallback"` has nowhere to go
+      18 | on_exceeded = "fallback"
+         |               ^^^^^^^^^^
+      help: name targets in `fallback_to`, or give the gateway a `fallback` chain
+    configuration:25:15: `residency` of this gateway allows only `southafricanorth`, not `eu`
+      25 | fallback_to = ["eu", "sb"]
+         |               ^^^^^^^^^^^^
+    configuration:25:15: this gateway has no target `sb`
+      25 | fallback_to = ["eu", "sb"]
+         |               ^^^^^^^^^^^^
+      help: did you mean `sa`?
+    configuration:31:18: `fallback_model` is for `on_exceeded = "fallback"`
+      31 | fallback_model = "gpt-4o-mini"
+         |                  ^^^^^^^^^^^^^
+    configuration:32:14: `on_overrun` is for tokens and cost in `strict` mode, which hold something
+      32 | on_overrun = "cut"
+         |              ^^^^^
     "#);
 }

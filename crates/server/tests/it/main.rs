@@ -29,6 +29,7 @@ mod issued;
 mod legs;
 mod limits;
 mod outage;
+mod overrun;
 mod overspend;
 mod paths;
 mod records;

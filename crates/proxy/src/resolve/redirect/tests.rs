@@ -73,7 +73,7 @@ fn check(targets: [&str; 2], path: &str, model: Option<&str>, expected: &str) {
     let from = resolve(&config, place, &headers).unwrap();
     assert_eq!(from.target_name(), target(targets[0]).name.as_ref());
     let second = &config.gateway("local", "g").unwrap().targets[1];
-    let shown = match redirect(&config, &from, second, (place, &headers), model) {
+    let shown = match redirect(&config, &from, second, (place, &headers), (model, None)) {
         Ok(route) => {
             assert_eq!(route.target_name(), &*second.name);
             let model = route.model.as_ref();

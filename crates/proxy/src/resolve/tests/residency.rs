@@ -106,7 +106,13 @@ fn no_fallback_balance_or_hedge_leads_outside() {
     let to = |name: &str| {
         let mut targets = route.gateway.targets.iter();
         let target = targets.find(|target| *target.name == *name).unwrap();
-        redirect(&config, &route, target, (place(path), &headers), None)
+        redirect(
+            &config,
+            &route,
+            target,
+            (place(path), &headers),
+            (None, None),
+        )
     };
     assert_eq!(to("own").unwrap().authority.as_str(), "127.0.0.1:9000");
     for name in ["elsewhere", "nowhere"] {

@@ -116,6 +116,7 @@ pub(super) fn status(record: &Record) -> String {
         Outcome::ClientLeft => format!("{status} l"),
         Outcome::UpstreamCut => format!("{status} c"),
         Outcome::Stopped => format!("{status} s"),
+        Outcome::Overrun => format!("{status} o"),
         Outcome::Panicked => format!("{status} p"),
     }
 }

@@ -86,10 +86,34 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "gateways[].limits[].on_exceeded",
-        Kind::Choice(&["block", "warn"]),
+        Kind::Choice(&["block", "warn", "fallback"]),
         Is("block"),
-        r#""warn""#,
-        "What happens beyond it: the request is refused, or passes and its record says so.",
+        r#""fallback""#,
+        "What happens beyond it: the request is refused, or passes and its record says so, or goes to \
+         another target.",
+    ),
+    key(
+        "gateways[].limits[].fallback_to",
+        Kind::Texts,
+        From("the gateway's `fallback` chain of the request's target"),
+        r#"["azure-openai-mini"]"#,
+        "Of `on_exceeded = \"fallback\"`: targets of the gateway, of which the first that the request \
+         can be rewritten for is asked.",
+    ),
+    key(
+        "gateways[].limits[].fallback_model",
+        Kind::Text,
+        Absent,
+        r#""gpt-4o-mini""#,
+        "The model that is asked for there. Not set: the one that the request names.",
+    ),
+    key(
+        "gateways[].limits[].on_overrun",
+        Kind::Choice(&["extend", "cut"]),
+        Is("extend"),
+        r#""cut""#,
+        "What happens to a stream that brings more than was held for it: more is held, or it ends as \
+         its format ends an answer that has reached its longest.",
     ),
     key(
         "gateways[].limits[].shadow",

@@ -1,0 +1,336 @@
+//! What limits do beyond refusing: streams that bring more than was held for them end or hold more,
+//! and requests that do not fit go to another target. And that no door of any provider is without.
+
+use isango_testkit::answer::{Answer, Step, json, sse};
+use isango_testkit::client::{Ask, Reply};
+use isango_testkit::fixtures::sse::chat_events;
+use isango_testkit::fixtures::{COMPLETION, PROMPT, STREAM_PROMPT};
+use isango_testkit::upstream::Upstream;
+use isango_types::limit::{Decision, Verdict};
+use isango_types::record::{Outcome, Record};
+
+use crate::harness::{CHAT, Harness};
+
+/// Six words, one token each.
+const WORDS: [&str; 6] = [" zero", " one.", " two.", " tri.", " four", " five"];
+
+/// A stream that was to have three tokens at most. `plain`: the gateway leaves its body as it is.
+fn bounded(plain: bool) -> Ask {
+    let option = match plain {
+        true => r#"{"stream_options":{"include_usage":true},"max_tokens":3,"#,
+        false => r#"{"max_tokens":3,"#,
+    };
+    let body = STREAM_PROMPT.replacen('{', option, 1);
+    Ask::post(CHAT, body)
+        .with("authorization", "Bearer k")
+        .with("accept-encoding", "gzip")
+}
+
+async fn streamed(limit: &str, plain: bool, answer: Answer) -> (Reply, Record, Upstream) {
+    let upstream = Upstream::start([answer]).await;
+    let settings =
+        format!("[[gateways]]\nid = \"default\"\n[[gateways.limits]]\nid = \"rule\"\n{limit}\n");
+    let gateway = Harness::with(&settings, &upstream).await;
+    let reply = gateway.ask(&bounded(plain)).await;
+    (reply, gateway.record().await, upstream)
+}
+
+#[tokio::test]
+async fn a_stream_that_passes_what_is_held_ends_as_its_format_does() {
+    for unit in ["tokens\"\nlimit = 2_000", "cost\"\nlimit = 5"] {
+        let limit = format!("unit = \"{unit}\nwindow = \"day\"\non_overrun = \"cut\"");
+        // The provider goes on, and would never end.
+        let answer = sse(chat_events(&WORDS)).cut_after(6, Step::Wait);
+        let plain = unit.starts_with("tokens");
+        let (reply, record, upstream) = streamed(&limit, plain, answer).await;
+        let text = reply.text();
+        assert!(text.contains(" two.") && !text.contains(" tri."), "{text}");
+        let end = "\"choices\":[{\"delta\":{},\"finish_reason\":\"length\",\"index\":0}]}\n\ndata: [DONE]\n\n";
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(
+            upstream.request(0).await.head.all("accept-encoding"),
+            ["identity"]
+        );
+        assert_eq!(
+            (record.status, record.outcome),
+            (Some(200), Outcome::Overrun)
+        );
+        assert_eq!(&*record.error.unwrap().code, "limit_overrun");
+        let usage = record.usage.unwrap();
+        assert!(
+            usage.estimated && (3..=6).contains(&usage.output),
+            "{usage:?}"
+        );
+        let [decision]: [Decision; 1] = record.limits.try_into().unwrap();
+        let charged = match plain {
+            true => usage.total(),
+            false => record.cost.nanousd.unwrap(),
+        };
+        assert_eq!(
+            (decision.verdict, decision.charged, decision.after),
+            (Verdict::Cut, charged, charged)
+        );
+    }
+}
+
+#[tokio::test]
+async fn by_default_more_is_held_for_it() {
+    let (reply, record, upstream) = streamed(
+        "unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"",
+        true,
+        sse(chat_events(&[" word"; 40])),
+    )
+    .await;
+    assert!(reply.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!(
+        upstream.request(0).await.head.all("accept-encoding"),
+        ["gzip"]
+    );
+    assert_eq!(record.outcome, Outcome::Answered);
+    let decision = &record.limits[0];
+    assert_eq!(decision.verdict, Verdict::Admitted);
+    // Nothing was known of the model, and three tokens of output were asked for.
+    assert!(decision.reserved > 256 + 40, "{decision:?}");
+}
+
+#[tokio::test]
+async fn an_answer_within_what_is_held_is_left_as_it_is() {
+    let events = chat_events(&WORDS[..2]);
+    let (reply, record, _upstream) = streamed(
+        "unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"\non_overrun = \"cut\"",
+        true,
+        sse(events),
+    )
+    .await;
+    assert!(reply.text().contains("\"finish_reason\":\"stop\""));
+    assert_eq!(record.outcome, Outcome::Answered);
+    assert_eq!(record.limits[0].verdict, Verdict::Admitted);
+}
+
+const AZURE: &str = "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
+
+fn ask() -> Ask {
+    Ask::post(AZURE, PROMPT).with("api-key", "the-clients-own-key")
+}
+
+/// A dear target and a cheap one.
+async fn two(rules: &str) -> (Harness, Upstream, Upstream) {
+    let (sa, eu) = (
+        Upstream::start([json(COMPLETION)]).await,
+        Upstream::start([json(COMPLETION)]).await,
+    );
+    let toml = format!(
+        r#"
+[[gateways]]
+id = "g"
+fallback = {{ azure-sa = ["azure-eu"] }}
+[[gateways.targets]]
+name = "azure-sa"
+provider = "azure-openai"
+resource = "sa"
+models = {{ chat = "gpt-4o" }}
+base_url = "{}/sa"
+[[gateways.targets]]
+name = "azure-eu"
+provider = "azure-openai"
+resource = "eu"
+credential = "configured-key-of-eu"
+models = {{ chat-eu = "gpt-4o", mini-eu = "gpt-4o-mini" }}
+base_url = "{}/eu"
+{rules}"#,
+        sa.url(),
+        eu.url()
+    );
+    (Harness::start(&toml).await, sa, eu)
+}
+
+fn verdicts(record: &Record) -> Vec<(&str, Verdict, u64)> {
+    let limits = record.limits.iter();
+    limits
+        .map(|one| (&*one.rule, one.verdict, one.charged))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_does_not_fit_goes_to_a_cheaper_target() {
+    for (unit, limit) in [("requests", "1"), ("tokens", "20"), ("cost", "0.00005")] {
+        let (gateway, sa, eu) = two(&format!(
+            "[[gateways.limits]]\nid = \"dear\"\nunit = \"{unit}\"\nlimit = {limit}\n\
+             window = \"day\"\nonly = {{ target = [\"azure-sa\"] }}\n\
+             on_exceeded = \"fallback\"\nfallback_to = [\"azure-eu\"]\n\
+             fallback_model = \"gpt-4o-mini\"\n\
+             [[gateways.limits]]\nid = \"cheap\"\nunit = \"requests\"\nlimit = 1\n\
+             window = \"day\"\nonly = {{ target = [\"azure-eu\"] }}\n"
+        ))
+        .await;
+        assert_eq!(
+            gateway.ask(&ask()).await.header("cf-aig-provider"),
+            Some("azure-sa")
+        );
+        gateway.records(1).await;
+        let reply = gateway.ask(&ask()).await;
+        let told = ["cf-aig-provider", "cf-aig-step", "cf-aig-attempts"];
+        let told = told.map(|name| reply.header(name).unwrap().to_owned());
+        assert_eq!(
+            (reply.status(), told),
+            (200, ["azure-eu", "1", "1"].map(Into::into)),
+            "{unit}"
+        );
+        let sent = eu.request(0).await;
+        assert!(
+            sent.head
+                .target
+                .starts_with("/eu/openai/deployments/mini-eu/chat/"),
+            "{sent:?}"
+        );
+        assert_eq!(sent.head.all("api-key"), ["configured-key-of-eu"]);
+        let record = gateway.records(2).await.remove(1);
+        assert_eq!(
+            verdicts(&record),
+            [
+                ("cheap", Verdict::Admitted, 1),
+                ("dear", Verdict::Diverted, 0)
+            ]
+        );
+        assert_eq!(record.target.as_deref(), Some("azure-eu"));
+        assert!(
+            record
+                .notes
+                .iter()
+                .any(|note| note.contains("limit `dear` sent it to"))
+        );
+        // The limits there hold, too.
+        let reply = gateway.ask(&ask()).await;
+        assert_eq!(reply.status(), 429);
+        assert!(reply.text().contains("rule 'cheap'"), "{}", reply.text());
+        assert_eq!((sa.count(), eu.count()), (1, 1), "{unit}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_name_it_goes_along_the_chain_and_counts_there() {
+    let (gateway, sa, eu) = two(
+        "[[gateways.limits]]\nid = \"all\"\nunit = \"tokens\"\nlimit = 20\nwindow = \"day\"\n\
+         on_exceeded = \"fallback\"\n",
+    )
+    .await;
+    for at in 0..3 {
+        assert_eq!(gateway.ask(&ask()).await.status(), 200);
+        gateway.records(at + 1).await;
+    }
+    assert_eq!((sa.count(), eu.count()), (1, 2));
+    assert!(
+        eu.request(0)
+            .await
+            .head
+            .target
+            .contains("/deployments/chat-eu/")
+    );
+    let records = gateway.records(3).await;
+    assert_eq!(
+        verdicts(&records[2]),
+        [
+            ("all", Verdict::Diverted, 24),
+            ("all", Verdict::Diverted, 0)
+        ]
+    );
+    assert_eq!(records[2].limits[0].after, 3 * 24);
+}
+
+#[tokio::test]
+async fn where_it_cannot_go_it_is_refused() {
+    let (gateway, sa, eu) = two(
+        "[[gateways.limits]]\nid = \"all\"\nunit = \"requests\"\nlimit = 1\nwindow = \"day\"\n\
+         on_exceeded = \"fallback\"\nfallback_to = [\"azure-eu\"]\nfallback_model = \"other\"\n",
+    )
+    .await;
+    assert_eq!(gateway.ask(&ask()).await.status(), 200);
+    let reply = gateway.ask(&ask()).await;
+    assert_eq!(
+        (reply.status(), reply.header("cf-aig-source")),
+        (429, Some("rate-limit"))
+    );
+    assert_eq!((sa.count(), eu.count()), (1, 0));
+    let record = gateway.records(2).await.remove(1);
+    assert_eq!(record.outcome, Outcome::Refused);
+    assert!(
+        record
+            .notes
+            .iter()
+            .any(|note| note.contains("has no `other` among its models"))
+    );
+}
+
+/// Ways to name an endpoint, of which each provider understands one at least.
+const SHAPES: [&str; 8] = [
+    "chat/completions",
+    "v1/chat/completions",
+    "resource/deployment/chat/completions?api-version=2024-10-21",
+    "bedrock-runtime/us-east-1/model/some.model/converse",
+    "us-east-1/model/some.model/converse",
+    "fal-ai/flux/dev",
+    "v1/projects/p/locations/us-central1/publishers/google/models/m:generateContent",
+    "@cf/meta/llama",
+];
+
+/// An account as Workers AI has them.
+const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
+
+/// Every provider of the catalogue, every shape, every method, every kind of limit: once nothing is
+/// left, none of them leads anywhere.
+#[tokio::test]
+async fn no_provider_has_a_door_without_a_limit() {
+    let providers = isango_types::Provider::built_in().unwrap();
+    assert!(providers.len() > 20);
+    for limit in [
+        "unit = \"requests\"\nlimit = 1\nwindow = \"day\"",
+        "unit = \"requests\"\nlimit = 1\nwindow = \"1h\"",
+        "unit = \"tokens\"\nlimit = 20\nwindow = \"day\"",
+    ] {
+        let upstream = Upstream::start([json(COMPLETION)]).await;
+        let settings = format!(
+            "[[gateways]]\naccount = \"{ACCOUNT}\"\nid = \"default\"\n\
+             [[gateways.limits]]\nid = \"rule\"\n{limit}\n"
+        );
+        let gateway = Harness::with(&settings, &upstream).await;
+        let chat = CHAT.replace("local", ACCOUNT);
+        let first = Ask::post(&chat, PROMPT).with("authorization", "Bearer k");
+        assert_eq!(gateway.ask(&first).await.status(), 200);
+        gateway.records(1).await;
+        let mut open = Vec::new();
+        for provider in &providers {
+            let slug = &provider.slug;
+            let mut limited = 0;
+            for shape in SHAPES {
+                for method in ["POST", "PUT", "PATCH", "GET", "DELETE"] {
+                    let path = format!("/v1/{ACCOUNT}/default/{slug}/{shape}");
+                    let ask = Ask::new(method, &path)
+                        .with("content-type", "application/json")
+                        .with(&provider.auth.header, "Bearer k")
+                        .with("authorization", "Bearer k");
+                    let ask = if method.starts_with('P') {
+                        ask.body(PROMPT)
+                    } else {
+                        ask
+                    };
+                    let reply = gateway.ask(&ask).await;
+                    limited += usize::from(reply.status() == 429);
+                    assert!(
+                        matches!(reply.status(), 400 | 401 | 404 | 429),
+                        "{limit}: {method} {path}: {} {}",
+                        reply.status(),
+                        reply.text()
+                    );
+                    assert_eq!(
+                        reply.header("cf-aig-attempts"),
+                        Some("0"),
+                        "{method} {path}"
+                    );
+                }
+            }
+            open.extend((limited < 5).then(|| (slug.clone(), limited)));
+        }
+        assert_eq!(open, [], "none of the shapes is theirs");
+        assert_eq!(upstream.count(), 1);
+    }
+}
