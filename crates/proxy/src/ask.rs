@@ -403,11 +403,11 @@ async fn attempt(
     };
     let answer = match ready {
         Ok(()) => {
-            let parts = (&call.method, &call.headers);
-            let head = head(&call.route, parts, bounds, call.interim);
+            let parts = (&call.method, &mut call.headers);
+            let mut head = head(&call.route, parts, bounds, call.interim);
             proxy
                 .upstream
-                .send(&head, &mut call.body, &mut sending, Some(exchange))
+                .send(&mut head, &mut call.body, &mut sending, Some(exchange))
                 .await
         }
         Err(error) => Err(error),
@@ -426,7 +426,7 @@ async fn attempt(
 /// What a call sends, but for its body.
 fn head<'c>(
     route: &'c Route,
-    (method, headers): (&'c Method, &'c HeaderMap),
+    (method, headers): (&'c Method, &'c mut HeaderMap),
     bounds: &'c Bounds,
     interim: Option<Interim<'c>>,
 ) -> Head<'c> {

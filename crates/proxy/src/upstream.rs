@@ -82,13 +82,24 @@ pub(crate) struct Head<'c> {
     pub(crate) authority: &'c Authority,
     pub(crate) path: &'c PathAndQuery,
     pub(crate) method: &'c Method,
-    pub(crate) headers: &'c HeaderMap,
+    /// Sent as they are; what stays is a copy of them.
+    pub(crate) headers: &'c mut HeaderMap,
     /// The operator named this address.
     pub(crate) trusted: bool,
     /// How long it may take.
     pub(crate) bounds: &'c Bounds,
     /// Where interim answers go; `None`: the client can take none.
     pub(crate) interim: Option<Interim<'c>>,
+}
+
+impl Head<'_> {
+    /// The headers to send. The copy is what stays behind for another attempt: it has no room for
+    /// more, and the map that is sent comes back from hyper as the one that the answer's headers
+    /// are read into.
+    fn take_headers(&mut self) -> HeaderMap {
+        let copy = self.headers.clone();
+        std::mem::replace(self.headers, copy)
+    }
 }
 
 /// How long a send may take.
@@ -221,13 +232,14 @@ impl Upstream {
     /// Those of [`Error`] with an `attempt_word`, and those of the request's own body.
     pub(crate) async fn send(
         &self,
-        head: &Head<'_>,
+        head: &mut Head<'_>,
         body: &mut CallBody,
         sending: &mut Sending,
         exchange: Option<&mut Exchange>,
     ) -> Result<Response<Source>, Error> {
+        let nearest = head.bounds.nearest();
         let asking = self.ask(head, body, sending, exchange);
-        match head.bounds.nearest() {
+        match nearest {
             None => asking.await,
             Some((at, error)) => timeout_at(at, asking)
                 .await
@@ -237,7 +249,7 @@ impl Upstream {
 
     async fn ask(
         &self,
-        head: &Head<'_>,
+        head: &mut Head<'_>,
         body: &mut CallBody,
         sending: &mut Sending,
         mut exchange: Option<&mut Exchange>,
@@ -368,7 +380,7 @@ struct Failure {
 
 async fn over_http1(
     mut connection: Http1,
-    head: &Head<'_>,
+    head: &mut Head<'_>,
     body: Outgoing,
 ) -> Result<Response<Source>, Failure> {
     // hyper drops the body of a GET or HEAD unless it is told how to send it.
@@ -377,10 +389,10 @@ async fn over_http1(
     *request.method_mut() = head.method.clone();
     // Only the path stands in the request line (origin form, RFC 9112 section 3.2.1).
     *request.uri_mut() = Uri::from(head.path.clone());
-    *request.headers_mut() = head.headers.clone();
+    *request.headers_mut() = head.take_headers();
     if let Ok(host) = HeaderValue::from_str(head.authority.as_str()) {
         match request.headers_mut().get_mut(HOST) {
-            // In its place, which a copy of the headers has no room to add.
+            // In its place, which is often full.
             Some(clients) => *clients = host,
             None => drop(request.headers_mut().insert(HOST, host)),
         }
@@ -412,7 +424,7 @@ async fn over_http1(
 
 async fn over_http2(
     mut share: Http2Share,
-    head: &Head<'_>,
+    head: &mut Head<'_>,
     body: Outgoing,
 ) -> Result<Response<Source>, Failure> {
     let scheme = if head.https {
@@ -428,7 +440,7 @@ async fn over_http2(
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri.unwrap_or_default();
-    *request.headers_mut() = head.headers.clone();
+    *request.headers_mut() = head.take_headers();
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
     *request.version_mut() = http::Version::HTTP_2;

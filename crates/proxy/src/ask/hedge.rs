@@ -137,11 +137,11 @@ async fn run<'a>(
 
 async fn send(proxy: &Proxy, mut call: Call<'_>, bounds: Bounds) -> End {
     let mut sending = Sending::default();
-    let parts = (&call.method, &call.headers);
-    let head = head(&call.route, parts, &bounds, call.interim);
+    let parts = (&call.method, &mut call.headers);
+    let mut head = head(&call.route, parts, &bounds, call.interim);
     let asking = proxy
         .upstream
-        .send(&head, &mut call.body, &mut sending, None);
+        .send(&mut head, &mut call.body, &mut sending, None);
     let answer = asking.await;
     (checked(proxy, &call.route, answer), sending)
 }

@@ -72,19 +72,19 @@ pub(super) async fn ask(
     let path = PathAndQuery::try_from(format!("{}{query}", issuer.url.path));
     let path = path.map_err(|_invalid| "its address is none")?;
     let bounds = Bounds::default();
-    let head = Head {
+    let mut head = Head {
         https: issuer.url.https,
         authority: &authority,
         path: &path,
         method: &method,
-        headers: &headers,
+        headers: &mut headers,
         trusted: !PUBLIC.contains(&&*issuer.url.authority),
         bounds: &bounds,
         interim: None,
     };
     let mut body = CallBody::Whole(Bytes::from(body));
     let sent = upstream
-        .send(&head, &mut body, &mut Sending::default(), None)
+        .send(&mut head, &mut body, &mut Sending::default(), None)
         .await;
     let answer = sent.map_err(|error| match std::error::Error::source(&error) {
         Some(cause) => format!("{}: {error}: {cause}", issuer.url.authority),
