@@ -48,7 +48,7 @@ fn status(reply: &Reply) -> &str {
 }
 
 /// Waits until so many requests are under way.
-async fn under_way(gateway: &Harness, count: usize) {
+pub(crate) async fn under_way(gateway: &Harness, count: usize) {
     let line = format!("isango_requests_in_flight {count}");
     within("requests to be under way", async {
         loop {

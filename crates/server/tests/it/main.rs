@@ -10,6 +10,7 @@
 mod alerts;
 mod budgets;
 mod cache;
+mod charges;
 mod cli;
 mod config;
 mod connections;
