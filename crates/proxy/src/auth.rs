@@ -1,17 +1,17 @@
 //! Whose request this is: gateway tokens, and the credential for the provider.
 
 use http::header::{AUTHORIZATION, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use isango_types::credential::DEFAULT_ALIAS;
 use isango_types::key::{Scope, TOKEN_PREFIX, Token};
-use isango_types::{Credential, Gateway, Provider, Secret, Snapshot, Timestamp};
+use isango_types::{Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp};
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 use crate::balance::hash;
 use crate::error::Error;
-use crate::exchange::Exchange;
+use crate::exchange::{Draft, Exchange};
 use crate::limit::{self, Notice};
 use crate::resolve::Route;
 
@@ -83,7 +83,7 @@ pub(crate) fn may_ask_for_its_model(exchange: &Exchange) -> Result<(), Error> {
     else {
         return Ok(());
     };
-    let model = limit::asked_model(draft);
+    let model = limit::asked_model(draft).filter(|_| is_told(draft));
     if token.admits_model(model) {
         return Ok(());
     }
@@ -97,6 +97,19 @@ pub(crate) fn may_ask_for_its_model(exchange: &Exchange) -> Result<(), Error> {
              be told"
         ),
     }))
+}
+
+/// Whether what names the model is what the provider goes by: the path, or the body of a kind of call
+/// that is known to be read so. Elsewhere (Hugging Face, Baseten) a `model` in the body is idle talk.
+fn is_told(draft: &Draft) -> bool {
+    let by_path = draft.route.as_ref().is_some_and(|route| {
+        let method = draft.method.as_ref().map_or("", Method::as_str);
+        route.deployment.is_some()
+            || isango_wire::facts::facts(route.wire, method, route.path.path())
+                .model
+                .is_some()
+    });
+    by_path || draft.operation != Operation::Other
 }
 
 /// The gateway token among `headers`. Tokens are taken out of whatever header they stand in but the
@@ -146,14 +159,14 @@ pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {
 
 fn last_bytes(value: &HeaderValue) -> &[u8] {
     let value = value.as_bytes().trim_ascii_end();
-    let begin = memchr::memrchr(b' ', value).map_or(0, |space| space + 1);
+    let begin = memchr::memrchr2(b' ', b'\t', value).map_or(0, |space| space + 1);
     &value[begin..]
 }
 
 /// The token of a header value, with or without `Bearer `.
 fn bare(value: &HeaderValue) -> Option<Box<str>> {
     let text = value.to_str().ok()?.trim();
-    let token = match text.split_once(' ') {
+    let token = match text.split_once([' ', '\t']) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => text,
     };

@@ -50,7 +50,9 @@ pub(crate) fn understand(proxy: &Proxy, exchange: &mut Exchange, call: &mut Call
     } else {
         scan(whole)
     };
-    let model = facts.model.as_deref().or(scan.model.as_deref());
+    // Of a format that is not known, a `model` in the body may say nothing.
+    let named = scan.model.as_deref().filter(|_| route.wire != Wire::Opaque);
+    let model = facts.model.as_deref().or(named);
     exchange.streams(facts.stream.or(scan.stream).unwrap_or(false));
     exchange.understood(facts.operation, model, scan.is_object);
     let edited = with_usage_option(proxy, route, &facts, (whole, &scan));

@@ -126,7 +126,6 @@ impl Flow {
                 Framing::Aws(_, ends) => ends.message_end(rest),
             };
             let piece = &rest[..end.unwrap_or(rest.len())];
-            let was_more = self.tokens() >= most;
             let (events, bytes, ending) = (&mut self.events, &mut self.bytes, &mut self.ending);
             let mut each = |event: Event<'_>| {
                 let found = text_of(&event);
@@ -140,7 +139,7 @@ impl Flow {
                 Framing::Aws(messages, _) => messages.push(piece, &mut each),
             }
             at += end?;
-            if self.tokens() >= most && !was_more {
+            if self.tokens() >= most {
                 let tokens = self.tokens();
                 let ending = self.ending.write(self.wire, tokens, answers);
                 if ending.is_some() {

@@ -98,7 +98,10 @@ pub(super) async fn ask(
             let life = told.life.or(told.ends.map(|ends| ends.since(clock.now())));
             let life = life
                 .as_ref()
-                .map_or(UNTOLD_LIFE, Seconds::to_duration)
+                .map(Seconds::to_duration)
+                // A life that cannot be read is told as none.
+                .filter(|life| !life.is_zero())
+                .unwrap_or(UNTOLD_LIFE)
                 .min(LONGEST_LIFE);
             Token::new(secret, life).ok_or_else(|| "its token cannot stand in a header".into())
         }
@@ -277,6 +280,7 @@ struct Told {
 #[serde(untagged)]
 enum Seconds {
     Number(u64),
+    Fraction(f64),
     Text(Box<str>),
 }
 
@@ -284,6 +288,9 @@ impl Seconds {
     fn number(&self) -> u64 {
         match self {
             Self::Number(number) => *number,
+            Self::Fraction(number) => {
+                Duration::try_from_secs_f64(*number).map_or(0, |told| told.as_secs())
+            }
             Self::Text(text) => text.parse().unwrap_or(0),
         }
     }

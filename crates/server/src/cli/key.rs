@@ -91,8 +91,9 @@ Example: isango key set openai --gateway support < key.txt")]
     },
     /// Seal everything anew with secrets.key
     #[command(after_help = "\
-For a new key: put it into secrets.key and the old one into secrets.previous_key, run this, and take
-the old one out. The gateway serves all the while.
+For a new key: put it into secrets.key and the old one into secrets.previous_key, let the running
+gateway know both (SIGHUP, or a restart where they stand in its environment), run this, and take the
+old one out.
 
 Example: isango key rotate")]
     Rotate {
@@ -219,7 +220,15 @@ fn read(sources: &Sources, from: Option<&str>) -> anyhow::Result<Secret> {
 /// Checks that the secret is a credential, and for this provider.
 fn checked(place: &Place, secret: Secret, rate: Option<(u32, u32)>) -> anyhow::Result<New> {
     // What an identity leaves in the environment is of the gateway's, not of this process.
-    let anything = |_: &str| Some("http://127.0.0.1".to_owned());
+    let anything = |name: &str| {
+        let is_address = name.ends_with("_ENDPOINT") || name.ends_with("_HOST");
+        let told = if is_address {
+            "http://127.0.0.1"
+        } else {
+            "00000000-0000-0000-0000-000000000000"
+        };
+        Some(told.to_owned())
+    };
     let credential = Credential::parse(secret.expose(), &anything);
     let credential = credential.map_err(|wrong| WrongUsage(wrong.to_string()))?;
     let is_aws = matches!(credential, Credential::Aws(_));

@@ -253,6 +253,17 @@ async fn a_token_for_a_model_asks_for_no_other_however_it_is_spelled() {
             at("azure-openai/res/big/chat/completions", token.expose()),
             "'gpt-5'",
         ),
+        // Where the path names the model, or the format is not known, a body tells nothing.
+        (
+            at("huggingface/some/gpt-5", token.expose()).body("{\"model\":\"gpt-4o\"}"),
+            "cannot be told",
+        ),
+        (
+            at("replicate/v1/predictions", token.expose())
+                .with("cf-aig-cache-ttl", "60")
+                .body("{\"model\":\"gpt-4o\"}"),
+            "cannot be told",
+        ),
     ] {
         check(&gateway.ask(&ask).await, 403, 3030, words);
     }

@@ -30,7 +30,7 @@ pub fn bound(body: &[u8], model: &str, max_bytes: usize) -> Bound {
     });
     Bound {
         input: request.tokens(),
-        max_output: setting.completion.or(setting.max_output),
+        max_output: setting.max_output,
         answers: setting.answers.max(1),
     }
 }
@@ -42,8 +42,8 @@ pub fn warm_up() {
 
 #[derive(Default)]
 struct Setting {
-    /// OpenAI's newer name, which wins over the older one.
-    completion: Option<u64>,
+    /// The largest of all bounds that stand there: a provider reads the names that it knows, and a
+    /// foreign one must not make a request look smaller.
     max_output: Option<u64>,
     answers: u64,
 }
@@ -51,7 +51,6 @@ struct Setting {
 impl Setting {
     fn top(&mut self, name: &str, value: &RawValue) {
         match name {
-            "max_completion_tokens" => self.completion = number(value),
             "generationConfig"
             | "generation_config"
             | "inferenceConfig"
@@ -67,9 +66,10 @@ impl Setting {
 
     fn member(&mut self, name: &str, value: &RawValue) {
         match name {
-            // OpenAI and most others; Responses; Gemini; Bedrock's Converse, Titan and Llama;
+            // OpenAI, newer and older; Responses; Gemini; Bedrock's Converse, Titan and Llama;
             // Anthropic's older completions; Ollama.
-            "max_tokens"
+            "max_completion_tokens"
+            | "max_tokens"
             | "max_output_tokens"
             | "maxOutputTokens"
             | "maxTokens"
@@ -77,7 +77,7 @@ impl Setting {
             | "max_gen_len"
             | "max_tokens_to_sample"
             | "num_predict" => {
-                self.max_output = number(value);
+                self.max_output = self.max_output.max(number(value));
             }
             "n" | "best_of" | "candidateCount" | "num_generations" => {
                 self.answers = self.answers.max(number(value).unwrap_or(1));
@@ -113,6 +113,8 @@ mod tests {
             Some(9),
             3,
         );
+        check(r#"{"max_completion_tokens":1,"max_tokens":7}"#, Some(7), 1);
+        check(r#"{"max_tokens":7,"num_predict":1}"#, Some(7), 1);
         check(r#"{"max_output_tokens":7}"#, Some(7), 1);
         check(
             r#"{"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#,
