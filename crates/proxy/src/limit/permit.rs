@@ -137,6 +137,15 @@ impl Permit {
     pub(super) fn leases(&self) -> &[Lease] {
         &self.leases
     }
+
+    /// Settles everything so that it can be settled again, which nothing may do but a test that
+    /// shows how this is found.
+    pub(super) fn settle_and_reopen(&mut self, spent: &Spent<'_>) {
+        for lease in &mut self.leases {
+            lease.settle(lease.charge(spent));
+            lease.open = true;
+        }
+    }
 }
 
 impl Drop for Lease {
