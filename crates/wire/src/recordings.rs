@@ -137,3 +137,68 @@ pub(crate) fn body(reading: &Reading) -> Value {
 pub(crate) fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
+
+/// What providers call the sum of all tokens.
+const TOTALS: [&str; 3] = ["total_tokens", "totalTokenCount", "totalTokens"];
+
+/// The total that a recording tells last: of a stream, that of its end.
+fn told_total(text: &str) -> Option<u64> {
+    let places = TOTALS.iter().filter_map(|name| {
+        let name = format!("\"{name}\"");
+        Some((text.rfind(&name)?, name.len()))
+    });
+    let (at, length) = places.max()?;
+    let digits = text[at + length..].trim_start_matches([':', ' ']);
+    let end = digits.find(|one: char| !one.is_ascii_digit())?;
+    digits[..end].parse().ok()
+}
+
+#[test]
+fn the_buckets_of_every_recorded_answer_sum_to_its_total() {
+    let mut counts = Vec::new();
+    for (wire, folder) in [
+        (Wire::Openai, "openai"),
+        (Wire::Gemini, "gemini"),
+        (Wire::Bedrock, "bedrock"),
+    ] {
+        let path = format!("{}/testdata/{folder}", env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for file in std::fs::read_dir(path).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let content_type = match name.rsplit_once('.') {
+                // What others are put together to.
+                _ if name.contains("whole") => continue,
+                Some((_, "json")) => "application/json",
+                Some((_, "sse")) => "text/event-stream",
+                _ => continue,
+            };
+            let text = std::fs::read_to_string(&path).unwrap();
+            let Some(total) = told_total(&text) else {
+                continue;
+            };
+            let operation = match name.split(['.', '_']).next() {
+                Some("responses") => Operation::Responses,
+                Some("completion") => Operation::TextCompletion,
+                Some("embeddings") => Operation::Embeddings,
+                Some("image") => Operation::Image,
+                Some("speech") => Operation::Speech,
+                Some("transcript") => Operation::Transcription,
+                _ if wire == Wire::Gemini => Operation::GenerateContent,
+                _ => Operation::Chat,
+            };
+            let recording = Recording {
+                wire,
+                operation,
+                content_type,
+                bytes: text.as_bytes(),
+            };
+            let usage = recording.read().usage.map(|usage| usage.total());
+            assert_eq!(usage, Some(total), "{folder}/{name}");
+            count += 1;
+        }
+        counts.push((folder, count));
+    }
+    // None is left out in silence.
+    assert_eq!(counts, [("openai", 27), ("gemini", 5), ("bedrock", 1)]);
+}

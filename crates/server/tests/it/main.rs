@@ -7,6 +7,7 @@
     reason = "helpers of tests fail their test this way too"
 )]
 
+mod accuracy;
 mod alerts;
 mod budgets;
 mod cache;
