@@ -83,7 +83,8 @@ fn divert(
         }
     };
     for (at, target) in targets.into_iter().enumerate() {
-        if Some(&*target.name) == own && model.is_none() {
+        let is_own = Some(&*target.name) == own;
+        if is_own && model.is_none() || !is_own && exchange.has_left(&target.name) {
             continue;
         }
         match ask::redirect((proxy, config), exchange, call, (target, model.as_deref())) {

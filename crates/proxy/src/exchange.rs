@@ -491,6 +491,18 @@ impl Exchange {
         permit.is_some_and(|permit| permit.may_cut())
     }
 
+    /// Whether a limit sent the request away from `target`.
+    pub(crate) fn has_left(&self, target: &str) -> bool {
+        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
+        permit.is_some_and(|permit| permit.has_left(target))
+    }
+
+    /// Whether a limit sent the request elsewhere.
+    pub(crate) fn is_diverted(&self) -> bool {
+        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
+        permit.is_some_and(|permit| permit.is_diverted())
+    }
+
     /// Takes what the request holds of limits, to hold more; it must be given back.
     pub(crate) fn take_permit(&mut self) -> Option<Box<Permit>> {
         self.draft.as_mut()?.permit.take()

@@ -145,7 +145,7 @@ impl Ticket {
             is_of_another: exchange
                 .draft()
                 .and_then(|draft| draft.route.as_ref())
-                .is_none_or(|route| !plan.is_for(route)),
+                .is_none_or(|route| !plan.is_for(route, exchange.is_diverted())),
         };
         let head = Head {
             status: parts.status,
@@ -223,17 +223,19 @@ impl Making {
 }
 
 impl Plan {
-    /// Whether an answer of this route is one to the question: of its own target, or of an equal.
-    fn is_for(&self, route: &Arc<Route>) -> bool {
+    /// Whether an answer of this route is one to the question: of its own target, or of an equal,
+    /// unless a limit sent it there, maybe for another model.
+    fn is_for(&self, route: &Arc<Route>, is_diverted: bool) -> bool {
         let gateway = &self.route.gateway;
         let equals = self.route.group.and_then(|group| gateway.groups.get(group));
         let equals = equals.into_iter().flat_map(|group| &group.targets);
         let mut equals = equals.filter_map(|at| gateway.targets.get(*at));
         Arc::ptr_eq(route, &self.route)
-            || route
-                .target
-                .as_ref()
-                .is_some_and(|gave| equals.any(|one| one.name == gave.name))
+            || !is_diverted
+                && route
+                    .target
+                    .as_ref()
+                    .is_some_and(|gave| equals.any(|one| one.name == gave.name))
     }
 
     /// Keeps an answer that came to its end whole.

@@ -154,7 +154,7 @@ async fn draw(
                     verdict: Verdict::Diverted,
                     ..refusal.decision
                 };
-                permit.diverted(decision);
+                permit.diverted(decision, subject.route.target_name());
                 return Ok((Admission::Elsewhere(refusal.limit, error), waited));
             }
             permit.refused(refusal.decision);

@@ -176,6 +176,8 @@ pub(crate) struct Permit {
     leases: Vec<Lease>,
     /// What was decided without a lease: a refusal.
     told: Vec<Decision>,
+    /// Targets that limits sent the request away from.
+    left: Vec<Box<str>>,
     /// The bucket that has least room left.
     pub(super) headroom: Option<Headroom>,
     /// The request's metadata, if a limit looks at it.
@@ -208,6 +210,7 @@ impl Permit {
             limits,
             leases: Vec::new(),
             told: Vec::new(),
+            left: Vec::new(),
             headroom: None,
             labels: None,
             estimate: None,
@@ -252,14 +255,25 @@ impl Permit {
         (self.flow, self.grown, self.most) = (None, 0, None);
     }
 
-    /// The request goes to another target, because `decision` refused it: it holds nothing, and
-    /// draws anew there.
-    pub(super) fn diverted(&mut self, decision: Decision) {
+    /// The request goes to another target than `from`, because `decision` refused it: it holds
+    /// nothing, and draws anew there.
+    pub(super) fn diverted(&mut self, decision: Decision, from: &str) {
+        self.left.push(from.into());
         self.leases.clear();
         self.is_noted = false;
         self.told.push(decision);
         self.headroom = None;
         self.estimate = None;
+    }
+
+    /// Whether a limit has sent the request away from `target`: no other sends it back there.
+    pub(crate) fn has_left(&self, target: &str) -> bool {
+        self.left.iter().any(|left| **left == *target)
+    }
+
+    /// Whether limits have sent the request elsewhere.
+    pub(crate) const fn is_diverted(&self) -> bool {
+        !self.left.is_empty()
     }
 
     /// Whether a limit has sent the request elsewhere: it does not do so twice.

@@ -128,6 +128,7 @@ fallback = {{ azure-sa = ["azure-eu"] }}
 name = "azure-sa"
 provider = "azure-openai"
 resource = "sa"
+credential = "configured-key-of-sa"
 models = {{ chat = "gpt-4o" }}
 base_url = "{}/sa"
 [[gateways.targets]]
@@ -205,6 +206,26 @@ async fn what_does_not_fit_goes_to_a_cheaper_target() {
         assert!(reply.text().contains("rule 'cheap'"), "{}", reply.text());
         assert_eq!((sa.count(), eu.count()), (1, 1), "{unit}");
     }
+}
+
+#[tokio::test]
+async fn two_limits_do_not_send_it_to_and_fro() {
+    let rule = |here: &str, there: &str| {
+        format!(
+            "[[gateways.limits]]\nid = \"{here}\"\nunit = \"requests\"\nlimit = 1\n\
+             window = \"day\"\nonly = {{ target = [\"{here}\"] }}\n\
+             on_exceeded = \"fallback\"\nfallback_to = [\"{there}\"]\n\
+             fallback_model = \"gpt-4o\"\n"
+        )
+    };
+    let rules = rule("azure-sa", "azure-eu") + &rule("azure-eu", "azure-sa");
+    let (gateway, sa, eu) = two(&rules).await;
+    for (status, provider) in [(200, "azure-sa"), (200, "azure-eu"), (429, "azure-eu")] {
+        let reply = gateway.ask(&ask()).await;
+        let told = (reply.status(), reply.header("cf-aig-provider"));
+        assert_eq!(told, (status, Some(provider)));
+    }
+    assert_eq!((sa.count(), eu.count()), (1, 1));
 }
 
 #[tokio::test]
