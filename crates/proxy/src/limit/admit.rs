@@ -13,7 +13,7 @@ use isango_types::{Limit, Timestamp, Usage};
 use tokio::time::{Instant, timeout};
 
 use super::estimate::{Estimate, estimate};
-use super::{Limits, Permit, Refusal, Values, Want, seconds};
+use super::{Limits, Permit, Refusal, Values, Want, clip, seconds};
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Draft, Exchange, micros};
@@ -286,8 +286,11 @@ impl<'d> Subject<'d> {
         }
     }
 
+    /// Its values of what splits the limit, as its bucket has them.
     fn values(&self, limit: &Limit) -> Values {
-        limit.by.iter().map(|one| self.value(one)).collect()
+        let mut values: Values = limit.by.iter().map(|one| self.value(one)).collect();
+        values.iter_mut().flatten().for_each(clip);
+        values
     }
 
     /// Whether the limit is for this request. A model that cannot be told may be any: else a body

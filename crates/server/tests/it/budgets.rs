@@ -431,6 +431,24 @@ async fn no_way_to_a_provider_is_without_a_limit() {
 }
 
 #[tokio::test]
+async fn legs_of_a_tenant_with_a_long_name_draw_once_together() {
+    let upstream = Upstream::start([status(500), json(COMPLETION)]).await;
+    let rule =
+        limit("by = [\"metadata.tenantId\"]\nunit = \"requests\"\nlimit = 1\nwindow = \"day\"");
+    let gateway = Harness::with(&rule, &upstream).await;
+    let leg = format!(
+        r#"{{"provider":"openai","endpoint":"chat/completions","headers":{{"authorization":"Bearer k"}},"query":{PROMPT}}}"#
+    );
+    let tenant = format!("{{\"tenantId\":\"{}\"}}", "t".repeat(200));
+    let ask = Ask::post("/v1/local/default", format!("[{leg},{leg}]"));
+    let reply = gateway.ask(&ask.with("cf-aig-metadata", &tenant)).await;
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    let record = gateway.records(1).await.remove(0);
+    assert_eq!(record.limits.len(), 1, "{:?}", record.limits);
+    assert_eq!(record.limits[0].after, 1);
+}
+
+#[tokio::test]
 async fn a_limit_that_only_warns_or_watches_lets_all_pass() {
     for (setting, verdict, tells) in [
         ("on_exceeded = \"warn\"", Verdict::Warned, true),
