@@ -61,18 +61,7 @@ fn open(file: &Path) -> Result<Connection, Error> {
     let connection = sqlite::open(file)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let is_new: bool = connection.query_row(
-        "SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'",
-        [],
-        |row| row.get(0),
-    )?;
-    if is_new {
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
-    } else if version != VERSION {
-        return Err(Error::Version);
-    }
+    sqlite::establish(&connection, SCHEMA, VERSION)?;
     Ok(connection)
 }
 

@@ -26,6 +26,26 @@ pub(crate) fn open(file: &Path) -> Result<Connection, Error> {
     open_existing(file)
 }
 
+/// Makes the tables of `schema` in a new file; another file must be of that `version`.
+///
+/// # Errors
+/// [`Error::Version`], or it cannot be read or written.
+pub(crate) fn establish(connection: &Connection, schema: &str, version: i64) -> Result<(), Error> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let is_new: bool = connection.query_row(
+        "SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'",
+        [],
+        |row| row.get(0),
+    )?;
+    if is_new {
+        connection.execute_batch(schema)?;
+        connection.pragma_update(None, "user_version", version)?;
+    } else if found != version {
+        return Err(Error::Version);
+    }
+    Ok(())
+}
+
 /// Opens an existing file for reading and writing: only so can it be read behind a writer that
 /// crashed.
 ///

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::super::Error;
+use super::super::{Error, establish};
 use super::Read;
 
 /// Version of the table; a file of another one is begun anew.
@@ -58,19 +58,7 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "secure_delete", "FAST")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let is_new: bool = connection.query_row(
-        "SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'",
-        [],
-        |row| row.get(0),
-    )?;
-    if is_new {
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
-    } else if version != VERSION {
-        return Err(Error::Version);
-    }
-    Ok(())
+    establish(connection, SCHEMA, VERSION)
 }
 
 /// Calls `each` with every key.
