@@ -118,6 +118,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         token: draft.caller.token.as_ref().map(|token| token.name.clone()),
         user_agent: draft.user_agent.as_ref().and_then(text).map(Into::into),
         notes,
+        review: None,
         request,
         response: response(draft, reading, payload),
     };

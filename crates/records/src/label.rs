@@ -96,6 +96,11 @@ impl Range {
         self.ids[1] = self.ids[1].max(other.ids[1]);
     }
 
+    /// The first and the last id.
+    pub(crate) fn record_ids(&self) -> [RecordId; 2] {
+        self.ids.map(RecordId::from_bytes)
+    }
+
     pub(crate) fn holds(&self, id: RecordId) -> bool {
         self.ids[0] <= *id.as_bytes() && *id.as_bytes() <= self.ids[1]
     }

@@ -8,9 +8,11 @@
 //! journal/NNNNNNNN.index       where the frames of a complete file are; made again if lost
 //! journal/NNNNNNNN.torn        what a crash left behind the last whole frame
 //! journal/lock                 held by the process that writes
+//! overlay.sqlite               what was said of records later
 //! ```
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
-//! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `audit`. Columns,
+//! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `overlay` (what is
+//! said later), `audit`. Columns,
 //! rollups and the token filter will be consumers that keep a position and call `follow`.
 
 mod audit;
@@ -20,6 +22,7 @@ mod flush;
 mod frame;
 mod journal;
 mod label;
+mod overlay;
 mod query;
 mod reader;
 mod recovery;
@@ -34,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
 use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::Mutex;
@@ -45,6 +49,7 @@ pub use recovery::{Recovery, Torn};
 use catalog::Catalog;
 use disk::{Disk, RealDisk};
 use journal::Journal;
+use overlay::Overlay;
 
 /// How a record store behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +113,7 @@ impl Records {
     }
 
     fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Self, Error> {
+        let overlay = Overlay::in_folder(dir);
         let dir = journal_dir(dir);
         disk::make_dir(&dir)?;
         let lock = lock(&*disk, &dir)?;
@@ -115,7 +121,7 @@ impl Records {
         let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));
         let recovery = std::mem::take(&mut found.recovery);
         let journal = Journal::new(disk, Arc::clone(&catalog), options, found)?;
-        let reader = Reader::of(catalog);
+        let reader = Reader::of(catalog, overlay);
         Ok(Self {
             reader,
             journal: Mutex::new(journal),
@@ -171,6 +177,23 @@ impl LogWriter for Records {
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.journal.lock().append_gap(gap)
+    }
+
+    fn patch(&self, id: RecordId, patch: &Patch) -> Result<bool, Error> {
+        patch.check()?;
+        if self.get(id)?.is_none() {
+            return Ok(false);
+        }
+        self.reader.overlay().patch(id, patch)?;
+        Ok(true)
+    }
+
+    fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error> {
+        self.reader.overlay().delete(ids, how)
+    }
+
+    fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
+        self.reader.overlay().restore(ids)
     }
 }
 

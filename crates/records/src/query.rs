@@ -16,13 +16,31 @@ use memchr::memmem::Finder;
 use crate::catalog::{Catalog, Volume, journal_path};
 use crate::frame::{Entry, Unpacker, split_lines};
 use crate::label::{Kind, Range};
+use crate::overlay::{Overlay, Said};
 use crate::slim::{head, slim};
 
 /// A page with bodies, or one round of following, ends when its JSON has reached this many bytes.
 const PAGE_BYTES: usize = 32 << 20;
 
 /// The record of an id.
-pub(crate) fn get(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Error> {
+pub(crate) fn get(
+    catalog: &Catalog,
+    overlay: &Overlay,
+    id: RecordId,
+) -> Result<Option<Record>, Error> {
+    let later = overlay.view()?.of(id)?.unwrap_or_default();
+    if later.deleted.is_some() {
+        return Ok(None);
+    }
+    let found = find(catalog, id)?.filter(|record| !record.is_erased());
+    Ok(found.map(|mut record| {
+        later.dress(&mut record);
+        record
+    }))
+}
+
+/// The record of an id as the journal has it.
+fn find(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Error> {
     let mut source = Source::new(catalog)?;
     let mut buffer = [0; 36];
     let needle = Finder::new(id.encode(&mut buffer));
@@ -53,8 +71,10 @@ pub(crate) fn get(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Err
 }
 
 /// One page.
-pub(crate) fn query(catalog: &Catalog, query: &Query) -> Result<Page, Error> {
+pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Result<Page, Error> {
     let mut source = Source::new(catalog)?;
+    let view = overlay.view()?;
+    let needs_review = query.filter.needs_review();
     let mut selection = Selection::new(query);
     let mut volumes = catalog.volumes();
     sort_by_range(&mut volumes, query.order, |volume| &volume.summary.range);
@@ -68,13 +88,16 @@ pub(crate) fn query(catalog: &Catalog, query: &Query) -> Result<Page, Error> {
         let mut entries: Vec<&Entry> = entries.iter().collect();
         sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
         for entry in entries {
-            if entry.contents.kind == Kind::Records
-                && selection.wants(&entry.contents.range)
-                && let Some(lines) = source.lines(&file, entry)?
-            {
-                for line in split_lines(lines) {
-                    selection.offer(line)?;
-                }
+            let range = &entry.contents.range;
+            if entry.contents.kind != Kind::Records || !selection.wants(range) {
+                continue;
+            }
+            let said = view.between(range.record_ids())?;
+            if needs_review && said.is_empty() {
+                continue;
+            }
+            for line in split_lines(source.lines(&file, entry)?.unwrap_or_default()) {
+                selection.offer(line, &said)?;
             }
         }
     }
@@ -84,6 +107,7 @@ pub(crate) fn query(catalog: &Catalog, query: &Query) -> Result<Page, Error> {
 /// The records from a position on.
 pub(crate) fn follow(
     catalog: &Catalog,
+    overlay: &Overlay,
     from: Position,
     limit: usize,
 ) -> Result<(Vec<Record>, Position), Error> {
@@ -91,6 +115,7 @@ pub(crate) fn follow(
     let mut source = Source::new(catalog)?;
     let (mut records, mut bytes) = (Vec::new(), 0);
     let mut at = from.count().min(end(catalog).count());
+    let view = overlay.view()?;
     for volume in catalog.volumes() {
         if volume.summary.chain.sequence <= at {
             continue;
@@ -104,6 +129,7 @@ pub(crate) fn follow(
             .skip(start)
             .filter(|entry| entry.contents.records > 0)
         {
+            let said = view.between(entry.contents.range.record_ids())?;
             let lines = source.lines(&file, entry)?.unwrap_or_default();
             // Retention may have dropped what lies between.
             at = at.max(entry.contents.sequence);
@@ -112,9 +138,15 @@ pub(crate) fn follow(
                 if records.len() == limit || bytes >= PAGE_BYTES {
                     return Ok((records, Position::after(at)));
                 }
-                records.push(parse(line)?);
-                bytes += line.len();
                 at += 1;
+                let mut record = parse(line)?;
+                if let Some(later) = said.get(&record.id) {
+                    later.dress(&mut record);
+                }
+                if !record.is_erased() {
+                    bytes += line.len();
+                    records.push(record);
+                }
             }
             at = entry.end_sequence();
         }
@@ -250,21 +282,24 @@ impl<'a> Selection<'a> {
     }
 
     /// Takes a line's record in if it is one of the best.
-    fn offer(&mut self, line: &[u8]) -> Result<(), Error> {
-        if leading_id(line).is_some_and(|id| !self.wants_id(id)) {
+    fn offer(&mut self, line: &[u8], said: &Said) -> Result<(), Error> {
+        let id = leading_id(line);
+        if id.is_some_and(|id| !self.wants_id(id)) {
             return Ok(());
         }
         let head = head(line);
-        if self
-            .literals
-            .iter()
-            .any(|literal| literal.find(head).is_none())
-        {
+        let lacks = |literal: &Finder<'_>| literal.find(head).is_none();
+        // What was said later may hold what the line does not.
+        let is_said = id.is_none_or(|id| said.contains_key(&id));
+        if !is_said && self.literals.iter().any(lacks) {
             return Ok(());
         }
         let is_whole = self.needs_bodies || self.query.with_bodies;
         let is_slim = !is_whole && slim(line, &mut self.slim);
         let mut record = parse(if is_slim { &self.slim } else { line })?;
+        if let Some(later) = said.get(&record.id) {
+            later.dress(&mut record);
+        }
         if !self.wants_id(record.id) || !self.query.admits(&record) {
             return Ok(());
         }

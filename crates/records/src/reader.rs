@@ -10,6 +10,7 @@ use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
 use crate::catalog::{self, Catalog, Volume, journal_path};
+use crate::overlay::Overlay;
 use crate::query;
 use crate::scan::Scan;
 
@@ -19,15 +20,22 @@ pub struct Reader {
     catalog: Arc<Catalog>,
     /// The newest file as last seen, where another process writes; `None` where this one does.
     beside: Option<Mutex<Option<Scan>>>,
+    overlay: Overlay,
 }
 
 impl Reader {
     /// A reader in the process that writes: the writer keeps the catalog true.
-    pub(crate) const fn of(catalog: Arc<Catalog>) -> Self {
+    pub(crate) const fn of(catalog: Arc<Catalog>, overlay: Overlay) -> Self {
         Self {
             catalog,
             beside: None,
+            overlay,
         }
+    }
+
+    /// What was said of its records later.
+    pub(crate) const fn overlay(&self) -> &Overlay {
+        &self.overlay
     }
 
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
@@ -35,6 +43,7 @@ impl Reader {
         let reader = Self {
             catalog,
             beside: Some(Mutex::new(None)),
+            overlay: Overlay::in_folder(dir),
         };
         reader.refresh()?;
         Ok(reader)
@@ -92,12 +101,12 @@ impl Reader {
 impl LogReader for Reader {
     fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
         self.refresh()?;
-        query::get(&self.catalog, id)
+        query::get(&self.catalog, &self.overlay, id)
     }
 
     fn query(&self, query: &Query) -> Result<Page, Error> {
         self.refresh()?;
-        query::query(&self.catalog, query)
+        query::query(&self.catalog, &self.overlay, query)
     }
 
     fn end(&self) -> Result<Position, Error> {
@@ -107,6 +116,6 @@ impl LogReader for Reader {
 
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.refresh()?;
-        query::follow(&self.catalog, from, limit)
+        query::follow(&self.catalog, &self.overlay, from, limit)
     }
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use isango_store::conformance::{self, sample};
 use isango_store::filter::Filter;
+use isango_store::later::Change;
 use isango_store::logs::Order;
 use isango_store::memory::MemoryLogs;
-use isango_types::record::Body;
+use isango_types::record::{Body, MetadataValue};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -27,6 +28,18 @@ impl LogWriter for Temporary {
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.records.append_gap(gap)
+    }
+
+    fn patch(&self, id: RecordId, patch: &Patch) -> Result<bool, Error> {
+        self.records.patch(id, patch)
+    }
+
+    fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error> {
+        self.records.delete(ids, how)
+    }
+
+    fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
+        self.records.restore(ids)
     }
 }
 
@@ -422,7 +435,51 @@ fn a_window_syncs_in_the_background() {
     );
 }
 
-fn check_agreement(order: &[u64], sizes: &[usize], queries: &[Query]) -> Result<(), TestCaseError> {
+/// Something that is said of the n-th record.
+#[derive(Clone, Debug)]
+enum Saying {
+    Patch(Patch),
+    Delete(Deletion),
+    Restore,
+}
+
+fn say(store: &impl LogWriter, id: RecordId, saying: &Saying) -> u64 {
+    match saying {
+        Saying::Patch(patch) => u64::from(store.patch(id, patch).unwrap()),
+        Saying::Delete(how) => store.delete(&[id], *how).unwrap(),
+        Saying::Restore => store.restore(&[id]).unwrap(),
+    }
+}
+
+fn any_saying() -> impl Strategy<Value = (usize, Saying)> {
+    let change = |value: Option<i8>| value.map_or(Change::Keep, Change::Set);
+    let tenant = prop::sample::select(&[None, Some("acme"), Some("initrode"), Some("")]);
+    let metadata = tenant.prop_map(|tenant| match tenant {
+        None => Change::Keep,
+        Some("") => Change::Set([("tenantId".into(), MetadataValue::Null)].into()),
+        Some(name) => Change::Set([("tenantId".into(), MetadataValue::Text(name.into()))].into()),
+    });
+    let patch = (prop::option::of(-1..2_i8), metadata).prop_map(move |(feedback, metadata)| {
+        Saying::Patch(Patch {
+            feedback: change(feedback),
+            metadata,
+            ..Patch::default()
+        })
+    });
+    let other = prop::sample::select(vec![
+        Saying::Delete(Deletion::Hidden),
+        Saying::Delete(Deletion::Erased),
+        Saying::Restore,
+    ]);
+    (0..100_usize, prop_oneof![patch, other])
+}
+
+fn check_agreement(
+    order: &[u64],
+    sizes: &[usize],
+    sayings: &[(usize, Saying)],
+    queries: &[Query],
+) -> Result<(), TestCaseError> {
     let dir = TempDir::new().unwrap();
     let (store, reference) = (open(dir.path(), small_files()), MemoryLogs::default());
     let mut rest = order.iter().map(|n| sample::record(*n)).collect::<Vec<_>>();
@@ -430,6 +487,16 @@ fn check_agreement(order: &[u64], sizes: &[usize], queries: &[Query]) -> Result<
         let batch: Vec<Record> = rest.drain(..rest.len().min(*size)).collect();
         store.append(&batch).unwrap();
         reference.append(&batch).unwrap();
+    }
+    let stored = all(&store);
+    for (n, saying) in sayings {
+        let id = stored[n % stored.len()];
+        prop_assert_eq!(
+            say(&store, id, saying),
+            say(&reference, id, saying),
+            "{:?}",
+            saying
+        );
     }
     for query in queries {
         let (found, expected) = (store.query(query).unwrap(), reference.query(query).unwrap());
@@ -462,6 +529,8 @@ fn any_query() -> impl Strategy<Value = Query> {
         "\"question 1\" gateway:support",
         "time:2026-11-22T16:00:20Z..2026-11-22T16:01:00Z",
         "cost:<=0.05 stream:true",
+        "feedback:>0",
+        "meta.tenantId:initrode -feedback:-1",
     ]);
     let time = || prop::option::of((0..120_u64).prop_map(sample::time));
     (
@@ -470,21 +539,24 @@ fn any_query() -> impl Strategy<Value = Query> {
         1..40_usize,
         time(),
         time(),
-        any::<bool>(),
+        any::<(bool, bool)>(),
     )
-        .prop_map(|(filter, newest, limit, since, until, with_bodies)| Query {
-            filter: Filter::parse(filter, sample::START).unwrap(),
-            order: if newest {
-                Order::NewestFirst
-            } else {
-                Order::OldestFirst
+        .prop_map(
+            |(filter, newest, limit, since, until, (with_bodies, with_deleted))| Query {
+                filter: Filter::parse(filter, sample::START).unwrap(),
+                order: if newest {
+                    Order::NewestFirst
+                } else {
+                    Order::OldestFirst
+                },
+                limit,
+                after: None,
+                since,
+                until,
+                with_bodies,
+                with_deleted,
             },
-            limit,
-            after: None,
-            since,
-            until,
-            with_bodies,
-        })
+        )
 }
 
 proptest! {
@@ -507,8 +579,9 @@ proptest! {
     fn it_answers_as_the_reference_does(
         order in Just((0..100).collect::<Vec<u64>>()).prop_shuffle(),
         sizes in prop::collection::vec(1..20_usize, 1..12),
+        sayings in prop::collection::vec(any_saying(), 0..30),
         queries in prop::collection::vec(any_query(), 1..8),
     ) {
-        check_agreement(&order, &sizes, &queries)?;
+        check_agreement(&order, &sizes, &sayings, &queries)?;
     }
 }

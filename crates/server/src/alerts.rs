@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isango_control::alerts::{Alerts, Message, Post, Posted};
 use isango_proxy::upstream::{Courier, Parcel};
+use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
 use isango_types::alert::Webhook;
 use isango_types::{Clock, Record, RecordId};
@@ -42,6 +43,18 @@ impl LogWriter for Watched {
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.logs.append_gap(gap)
+    }
+
+    fn patch(&self, id: RecordId, patch: &Patch) -> Result<bool, Error> {
+        self.logs.patch(id, patch)
+    }
+
+    fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error> {
+        self.logs.delete(ids, how)
+    }
+
+    fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
+        self.logs.restore(ids)
     }
 }
 

@@ -52,6 +52,7 @@ enum Test {
     Number(NumberField, Vec<Span<u64>>),
     Status(Vec<StatusValue>),
     Cost(Vec<CostValue>),
+    Review(ReviewField, Vec<Span<f64>>),
     Stream(bool),
 }
 
@@ -60,6 +61,7 @@ enum Test {
 enum Field {
     Text(TextField),
     Number(NumberField),
+    Review(ReviewField),
     Status,
     Cost,
     Stream,
@@ -97,6 +99,13 @@ enum NumberField {
     Ttfb,
     Ttft,
     Time,
+}
+
+/// What was said of a record later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReviewField {
+    Feedback,
+    Score,
 }
 
 /// A text with holes: the pieces between its `*`. One piece is the text itself.
@@ -162,6 +171,13 @@ impl Filter {
             .any(|term| matches!(term.test, Test::Body(_)))
     }
 
+    /// Whether only records of which something was said later can pass.
+    #[must_use]
+    pub fn needs_review(&self) -> bool {
+        let is_needed = |term: &Term| !term.negated && matches!(term.test, Test::Review(..));
+        self.terms.iter().any(is_needed)
+    }
+
     /// Texts that stand, as they are, in the JSON of every record that passes, and outside of its
     /// bodies: for a store to skip records that it has not parsed.
     #[must_use]
@@ -218,6 +234,9 @@ impl Test {
                 CostValue::Amount(span) => record.cost.nanousd.is_some_and(|n| span.contains(n)),
                 CostValue::Status(status) => record.cost.status == *status,
             }),
+            Self::Review(field, any) => field
+                .of(record)
+                .is_some_and(|number| any.iter().any(|span| span.contains(number))),
             Self::Stream(stream) => record.stream == *stream,
         }
     }
@@ -236,6 +255,7 @@ impl Test {
             | Self::Number(..)
             | Self::Status(_)
             | Self::Cost(_)
+            | Self::Review(..)
             | Self::Stream(_) => return None,
         };
         let longest = pattern.pieces.iter().max_by_key(|piece| piece.len())?;
@@ -295,6 +315,16 @@ impl NumberField {
             Self::Ttfb => record.timing.ttfb_us,
             Self::Ttft => record.timing.ttft_us,
             Self::Time => Some(record.created_at.as_micros()),
+        }
+    }
+}
+
+impl ReviewField {
+    fn of(self, record: &Record) -> Option<f64> {
+        let review = record.review.as_ref()?;
+        match self {
+            Self::Feedback => review.feedback.map(f64::from),
+            Self::Score => review.score.as_ref()?.as_f64(),
         }
     }
 }
@@ -418,6 +448,12 @@ impl fmt::Display for Test {
                 write_list(f, any, |f, value| match value {
                     CostValue::Amount(span) => span.write(f, &units::spell_cost),
                     CostValue::Status(status) => write!(f, "{}", units::cost_status_name(*status)),
+                })
+            }
+            Self::Review(field, any) => {
+                write!(f, "{}:", Field::Review(*field).name())?;
+                write_list(f, any, |f, span| {
+                    span.write(f, &|number| number.to_string())
                 })
             }
             Self::Stream(stream) => write!(f, "stream:{stream}"),

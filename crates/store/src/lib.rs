@@ -1,7 +1,7 @@
 //! What Isango asks of storage: small roles, each a trait with an in-memory reference and one
 //! conformance suite that every backend passes.
 //!
-//! [`logs`] are the doors to the records, [`cache`] that to kept answers, [`outbox`] that to messages
+//! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to kept answers, [`outbox`] that to messages
 //! on their way, [`pledges`] that to what requests under way hold of limits, [`config`] that to what
 //! is configured beside the file, with [`tokens`] and [`credentials`] in it, which [`seal`] closes;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
@@ -12,6 +12,7 @@ pub mod config;
 pub mod conformance;
 pub mod credentials;
 pub mod filter;
+pub mod later;
 pub mod logs;
 pub mod memory;
 pub mod outbox;

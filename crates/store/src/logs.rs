@@ -10,6 +10,7 @@ use isango_types::{Record, RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use crate::filter::{Filter, FilterError};
+use crate::later::{Deletion, Patch, PatchError};
 
 /// Most records that one page or one [`LogReader::follow`] returns.
 pub const MAX_PAGE: usize = 10_000;
@@ -28,6 +29,27 @@ pub trait LogWriter: Send + Sync {
     /// # Errors
     /// The marker was not stored; trying again can help.
     fn append_gap(&self, gap: &Gap) -> Result<(), Error>;
+
+    /// Says something of a record later; it is seen at once. False if there is no such record, or
+    /// it is deleted.
+    ///
+    /// # Errors
+    /// [`Error::Patch`]: the patch is beyond its bounds. Otherwise the store failed, and trying
+    /// again can help; nothing was changed.
+    fn patch(&self, id: RecordId, patch: &Patch) -> Result<bool, Error>;
+
+    /// Deletes records, at most [`MAX_PAGE`]; they are in no answer any more at once. Says of how
+    /// many that is news. An id that is not there counts too: its record is deleted when it comes.
+    ///
+    /// # Errors
+    /// The store failed; nothing was changed.
+    fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error>;
+
+    /// Brings hidden records back, at most [`MAX_PAGE`]; says how many. What was erased stays so.
+    ///
+    /// # Errors
+    /// The store failed; nothing was changed.
+    fn restore(&self, ids: &[RecordId]) -> Result<u64, Error>;
 }
 
 /// Reads records.
@@ -52,7 +74,7 @@ pub trait LogReader: Send + Sync {
 
     /// At most `limit` records from a position on, whole and in the order of their append, and the
     /// position behind them. A record that was appended twice comes twice; one that retention has
-    /// dropped is left out. Nothing new: no records, and the same position.
+    /// dropped or that was deleted is left out. Nothing new: no records, and the same position.
     ///
     /// # Errors
     /// The store could not be read.
@@ -60,7 +82,22 @@ pub trait LogReader: Send + Sync {
 }
 
 /// Both doors of one store.
-pub trait LogStore: LogWriter + LogReader {}
+pub trait LogStore: LogWriter + LogReader {
+    /// Deletes the records of a query: its next page, or with the largest limit its first 10 000.
+    /// Says how many.
+    ///
+    /// # Errors
+    /// The store failed; nothing was changed.
+    fn delete_matching(&self, query: &Query, how: Deletion) -> Result<u64, Error> {
+        let page = self.query(&Query {
+            with_bodies: false,
+            with_deleted: false,
+            ..query.clone()
+        })?;
+        let ids: Vec<RecordId> = page.records.iter().map(|record| record.id).collect();
+        self.delete(&ids, how)
+    }
+}
 
 impl<S: LogWriter + LogReader> LogStore for S {}
 
@@ -129,6 +166,9 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Whether records carry their bodies; a page with bodies may end before `limit`.
     pub with_bodies: bool,
+    /// Whether deleted records come too, as what is left of them
+    /// ([`Record::erase`](isango_types::Record::erase)): for those who count.
+    pub with_deleted: bool,
 }
 
 impl Default for Query {
@@ -141,6 +181,7 @@ impl Default for Query {
             since: None,
             until: None,
             with_bodies: false,
+            with_deleted: false,
         }
     }
 }
@@ -162,10 +203,11 @@ impl Query {
         }
     }
 
-    /// Whether the query asks for this record: time and filter, not the cursor.
+    /// Whether the query asks for this record: time, filter and deletion, not the cursor.
     #[must_use]
     pub fn admits(&self, record: &Record) -> bool {
-        self.since.is_none_or(|since| record.created_at >= since)
+        (self.with_deleted || !record.is_erased())
+            && self.since.is_none_or(|since| record.created_at >= since)
             && self.until.is_none_or(|until| record.created_at < until)
             && self.filter.matches(record)
     }
@@ -211,6 +253,9 @@ pub enum Error {
     /// Another process writes to this store; the text says to which, and who.
     #[error("the record store is in use: {0}")]
     InUse(String),
+    /// What is to be said of a record cannot be said.
+    #[error("{0}")]
+    Patch(#[from] PatchError),
     /// A record could not be written as JSON.
     #[error("a record could not be encoded: {0}")]
     Encode(#[from] serde_json::Error),

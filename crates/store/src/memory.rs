@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::config::{self, Change, ConfigStore, Contents, Entity};
+use crate::later::{Deletion, Later, Patch};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
@@ -60,6 +61,7 @@ impl ConfigStore for MemoryConfig {
 #[derive(Debug, Default)]
 pub struct MemoryLogs {
     appended: RwLock<Vec<Record>>,
+    later: RwLock<BTreeMap<RecordId, Later>>,
     gaps: RwLock<Vec<Gap>>,
 }
 
@@ -68,6 +70,15 @@ impl MemoryLogs {
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         self.gaps.read().clone()
+    }
+
+    /// A record as it is now.
+    fn dressed(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        if let Some(later) = self.later.read().get(&record.id) {
+            later.dress(&mut record);
+        }
+        record
     }
 }
 
@@ -81,35 +92,54 @@ impl LogWriter for MemoryLogs {
         self.gaps.write().push(gap.clone());
         Ok(())
     }
+
+    fn patch(&self, id: RecordId, patch: &Patch) -> Result<bool, Error> {
+        patch.check()?;
+        if self.get(id)?.is_none() {
+            return Ok(false);
+        }
+        self.later.write().entry(id).or_default().apply(patch)?;
+        Ok(true)
+    }
+
+    fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error> {
+        let mut later = self.later.write();
+        let news = ids
+            .iter()
+            .filter(|id| later.entry(**id).or_default().delete(how));
+        Ok(news.count() as u64)
+    }
+
+    fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
+        let mut later = self.later.write();
+        let mut is_restored = |id: &&RecordId| later.get_mut(id).is_some_and(Later::restore);
+        Ok(ids.iter().filter(|id| is_restored(id)).count() as u64)
+    }
 }
 
 impl LogReader for MemoryLogs {
     fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
-        Ok(self
-            .appended
-            .read()
-            .iter()
-            .find(|record| record.id == id)
-            .cloned())
+        let appended = self.appended.read();
+        let found = appended.iter().find(|record| record.id == id);
+        Ok(found
+            .map(|record| self.dressed(record))
+            .filter(|record| !record.is_erased()))
     }
 
     fn query(&self, query: &Query) -> Result<Page, Error> {
         let appended = self.appended.read();
-        let found: BTreeMap<RecordId, &Record> = appended
+        let found: BTreeMap<RecordId, Record> = appended
             .iter()
-            .filter(|record| query.is_past_cursor(record.id) && query.admits(record))
-            .map(|record| (record.id, record))
+            .filter(|record| query.is_past_cursor(record.id))
+            .map(|record| (record.id, self.dressed(record)))
+            .filter(|(_, record)| query.admits(record))
             .collect();
-        let ordered: Vec<&Record> = match query.order {
+        let ordered: Vec<Record> = match query.order {
             Order::NewestFirst => found.into_values().rev().collect(),
             Order::OldestFirst => found.into_values().collect(),
         };
         let more = ordered.len() > query.page_size();
-        let mut records: Vec<Record> = ordered
-            .into_iter()
-            .take(query.page_size())
-            .cloned()
-            .collect();
+        let mut records: Vec<Record> = ordered.into_iter().take(query.page_size()).collect();
         if !query.with_bodies {
             records.iter_mut().for_each(strip_bodies);
         }
@@ -133,7 +163,11 @@ impl LogReader for MemoryLogs {
         let end = appended
             .len()
             .min(start.saturating_add(limit.clamp(1, MAX_PAGE)));
-        Ok((appended[start..end].to_vec(), Position::after(end as u64)))
+        let passed = appended[start..end]
+            .iter()
+            .map(|record| self.dressed(record));
+        let records = passed.filter(|record| !record.is_erased()).collect();
+        Ok((records, Position::after(end as u64)))
     }
 }
 

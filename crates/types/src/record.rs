@@ -2,6 +2,7 @@
 
 mod cache;
 mod json;
+mod review;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use crate::price::Cost;
 use crate::usage::Usage;
 
 pub use self::cache::{CacheStatus, CacheUse, Saved};
+pub use self::review::{Comment, Review};
 
 /// The record of one exchange. Its JSON is one line of the journal; absent members are left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,6 +106,9 @@ pub struct Record {
     /// too large to inspect, a body that could not be decoded. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Box<str>>,
+    /// What was said of it later. Never in the journal: the store adds it when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Box<Review>>,
     /// What the client sent.
     pub request: Message,
     /// What the client was sent.
@@ -317,6 +322,10 @@ pub enum Omitted {
     TooLarge,
     /// Only the beginning is stored: the memory for bodies in flight was used up.
     MemoryLimit,
+    /// It was stored for as long as bodies are kept.
+    Expired,
+    /// The record was deleted; what counts in sums is left of it.
+    Deleted,
 }
 
 impl Omitted {
@@ -327,6 +336,8 @@ impl Omitted {
             Self::PayloadOff => "payload_off",
             Self::TooLarge => "too_large",
             Self::MemoryLimit => "memory_limit",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
         }
     }
 }

@@ -77,6 +77,8 @@ impl Ledger {
             order: Order::OldestFirst,
             limit: MAX_PAGE,
             since: Some(since),
+            // A deletion gives nothing back.
+            with_deleted: true,
             ..Query::default()
         };
         loop {

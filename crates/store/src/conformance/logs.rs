@@ -1,18 +1,22 @@
 //! The suite for [`LogWriter`] and [`LogReader`].
 
+mod later;
+
 use isango_types::{Record, RecordId};
 
 use super::sample;
 use crate::filter::Filter;
-use crate::logs::{Error, Gap, LogReader, LogWriter, Order, Position, Query, strip_bodies};
+use crate::logs::{
+    Error, Gap, LogReader, LogStore, LogWriter, Order, Position, Query, strip_bodies,
+};
 
 /// Runs the suite on stores that `make` opens, each of them empty.
 ///
 /// # Panics
 /// The backend does not conform; the message says where.
-pub fn logs<S: LogWriter + LogReader>(make: impl Fn() -> S) {
+pub fn logs<S: LogStore>(make: impl Fn() -> S) {
     type Case<S> = fn(&S) -> Result<(), Error>;
-    let cases: [(&str, Case<S>); 9] = [
+    let cases: [(&str, Case<S>); 13] = [
         ("an empty store answers with nothing", empty),
         ("a record comes back whole", whole),
         ("pages follow each other in both orders", pages),
@@ -25,6 +29,16 @@ pub fn logs<S: LogWriter + LogReader>(make: impl Fn() -> S) {
         ("a follower sees every append once, in order", follow),
         ("a gap marker is no record", gap),
         ("filters choose", filters),
+        (
+            "what is said of a record later is seen at once",
+            later::said,
+        ),
+        ("filters see what was said later", later::chosen),
+        ("a deleted record is in no answer", later::deleted),
+        (
+            "a hidden record comes back, an erased one never",
+            later::restored,
+        ),
     ];
     for (name, case) in cases {
         let result = case(&make());

@@ -12,15 +12,15 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 use super::search::Needle;
 use super::units::{COST_STATUSES, NANOS_PER_DOLLAR, duration, scaled};
 use super::{
-    CostValue, Field, Filter, MetaValue, NumberField, Pattern, Span, StatusValue, Term, Test,
-    TextField,
+    CostValue, Field, Filter, MetaValue, NumberField, Pattern, ReviewField, Span, StatusValue,
+    Term, Test, TextField,
 };
 
 /// Longest filter, in bytes.
 pub const MAX_BYTES: usize = 4_096;
 
 /// Every field and its names; the first one of a field is the one that it is displayed with.
-pub(super) const FIELDS: [(&str, Field); 30] = [
+pub(super) const FIELDS: [(&str, Field); 32] = [
     ("id", Field::Text(TextField::Id)),
     ("event", Field::Text(TextField::Event)),
     ("account", Field::Text(TextField::Account)),
@@ -47,6 +47,8 @@ pub(super) const FIELDS: [(&str, Field); 30] = [
     ("ttft", Field::Number(NumberField::Ttft)),
     ("ttfb", Field::Number(NumberField::Ttfb)),
     ("time", Field::Number(NumberField::Time)),
+    ("feedback", Field::Review(ReviewField::Feedback)),
+    ("score", Field::Review(ReviewField::Score)),
     ("method", Field::Text(TextField::Method)),
     ("path", Field::Text(TextField::Path)),
     ("token", Field::Text(TextField::Token)),
@@ -300,6 +302,10 @@ impl Parser<'_> {
                 field,
                 self.list(name, |parser, name, word| parser.number(field, name, word))?,
             ),
+            Field::Review(field) => Test::Review(
+                field,
+                self.list(name, |_, name, word| review(field, name, word))?,
+            ),
             Field::Status => Test::Status(self.list(name, |_, name, word| status(name, word))?),
             Field::Cost => Test::Cost(self.list(name, |_, name, word| cost(name, word))?),
             Field::Stream => {
@@ -314,8 +320,7 @@ impl Parser<'_> {
     }
 
     fn meta(&self, field: &str, word: &Word) -> Result<MetaValue, FilterError> {
-        let number = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
-        match span(word, number) {
+        match span(word, finite) {
             Some(Span::Any | Span::Is(_)) => Ok(MetaValue::Text(pattern(word))),
             Some(span) => Ok(MetaValue::Number(span)),
             None if !word.quoted && word.text().starts_with(['<', '>']) => Err(bad(
@@ -369,6 +374,10 @@ impl Parser<'_> {
         }
         Timestamp::parse(text).ok().map(Timestamp::as_micros)
     }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// Whether a text that follows a name begins with an operator.
@@ -506,6 +515,14 @@ fn status(name: &str, word: &Word) -> Result<StatusValue, FilterError> {
                 )
             }),
     }
+}
+
+fn review(field: ReviewField, name: &str, word: &Word) -> Result<Span<f64>, FilterError> {
+    let expected = match field {
+        ReviewField::Feedback => "-1, 0 or 1, or `*` for any",
+        ReviewField::Score => "a number, as in `100`, `>50` or `10..20`",
+    };
+    span(word, finite).ok_or_else(|| bad(name, word, expected))
 }
 
 fn cost(name: &str, word: &Word) -> Result<CostValue, FilterError> {

@@ -32,7 +32,7 @@ macro_rules! text_key {
 
 impl Record {
     /// Appends this record's JSON to `out`: what [`Serialize`](serde::Serialize) writes, but
-    /// without an `event_id` that is the same as `id`.
+    /// without an `event_id` that is the same as `id`, and without `review`.
     ///
     /// # Errors
     /// None that is known: serde's signature for what is left to it.

@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
 use isango_store::conformance::sample;
+use isango_store::later::Deletion;
 use isango_store::logs::LogWriter as _;
 use isango_store::memory::{MemoryLogs, MemoryPledges};
 use isango_types::price::PriceTable;
@@ -116,6 +117,20 @@ fn what_has_no_record_when_a_process_dies_counts_until_it_has_one() {
     };
     ground.record(under_way.0, vec![decision]);
     assert_eq!(Ground::used(&ground.start()), [7 + 1 + 5]);
+}
+
+#[test]
+fn a_deletion_gives_nothing_back() {
+    for how in [Deletion::Hidden, Deletion::Erased] {
+        let ground = Ground::new();
+        let limits = ground.start();
+        let sent = ground.send(&limits);
+        let id = sent.0;
+        ground.end(sent, 30);
+        assert_eq!(ground.logs.delete(&[id], how).unwrap(), 1);
+        assert_eq!(Ground::used(&ground.start()), [30], "{how:?}");
+        assert_eq!(ground.drift(&limits), [], "{how:?}");
+    }
 }
 
 /// What the limit says to a request that holds something.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use isango_types::Record;
-use isango_types::record::{Body, Message};
+use isango_types::record::{Body, Message, Review};
 
 use super::table::{cost, duration};
 
@@ -42,8 +42,25 @@ pub(super) fn print(record: &Record, out: &mut dyn Write) -> io::Result<()> {
     for note in &record.notes {
         fact(out, "note", note)?;
     }
+    if let Some(said) = &record.review {
+        review(said, out)?;
+    }
     message("request", &record.request, out)?;
     message("response", &record.response, out)
+}
+
+fn review(review: &Review, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(feedback) = review.feedback {
+        fact(out, "feedback", &feedback.to_string())?;
+    }
+    if let Some(score) = &review.score {
+        fact(out, "score", &score.to_string())?;
+    }
+    for comment in &review.comments {
+        let author = comment.author.as_deref().unwrap_or("somebody");
+        fact(out, "comment", &format!("{author}, {}: {}", comment.at, comment.text))?;
+    }
+    Ok(())
 }
 
 fn facts(record: &Record, out: &mut dyn Write) -> io::Result<()> {

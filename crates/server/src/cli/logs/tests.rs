@@ -66,6 +66,7 @@ fn record(id: u64) -> Record {
         token: None,
         user_agent: Some("=cmd|' /C calc'!A0".into()),
         notes: vec!["a note\u{1b}[2J".into()],
+        review: None,
         request: Message {
             content_type: Some("application/json".into()),
             bytes: 34,
@@ -156,6 +157,38 @@ fn programs_see_json_lines() {
     assert_eq!(bodies[0]["request"]["body"]["json"]["a"][0], 1);
     assert_eq!(lines("tail --json -n 1")[0]["status"], 429);
     assert_eq!(lines("export")[0]["status"], 200);
+}
+
+#[test]
+fn what_was_said_later_is_shown_and_found() {
+    let folder = stored(&[record(1), failed(2)]);
+    let store = Records::open(folder.path(), isango_records::Options::default()).unwrap();
+    let patch = Patch {
+        feedback: Change::Set(-1),
+        score: Change::Set(12.into()),
+        comment: Some(Comment {
+            at: record(1).created_at,
+            author: None,
+            text: "wrong\u{1b}[2J".into(),
+        }),
+        ..Patch::default()
+    };
+    assert!(store.patch(record(1).id, &patch).unwrap());
+    // Also while another process has the store open.
+    let shown = isango(&folder, &format!("show {}", record(1).id));
+    for line in [
+        "feedback     -1",
+        "score        12",
+        "comment      somebody, 2026-11-22T16:10:23.001000Z: wrong\u{fffd}[2J",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    let found = isango(&folder, "query --json feedback:<0");
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.contains("\"score\":12"), "{found}");
+    store.delete(&[record(1).id], Deletion::Hidden).unwrap();
+    assert_eq!(isango_code(&folder, &format!("show {}", record(1).id)).0, 1);
+    assert_eq!(isango(&folder, "export").lines().count(), 1);
 }
 
 #[test]

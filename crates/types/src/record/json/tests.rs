@@ -9,7 +9,7 @@ use crate::id::RecordId;
 use crate::limit::{Unit, Verdict};
 use crate::operation::Operation;
 use crate::price::CostStatus;
-use crate::record::{Blame, CacheStatus, CacheUse, Omitted, Outcome, Saved};
+use crate::record::{Blame, CacheStatus, CacheUse, Omitted, Outcome, Review, Saved};
 
 fn text() -> BoxedStrategy<Box<str>> {
     prop_oneof![
@@ -295,6 +295,10 @@ prop_compose! {
         limits in prop::collection::vec(decision(), 0..3),
         metadata in metadata(),
         notes in prop::collection::vec(text(), 0..3),
+        review in prop::option::of(any::<i8>().prop_map(|feedback| Review {
+            feedback: Some(feedback),
+            ..Review::default()
+        })),
         [request, response] in [message(), message()],
     ) -> Record {
         let id = RecordId::new(Timestamp::from_micros(moment));
@@ -304,8 +308,8 @@ prop_compose! {
             created_at: Timestamp::from_micros(created_at),
             account, gateway, provider, target, resource, deployment, operation, model_requested,
             model, method, path, http_version, status, outcome, error, attempts, timing, stream,
-            usage, cost, cache, limits, finish_reason, provider_id, metadata, token, user_agent, notes, request,
-            response,
+            usage, cost, cache, limits, finish_reason, provider_id, metadata, token, user_agent, notes,
+            review: review.map(Box::new), request, response,
         }
     }
 }
@@ -313,9 +317,10 @@ prop_compose! {
 proptest! {
     #[test]
     fn the_json_of_a_record_is_what_serde_writes(record in record()) {
-        let serde = serde_json::to_string(&record).unwrap();
         let mut json = b"before".to_vec();
         record.write_json(&mut json).unwrap();
+        let record = Record { review: None, ..record };
+        let serde = serde_json::to_string(&record).unwrap();
         let json = String::from_utf8(json).unwrap();
         let event_id = format!("\"event_id\":\"{}\",", record.id);
         prop_assert_eq!(&json["before".len()..], serde.replacen(&event_id, "", 1));

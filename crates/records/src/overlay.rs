@@ -1,0 +1,309 @@
+//! What was said of records after they were stored, in a file of SQLite beside the journal.
+//!
+//! It is no projection: the journal does not know it, so a backup takes both. The file is made with
+//! the first thing that is said. Readers, also those in other processes, ask it once for each frame
+//! that they read, by the frame's first and last id, so that nothing of it is held in memory.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use isango_store::later::{Deletion, Later, Patch, PatchError};
+use isango_store::logs::Error;
+use isango_types::RecordId;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Statement, Transaction};
+
+/// Name of the file.
+pub(crate) const FILE: &str = "overlay.sqlite";
+/// The only version of the schema so far.
+const VERSION: i64 = 1;
+/// `said` is a [`Later`] as JSON; `due` is 1 while the disk still holds what was erased.
+const SCHEMA: &str = "
+    CREATE TABLE later (
+        id BLOB PRIMARY KEY NOT NULL, said TEXT NOT NULL, due INTEGER NOT NULL
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX later_due ON later (id) WHERE due = 1;";
+/// How long a statement waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(2);
+/// Connections that are kept for readers.
+const MAX_IDLE: usize = 8;
+
+/// What was said of some records, by their ids.
+pub(crate) type Said = BTreeMap<RecordId, Later>;
+
+/// The file and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    file: PathBuf,
+    writer: Mutex<Option<Connection>>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Overlay {
+    /// The overlay of a record store's folder; nothing is opened yet.
+    pub(crate) fn in_folder(dir: &Path) -> Self {
+        Self {
+            file: dir.join(FILE),
+            writer: Mutex::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// What a reader sees.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub(crate) fn view(&self) -> Result<View<'_>, Error> {
+        let idle = self.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => Some(connection),
+            None if self.file.try_exists()? => Some(self.connect()?),
+            None => None,
+        };
+        let is_used = |connection: &Connection| -> rusqlite::Result<bool> {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM later)", [], |row| row.get(0))
+        };
+        let is_empty = match &connection {
+            Some(connection) => !is_used(connection).map_err(|error| self.failed(&error))?,
+            None => true,
+        };
+        Ok(View {
+            overlay: self,
+            connection,
+            is_empty,
+        })
+    }
+
+    /// Says something of a record.
+    ///
+    /// # Errors
+    /// [`Error::Patch`], or the file failed; nothing is changed then.
+    pub(crate) fn patch(&self, id: RecordId, patch: &Patch) -> Result<(), Error> {
+        self.change(|table| {
+            let mut later = table.read(id)?.unwrap_or_default();
+            later.apply(patch)?;
+            table.write(id, &later)
+        })
+    }
+
+    /// Deletes records; says of how many that is news.
+    ///
+    /// # Errors
+    /// The file failed; nothing is changed then.
+    pub(crate) fn delete(&self, ids: &[RecordId], how: Deletion) -> Result<u64, Error> {
+        self.change_each(ids, |later| later.delete(how))
+    }
+
+    /// Brings hidden records back; says how many.
+    ///
+    /// # Errors
+    /// As [`Overlay::delete`].
+    pub(crate) fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
+        self.change_each(ids, Later::restore)
+    }
+
+    fn change_each(
+        &self,
+        ids: &[RecordId],
+        mut change: impl FnMut(&mut Later) -> bool,
+    ) -> Result<u64, Error> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        self.change(|table| {
+            let mut count = 0;
+            for id in ids {
+                let mut later = table.read(*id)?.unwrap_or_default();
+                if change(&mut later) {
+                    count += 1;
+                    table.write(*id, &later)?;
+                }
+            }
+            Ok(count)
+        })
+    }
+
+    /// Does something in one transaction, which is on the medium when this returns.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Table<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let mut writer = self.writer.lock();
+        let connection = match &mut *writer {
+            Some(connection) => connection,
+            none @ None => none.insert(self.create()?),
+        };
+        let changed = connection
+            .transaction()
+            .map_err(Failure::from)
+            .and_then(|transaction| {
+                let done = change(&mut Table::new(&transaction)?)?;
+                transaction.commit()?;
+                Ok(done)
+            });
+        changed.map_err(|failure| match failure {
+            Failure::Sqlite(error) => self.failed(&error),
+            Failure::Store(error) => error,
+        })
+    }
+
+    /// Opens the file to write; makes it if it is not there, its owner's alone.
+    fn create(&self) -> Result<Connection, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        drop(options.mode(0o600).open(&self.file)?);
+        let connection = self.connect()?;
+        let establish = || {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let found: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if found == 0 {
+                connection.execute_batch(&format!(
+                    "BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+                ))?;
+            }
+            Ok(())
+        };
+        establish().map_err(|error| self.failed(&error))?;
+        Ok(connection)
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let connect = || {
+            // Only so can it be read behind a writer that crashed.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.file, flags)?;
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let version: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok((connection, version))
+        };
+        let (connection, version) = connect().map_err(|error| self.failed(&error))?;
+        if version > VERSION {
+            return Err(Error::Damaged(format!(
+                "{} is of version {version}, and this release reads up to {VERSION}: use a newer \
+                 one",
+                self.file.display()
+            )));
+        }
+        Ok(connection)
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        let what = format!("{}: {error}", self.file.display());
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Error::Damaged(format!("{what}; bring it back from a backup"))
+            }
+            Some(_) | None => Error::Io(std::io::Error::other(what)),
+        }
+    }
+}
+
+/// What a reader sees; changes that come while it reads it may see or not.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    overlay: &'a Overlay,
+    connection: Option<Connection>,
+    is_empty: bool,
+}
+
+impl View<'_> {
+    /// What was said of records whose ids lie between these two, both included.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn between(&self, ids: [RecordId; 2]) -> Result<Said, Error> {
+        let Some(connection) = self.connection.as_ref().filter(|_| !self.is_empty) else {
+            return Ok(Said::new());
+        };
+        let read = || -> rusqlite::Result<Said> {
+            let mut found =
+                connection.prepare("SELECT id, said FROM later WHERE id BETWEEN ?1 AND ?2")?;
+            let rows = found.query_map(ids.each_ref().map(RecordId::as_bytes), read_row)?;
+            rows.collect()
+        };
+        read().map_err(|error| self.overlay.failed(&error))
+    }
+
+    /// What was said of one record.
+    ///
+    /// # Errors
+    /// As [`View::between`].
+    pub(crate) fn of(&self, id: RecordId) -> Result<Option<Later>, Error> {
+        Ok(self.between([id, id])?.remove(&id))
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.overlay.idle.lock();
+        if idle.len() < MAX_IDLE {
+            idle.extend(self.connection.take());
+        }
+    }
+}
+
+fn read_row(row: &Row<'_>) -> rusqlite::Result<(RecordId, Later)> {
+    let said: String = row.get(1)?;
+    let later = serde_json::from_str(&said).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
+    })?;
+    Ok((RecordId::from_bytes(row.get(0)?), later))
+}
+
+/// The table within a transaction.
+struct Table<'a> {
+    read: Statement<'a>,
+    write: Statement<'a>,
+}
+
+impl<'a> Table<'a> {
+    fn new(transaction: &'a Transaction<'_>) -> Result<Self, Failure> {
+        Ok(Self {
+            read: transaction.prepare("SELECT id, said FROM later WHERE id = ?1")?,
+            write: transaction
+                .prepare("INSERT OR REPLACE INTO later (id, said, due) VALUES (?1, ?2, ?3)")?,
+        })
+    }
+
+    fn read(&mut self, id: RecordId) -> Result<Option<Later>, Failure> {
+        let found = self.read.query_row([id.as_bytes()], read_row).optional()?;
+        Ok(found.map(|(_, later)| later))
+    }
+
+    fn write(&mut self, id: RecordId, later: &Later) -> Result<(), Failure> {
+        let said = serde_json::to_string(later).map_err(Error::from)?;
+        let is_due = later.deleted == Some(Deletion::Erased);
+        self.write.execute((id.as_bytes(), said, is_due))?;
+        Ok(())
+    }
+}
+
+/// Why a transaction was not made.
+enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<PatchError> for Failure {
+    fn from(error: PatchError) -> Self {
+        Self::Store(error.into())
+    }
+}
