@@ -95,11 +95,11 @@ impl Patch {
             return Err(PatchError::Score);
         }
         if let Change::Set(metadata) = &self.metadata {
-            let fits = |(key, value): (&Box<str>, &MetadataValue)| {
-                (1..=MAX_ENTRY_BYTES).contains(&key.len())
-                    && value.to_text().len() <= MAX_ENTRY_BYTES
-            };
-            if metadata.len() > MAX_ENTRIES || !metadata.iter().all(fits) {
+            let fits = |len: usize| len <= MAX_ENTRY_BYTES;
+            let mut keys = metadata.keys().map(|key| key.len());
+            let mut values = metadata.values().map(|value| value.to_text().len());
+            let is_small = keys.all(|len| len > 0 && fits(len)) && values.all(fits);
+            if metadata.len() > MAX_ENTRIES || !is_small {
                 return Err(PatchError::Metadata);
             }
         }

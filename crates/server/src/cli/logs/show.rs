@@ -58,7 +58,11 @@ fn review(review: &Review, out: &mut dyn Write) -> io::Result<()> {
     }
     for comment in &review.comments {
         let author = comment.author.as_deref().unwrap_or("somebody");
-        fact(out, "comment", &format!("{author}, {}: {}", comment.at, comment.text))?;
+        fact(
+            out,
+            "comment",
+            &format!("{author}, {}: {}", comment.at, comment.text),
+        )?;
     }
     Ok(())
 }

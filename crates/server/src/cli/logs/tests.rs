@@ -1,7 +1,8 @@
+use isango_store::later::{Change, Deletion, Patch};
 use isango_store::logs::LogWriter as _;
 use isango_types::price::{Cost, CostStatus};
 use isango_types::record::{
-    Attempt, Blame, Body, Message, MetadataValue, Outcome, RecordError, Timing,
+    Attempt, Blame, Body, Comment, Message, MetadataValue, Outcome, RecordError, Timing,
 };
 use isango_types::{Operation, Usage};
 use serde_json::value::RawValue;
