@@ -3,20 +3,19 @@
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use isango_types::credential::DEFAULT_ALIAS;
-use isango_types::key::{Scope, TOKEN_PREFIX, Token};
+use isango_types::key::{Scope, Token};
 use isango_types::{Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp};
-use memchr::memmem;
-use percent_encoding::percent_decode_str;
+use isango_wire::scan;
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::ask::Call;
 use crate::balance::hash;
 use crate::error::Error;
 use crate::exchange::{Draft, Exchange};
 use crate::limit::{self, Notice};
 use crate::resolve::Route;
-
-/// Header that carries a gateway token (data-plane section 12).
-pub(crate) const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
+use crate::tokens::{Tokens, after_bearer};
 
 /// Who sent a request.
 #[derive(Clone, Debug, Default)]
@@ -25,21 +24,20 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Arc<Token>>,
 }
 
-/// Finds the caller, and takes gateway tokens out of whatever other header they stand in. `now`:
-/// when the request came.
+/// Finds the caller by the `tokens` of its request. `now`: when the request came.
 ///
 /// # Errors
-/// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
-/// Those of [`take_tokens`].
+/// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it. Those of
+/// [`Tokens::presented`].
 pub(crate) fn caller(
     config: &Snapshot,
-    gateway: &Gateway,
-    (query, account): (&str, &str),
-    headers: &mut HeaderMap,
+    (gateway, account): (&Gateway, &str),
+    tokens: &Tokens,
     now: Timestamp,
 ) -> Result<Caller, Error> {
-    let token = take_tokens(query, headers)?
-        .and_then(|token| config.token(&digest(&token), now))
+    let token = tokens
+        .presented()?
+        .and_then(|token| config.token(&digest(token), now))
         .filter(|token| token.opens(account, &gateway.id) && token.may(Scope::Run));
     if gateway.authentication && token.is_none() {
         return Err(Error::Unauthorized);
@@ -66,37 +64,47 @@ pub(crate) fn may_ask(exchange: &Exchange, provider: &Provider) -> Result<(), Er
     }
 }
 
-/// Checks that the caller's token, if it has one, is for the model of a request that is understood.
-/// A model that cannot be told may be any, and is not.
+/// Checks that the caller's token, if it has one, is for the model of a request that is understood,
+/// and for every other one that its provider may choose. A model that cannot be told may be any, and
+/// is not.
 ///
 /// # Errors
 /// [`Error::Forbidden`].
-pub(crate) fn may_ask_for_its_model(exchange: &Exchange) -> Result<(), Error> {
+pub(crate) fn may_ask_for_its_model(exchange: &Exchange, call: &Call<'_>) -> Result<(), Error> {
     let Some(draft) = exchange.draft() else {
         return Ok(());
     };
-    let Some(token) = draft
-        .caller
-        .token
-        .as_ref()
-        .filter(|token| !token.models.is_empty())
-    else {
+    let token = draft.caller.token.as_ref();
+    let Some(token) = token.filter(|token| !token.models.is_empty()) else {
         return Ok(());
     };
-    let model = limit::asked_model(draft).filter(|_| is_told(draft));
-    if token.admits_model(model) {
-        return Ok(());
+    let allowed = || token.models.join(", ");
+    let models = asked_models(draft, call).ok_or_else(|| {
+        Error::Forbidden(format!(
+            "this gateway token is for the models: {}; for which one the request is cannot be told",
+            allowed()
+        ))
+    })?;
+    let other = models.iter().find(|model| !token.admits_model(Some(model)));
+    match other {
+        None => Ok(()),
+        Some(model) => Err(Error::Forbidden(format!(
+            "this gateway token is not for the model '{model}', but for: {}",
+            allowed()
+        ))),
     }
-    let allowed = token.models.join(", ");
-    Err(Error::Forbidden(match model {
-        Some(model) => {
-            format!("this gateway token is not for the model '{model}', but for: {allowed}")
-        }
-        None => format!(
-            "this gateway token is for the models: {allowed}; for which one the request is cannot \
-             be told"
-        ),
-    }))
+}
+
+/// Every model that may answer, at least one; `None`: it cannot be told.
+fn asked_models<'d>(draft: &'d Draft, call: &Call<'_>) -> Option<Vec<Cow<'d, str>>> {
+    let asked = limit::asked_model(draft).filter(|_| is_told(draft));
+    if !draft.names_others || draft.route.as_ref()?.deployment.is_some() {
+        return asked.map(|model| vec![model.into()]);
+    }
+    let named = scan::models(call.question()?)?;
+    let mapped = named.into_iter().map(|name| limit::model_behind(draft, Cow::Owned(name)));
+    let models: Vec<_> = mapped.chain(asked.map(Cow::Borrowed)).collect();
+    Some(models).filter(|models| !models.is_empty() && is_told(draft))
 }
 
 /// Whether what names the model is what the provider goes by: the path, or the body of a kind of call
@@ -110,67 +118,6 @@ fn is_told(draft: &Draft) -> bool {
                 .is_some()
     });
     by_path || draft.operation != Operation::Other
-}
-
-/// The gateway token among `headers`. Tokens are taken out of whatever header they stand in but the
-/// gateway's own, such as the provider's, so that none ever reaches a provider.
-///
-/// # Errors
-/// [`Error::InvalidPath`]: a token stands in the query, which is sent on as it is.
-pub(crate) fn take_tokens(query: &str, headers: &mut HeaderMap) -> Result<Option<Box<str>>, Error> {
-    if !query.is_empty() && has_token(query) {
-        return Err(Error::InvalidPath(format!(
-            "a gateway token stands in the query; send it in the header {GATEWAY_AUTHORIZATION}"
-        )));
-    }
-    let mut presented = None;
-    let mut misplaced = Vec::new();
-    for (name, value) in &*headers {
-        if name == GATEWAY_AUTHORIZATION {
-            presented = bare(value).or(presented);
-        } else if value.len() > TOKEN_PREFIX.len()
-            && last_bytes(value).starts_with(TOKEN_PREFIX.as_bytes())
-            && let Some(token) = last_word(value)
-        {
-            misplaced.push((name.clone(), token.into()));
-        }
-    }
-    for (name, token) in misplaced {
-        headers.remove(name);
-        presented = presented.or(Some(token));
-    }
-    Ok(presented)
-}
-
-/// Whether a gateway token stands in a query as the value of a key, plain or encoded.
-fn has_token(query: &str) -> bool {
-    const TOKEN: &[u8] = b"=isg_";
-    memmem::find(query.as_bytes(), TOKEN).is_some()
-        || query.contains('%') && {
-            let decoded: Vec<u8> = percent_decode_str(query).collect();
-            memmem::find(&decoded, TOKEN).is_some()
-        }
-}
-
-/// What a header value ends with, behind its scheme if it has one.
-pub(crate) fn last_word(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(last_bytes(value)).ok()
-}
-
-fn last_bytes(value: &HeaderValue) -> &[u8] {
-    let value = value.as_bytes().trim_ascii_end();
-    let begin = memchr::memrchr2(b' ', b'\t', value).map_or(0, |space| space + 1);
-    &value[begin..]
-}
-
-/// The token of a header value, with or without `Bearer `.
-fn bare(value: &HeaderValue) -> Option<Box<str>> {
-    let text = value.to_str().ok()?.trim();
-    let token = match text.split_once([' ', '\t']) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => text,
-    };
-    Some(token.into())
 }
 
 fn digest(token: &str) -> [u8; 32] {
@@ -333,14 +280,9 @@ fn move_credential(route: &Route, headers: &mut HeaderMap) {
     if headers.contains_key(name) {
         return;
     }
-    let is_bearer = |value: &&HeaderValue| {
-        value
-            .as_bytes()
-            .get(..7)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
-    };
-    let bearer = headers.get(AUTHORIZATION).filter(is_bearer).and_then(bare);
-    if let Some(mut value) = bearer.and_then(|key| HeaderValue::try_from(&*key).ok()) {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = value.and_then(|value| after_bearer(value.trim()));
+    if let Some(mut value) = bearer.and_then(|key| HeaderValue::try_from(key).ok()) {
         value.set_sensitive(true);
         headers.remove(AUTHORIZATION);
         headers.insert(name, value);

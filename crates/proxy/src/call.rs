@@ -17,6 +17,7 @@ use crate::capture::{Capture, UNTIMED};
 use crate::error::{BoxError, Error};
 use crate::headers;
 use crate::serve::Reading;
+use crate::tokens;
 
 /// How much of a body is read before it is sent on when something must be known of it.
 pub(crate) const INSPECT_BYTES: usize = 4 << 20;
@@ -351,6 +352,7 @@ impl Passing {
             self.capture.lock().push(data, UNTIMED);
         } else if let Some(trailers) = frame.as_mut().and_then(Frame::trailers_mut) {
             headers::trailers(trailers);
+            tokens::take_out_of_trailers(trailers);
         }
         Poll::Ready(frame.map(Ok))
     }

@@ -43,7 +43,7 @@ pub(crate) async fn admit(
             Admission::Passes => at + 1,
             Admission::Elsewhere(limit, error) => {
                 divert((proxy, config), exchange, call, &limit).ok_or(error)?;
-                auth::may_ask_for_its_model(exchange)?;
+                auth::may_ask_for_its_model(exchange, call)?;
                 // All that are for it there, from the first on.
                 0
             }

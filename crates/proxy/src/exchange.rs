@@ -71,6 +71,8 @@ pub(crate) struct Draft {
     pub(crate) place: Option<resolve::Spans>,
     pub(crate) operation: Operation,
     pub(crate) model: Option<Box<str>>,
+    /// Its body names other models, too, of which its provider may choose.
+    pub(crate) names_others: bool,
     /// The request's body was seen to be a JSON object.
     pub(crate) is_json: bool,
     /// `None` until it is known where the request goes.
@@ -199,6 +201,7 @@ impl Exchange {
             place: None,
             operation: Operation::Other,
             model: None,
+            names_others: false,
             is_json: false,
             request: None,
             status: None,
@@ -341,6 +344,11 @@ impl Exchange {
             draft.model = model.map(Into::into);
             draft.is_json = is_json;
         });
+    }
+
+    /// Whether its body names other models, too, of which its provider may choose.
+    pub(crate) fn names_others(&mut self, names_others: bool) {
+        self.note(|draft| draft.names_others = names_others);
     }
 
     /// The copy that the request's body is shown to.

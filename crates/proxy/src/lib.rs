@@ -33,6 +33,7 @@ mod relay;
 mod retry;
 mod secrets;
 mod settle;
+mod tokens;
 mod understand;
 mod universal;
 mod waking;

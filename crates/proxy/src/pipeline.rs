@@ -21,8 +21,8 @@ use crate::options;
 use crate::plan::Plan;
 use crate::relay::{Activity, Pace, Relay};
 use crate::resolve::{self, Route};
-use crate::secrets::Secrets;
 use crate::serve::BareLf;
+use crate::tokens::Tokens;
 use crate::understand::{understand, wants_inspection};
 use crate::upstream::Source;
 use crate::{auth, credentials, divert, headers, universal};
@@ -97,7 +97,7 @@ async fn serve(
         waited_us,
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
-    auth::may_ask_for_its_model(exchange)?;
+    auth::may_ask_for_its_model(exchange, &call)?;
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
     let first_byte = exchange.wishes().first_byte_timeout;
     let limits = limits(&call.route, first_byte, exchange);
@@ -155,18 +155,17 @@ async fn admit<'a>(
     let (mut head, body) = request.into_parts();
     // Where does it go, and who sent it?
     exchange.asked(options::read(&head.headers));
-    let place = resolve::place(path_of(&head.uri));
+    let path = path_of(&head.uri);
+    let mut tokens = Tokens::take(path, &mut head.headers);
+    let place = resolve::place(path);
     let resolved = resolve::resolve(config, place, &head.headers);
-    if resolved.is_err() {
-        exchange.holds(Secrets::carried(&head.headers, ""));
-    }
+    let slot = resolved.as_ref().map_or("", |route| &*route.provider.auth.header);
+    let secrets = std::mem::take(&mut tokens.secrets);
+    exchange.holds(secrets.and_carried(&head.headers, slot));
     let route = Arc::new(resolved?);
     exchange.routed(Arc::clone(&route), &place);
-    exchange.holds(Secrets::carried(&head.headers, &route.provider.auth.header));
-    let query = route.path.query().unwrap_or("");
-    let from = (query, place.account);
     let now = exchange.created_at();
-    let caller = auth::caller(config, &route.gateway, from, &mut head.headers, now)?;
+    let caller = auth::caller(config, (&route.gateway, place.account), &tokens, now)?;
     exchange.identified(caller);
     auth::may_ask(exchange, &route.provider)?;
     speaks_http(&head)?;

@@ -10,15 +10,14 @@ use http::header::{
     HeaderName, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue};
-use isango_types::key::TOKEN_PREFIX;
 use isango_types::record::{Body, Message, MetadataValue, Record};
 use isango_types::{Credential, Secret};
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::value::RawValue;
 
-use crate::auth::last_word;
 use crate::resolve::Route;
+use crate::tokens;
 
 /// Headers that most requests carry and that never hold a credential.
 const PLAIN: [HeaderName; 7] = [
@@ -44,9 +43,9 @@ const MAX_BINARY_BYTES: usize = 64 << 10;
 pub(crate) struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// Those that a request carries in its headers; `slot`: where its provider's key travels.
-    pub(crate) fn carried(headers: &HeaderMap, slot: &str) -> Self {
-        let mut secrets = Self::default();
+    /// Adds those that a request carries in its headers; `slot`: where its provider's key travels.
+    pub(crate) fn and_carried(self, headers: &HeaderMap, slot: &str) -> Self {
+        let mut secrets = self;
         for (name, header) in headers {
             if PLAIN.contains(name) {
                 continue;
@@ -137,6 +136,17 @@ impl Secrets {
         secrets
     }
 
+    /// Adds a secret, and, where it is encoded in what was `written`, all of that, too.
+    pub(crate) fn add_written(&mut self, secret: &str, written: &[u8]) {
+        self.add(secret);
+        if memmem::find(written, secret.as_bytes()).is_none()
+            && let Ok(written) = std::str::from_utf8(written)
+        {
+            self.add(written.trim());
+            self.add(written.rsplit([' ', '\t', '=']).next().unwrap_or_default());
+        }
+    }
+
     fn add(&mut self, secret: &str) {
         if secret.len() >= SHORTEST && self.0.iter().all(|known| known.expose() != secret) {
             self.0.push(Secret::new(secret));
@@ -168,6 +178,17 @@ impl Secrets {
             Cleaner::new(spelled.iter()).leave(record);
         }
     }
+}
+
+/// What a header value ends with, behind its scheme if it has one.
+fn last_word(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(last_bytes(value)).ok()
+}
+
+pub(crate) fn last_bytes(value: &HeaderValue) -> &[u8] {
+    let value = value.as_bytes().trim_ascii_end();
+    let begin = memchr::memrchr2(b' ', b'\t', value).map_or(0, |space| space + 1);
+    &value[begin..]
 }
 
 /// Whether a header's value is a name and a password.
@@ -426,8 +447,7 @@ fn pairs(path: &str) -> impl Iterator<Item = &str> {
 /// Whether a pair of a query holds a credential.
 pub(crate) fn is_secret_pair(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or("");
-    value_of(pair).starts_with(TOKEN_PREFIX)
-        || name::is_secret(&percent_decode_str(name).decode_utf8_lossy())
+    tokens::is_in(pair) || name::is_secret(&percent_decode_str(name).decode_utf8_lossy())
 }
 
 fn value_of(pair: &str) -> &str {
@@ -540,7 +560,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let basic = format!("Basic {}", STANDARD.encode("user:correct-horse"));
         headers.insert(AUTHORIZATION, basic.parse().unwrap());
-        let secrets = Secrets::carried(&headers, "");
+        let secrets = Secrets::default().and_carried(&headers, "");
         assert!(secrets.are_in(b"say correct-horse"), "{}", secrets.0.len());
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn understand(proxy: &Proxy, exchange: &mut Exchange, call: &mut Call
     let model = facts.model.as_deref().or(named);
     exchange.streams(facts.stream.or(scan.stream).unwrap_or(false));
     exchange.understood(facts.operation, model, scan.is_object);
+    exchange.names_others(scan.names_others && facts.model.is_none());
     let edited = with_usage_option(proxy, route, &facts, (whole, &scan));
     put(edited, call);
 }

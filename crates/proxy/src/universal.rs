@@ -27,7 +27,7 @@ use crate::pipeline::{Reply, limits, reply, speaks_http};
 use crate::plan::Plan;
 use crate::relay::Activity;
 use crate::resolve::{self, Place, Route};
-use crate::secrets::Secrets;
+use crate::tokens::Tokens;
 use crate::understand::understand;
 use crate::way;
 
@@ -62,18 +62,14 @@ pub(crate) async fn serve(
     // Whose is it?
     let options = options::read(&head.headers);
     exchange.asked(options.clone());
-    let place = resolve::place(path_of(&head.uri));
+    let path = path_of(&head.uri);
+    let mut tokens = Tokens::take(path, &mut head.headers);
+    let secrets = std::mem::take(&mut tokens.secrets);
+    exchange.holds(secrets.and_carried(&head.headers, ""));
+    let place = resolve::place(path);
     let gateway = resolve::gateway(config, &place)?;
-    exchange.holds(Secrets::carried(&head.headers, ""));
-    let query = head.uri.query().unwrap_or("");
-    let from = (query, place.account);
-    let caller = auth::caller(
-        config,
-        gateway,
-        from,
-        &mut head.headers,
-        exchange.created_at(),
-    )?;
+    let now = exchange.created_at();
+    let caller = auth::caller(config, (gateway, place.account), &tokens, now)?;
     exchange.identified(caller);
     speaks_http(&head)?;
     // What are its legs?
@@ -183,7 +179,7 @@ async fn ask_in_turn(
         exchange.brings(leg.credential);
         exchange.take_cached();
         understand(proxy, exchange, &mut leg.call);
-        auth::may_ask_for_its_model(exchange)?;
+        auth::may_ask_for_its_model(exchange, &leg.call)?;
         if !route.gateway.limits.is_empty() {
             Box::pin(limit::admit_leg(exchange)).await?;
         }

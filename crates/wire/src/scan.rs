@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::json;
+
 /// The members of a request body that the gateway reads. Absent, malformed or of another type:
 /// `None`. Of a member that stands twice, the last counts, as for JSON parsers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +25,38 @@ pub struct Scan<'b> {
     /// The bound that the request sets on its output: `max_completion_tokens`,
     /// `max_output_tokens` or `max_tokens`.
     pub max_output_tokens: Option<u64>,
+    /// Another model than `model` may answer: the member stands twice, or in other letters, which
+    /// some parsers do not tell apart; or there are `models` to choose from, or a `preset` that has
+    /// some (`OpenRouter`, "Model routing" and "Presets"; read 2026-11-23). [`models`] tells which.
+    pub names_others: bool,
     /// The body is a whole, valid JSON object.
     pub is_object: bool,
+}
+
+/// Every model that a JSON object names for its provider to choose from, in whichever letters the
+/// member is written and however often it stands there. `None`: it cannot be told.
+#[must_use]
+pub fn models(body: &[u8]) -> Option<Vec<String>> {
+    let (mut models, mut is_told) = (Vec::new(), true);
+    let is_object = json::each_member(body, |name, value| {
+        let value = value.get();
+        if value == "null" {
+            return;
+        }
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("model") {
+            let model = serde_json::from_str(value);
+            is_told &= model.is_ok();
+            models.extend(model);
+        } else if is("models") {
+            let listed: Result<Vec<String>, _> = serde_json::from_str(value);
+            is_told &= listed.is_ok();
+            models.extend(listed.into_iter().flatten());
+        } else if is("preset") {
+            is_told = false;
+        }
+    });
+    Some(models).filter(|_| is_object && is_told)
 }
 
 /// Scans a JSON object; of a body that is none, everything is absent.
@@ -61,9 +93,17 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             ..Scan::default()
         };
         let (mut completion, mut output, mut max) = (None, None, None);
+        let mut is_named = false;
         while let Some(member) = map.next_key()? {
             match member {
-                Member::Model => scan.model = map.next_value::<Value<'de>>()?.text(),
+                Member::Model => {
+                    scan.names_others |= std::mem::replace(&mut is_named, true);
+                    scan.model = map.next_value::<Value<'de>>()?.text();
+                }
+                Member::OtherModels => {
+                    scan.names_others = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
                 Member::Stream => scan.stream = map.next_value::<Value<'_>>()?.flag(),
                 Member::StreamOptions => {
                     scan.has_stream_options = true;
@@ -89,6 +129,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 /// The names that matter, at the top or in `stream_options`.
 enum Member {
     Model,
+    OtherModels,
     Stream,
     StreamOptions,
     DataSources,
@@ -124,9 +165,18 @@ impl Visitor<'_> for MemberVisitor {
             "max_output_tokens" => Member::MaxOutputTokens,
             "max_tokens" => Member::MaxTokens,
             "include_usage" => Member::IncludeUsage,
+            _ if names_models(name) => Member::OtherModels,
             _ => Member::Other,
         })
     }
+}
+
+/// Whether a member that is not `model` names models.
+fn names_models(name: &str) -> bool {
+    matches!(name.len(), 5 | 6)
+        && ["model", "models", "preset"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// A value of any type, read so far that its type and what we need of it are known.

@@ -1,5 +1,6 @@
 //! What the pipeline asks: may this request pass, and if not, what is its client told.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -281,7 +282,11 @@ impl<'d> Subject<'d> {
                 .as_ref()
                 .map(|token| token.name.clone()),
             Dimension::Provider => Some(route.provider.slug.clone()),
-            Dimension::Model => self.model.map(Into::into),
+            // Of several, of which the provider chooses, none is it.
+            Dimension::Model => {
+                let model = self.model.filter(|_| !self.draft.names_others);
+                model.map(Into::into)
+            }
             Dimension::Target => Some(route.target_name().into()),
         }
     }
@@ -362,9 +367,17 @@ pub(crate) fn asked_model(draft: &Draft) -> Option<&str> {
     let rewritten = route.model.as_deref();
     let named = route.deployment.as_deref().or(rewritten);
     let named = named.or(draft.model.as_deref())?;
-    let models = route.target.as_ref().map(|target| &target.models);
-    let mapped = models.and_then(|models| models.get(named));
-    Some(mapped.map_or(named, |model| &**model))
+    Some(mapped(draft, named).unwrap_or(named))
+}
+
+/// The model behind a name, where the request's target maps it; else the name.
+pub(crate) fn model_behind<'d>(draft: &'d Draft, name: Cow<'d, str>) -> Cow<'d, str> {
+    mapped(draft, &name).map_or(name, Cow::Borrowed)
+}
+
+fn mapped<'d>(draft: &'d Draft, name: &str) -> Option<&'d str> {
+    let target = draft.route.as_deref()?.target.as_ref()?;
+    target.models.get(name).map(|model| &**model)
 }
 
 /// The request's metadata; what its token is bound to wins over what the client claims.

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::options::{self, Options};
 use crate::resolve::{self, Place};
 use crate::secrets::{self, Secrets};
+use crate::tokens::{self, Tokens};
 use crate::{auth, headers};
 
 /// Headers of the request itself that a provider may see, where a leg has none of its own.
@@ -115,8 +116,10 @@ impl LegText<'_> {
         let mut headers = self.headers()?;
         let options = options::read(&headers).over(from);
         let route = Arc::new(resolve::resolve(config, resolve::place(&path), &headers)?);
-        let secrets = Secrets::carried(&headers, &route.provider.auth.header).and_of_path(&path);
-        auth::take_tokens(route.path.query().unwrap_or(""), &mut headers)?;
+        let tokens = Tokens::take(&path, &mut headers);
+        tokens.are_in_place()?;
+        let slot = &route.provider.auth.header;
+        let secrets = tokens.secrets.and_carried(&headers, slot).and_of_path(&path);
         headers::to_upstream(&mut headers);
         for name in SHARED {
             if let (false, Some(value)) = (headers.contains_key(&name), shared.get(&name)) {
@@ -212,7 +215,11 @@ impl LegText<'_> {
         for (name, value) in self.headers.iter().flatten() {
             let name = name.to_ascii_lowercase();
             let is_known = [AUTHORIZATION.as_str(), COOKIE.as_str(), slot].contains(&&*name);
-            if is_known || secrets::is_secret_name(&name) {
+            let has_token = || {
+                let value = header_value(value.get()).ok().flatten();
+                value.is_some_and(|value| tokens::of_header(&value).is_some())
+            };
+            if is_known || secrets::is_secret_name(&name) || has_token() {
                 hide(value, mark());
             }
         }

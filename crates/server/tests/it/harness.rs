@@ -147,6 +147,7 @@ pub(crate) fn providers(upstream: &Upstream) -> String {
         "[providers.openai]\nbase_url = \"{url}/v1\"\n\
          [providers.azure-openai]\nbase_url = \"{url}/azure/{{resource}}\"\n\
          [providers.anthropic]\nbase_url = \"{url}\"\n\
-         [providers.google-ai-studio]\nbase_url = \"{url}\"\n"
+         [providers.google-ai-studio]\nbase_url = \"{url}\"\n\
+         [providers.openrouter]\nbase_url = \"{url}/v1\"\n"
     )
 }

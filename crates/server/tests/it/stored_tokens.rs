@@ -278,6 +278,49 @@ async fn a_token_for_a_model_asks_for_no_other_however_it_is_spelled() {
 }
 
 #[tokio::test]
+async fn a_token_for_a_model_reaches_no_other_that_its_provider_may_choose() {
+    let settings = "[[gateways.targets]]\nname = \"router\"\nprovider = \"openrouter\"\n\
+                    credential = \"sk-or\"\nmodels = { big = \"gpt-5\" }\n";
+    let (upstream, gateway, store, _clock) = start(settings).await;
+    let mut token = Token::new("local", "app");
+    token.models = vec!["gpt-4o*".into()];
+    let token = stored(&gateway, &*store, token).await;
+    let before = upstream.count();
+    let ask = |body: &str| {
+        let ask = at("openrouter/chat/completions", token.expose());
+        ask.body(body.to_owned())
+    };
+    for (body, words) in [
+        (r#"{"model":"gpt-4o","models":["gpt-4o-mini","gpt-5"]}"#, "'gpt-5'"),
+        (r#"{"models":["gpt-5"]}"#, "'gpt-5'"),
+        (r#"{"model":"gpt-5","models":["gpt-4o"]}"#, "'gpt-5'"),
+        (r#"{"model":"gpt-4o","Models":["gpt-5"]}"#, "'gpt-5'"),
+        (r#"{"model":"gpt-4o","models":["big"]}"#, "'gpt-5'"),
+        (r#"{"model":"gpt-4o","models":"gpt-5"}"#, "cannot be told"),
+        (r#"{"model":"gpt-4o","models":[{"id":"gpt-5"}]}"#, "cannot be told"),
+        (r#"{"model":"gpt-4o","preset":"cheap"}"#, "cannot be told"),
+        (r#"{"model":"gpt-5","model":"gpt-4o"}"#, "'gpt-5'"),
+        (r#"{"Model":"gpt-5","model":"gpt-4o"}"#, "'gpt-5'"),
+        (r#"{"model":"gpt-4o","\u004dODEL":"gpt-5"}"#, "'gpt-5'"),
+        (r#"{"MODEL":["gpt-4o"],"model":"gpt-4o"}"#, "cannot be told"),
+    ] {
+        check(&gateway.ask(&ask(body)).await, 403, 3030, words);
+    }
+    let legs = r#"[{"provider":"openrouter","endpoint":"chat/completions",
+                    "query":{"model":"gpt-4o","models":["gpt-5"]}}]"#;
+    let legs = Ask::post("/v1/local/closed", legs).with("cf-aig-authorization", token.expose());
+    check(&gateway.ask(&legs).await, 403, 3030, "'gpt-5'");
+    assert_eq!(upstream.count(), before);
+    for body in [
+        r#"{"model":"gpt-4o","models":["gpt-4o-mini"]}"#,
+        r#"{"model":"gpt-4o","models":null}"#,
+        r#"{"models":["gpt-4o","gpt-4o-mini"]}"#,
+    ] {
+        assert_eq!(gateway.ask(&ask(body)).await.status(), 200, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_spend_cap_ends_what_a_token_may_cost_and_nobody_elses() {
     let (upstream, gateway, store, clock) = start("").await;
     let other = stored(&gateway, &*store, Token::new("local", "other")).await;

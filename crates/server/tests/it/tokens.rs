@@ -1,5 +1,7 @@
 //! Gateway tokens: what they open, and that no provider ever sees one.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use isango_testkit::answer::json;
 use isango_testkit::client::Ask;
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
@@ -236,6 +238,148 @@ async fn a_token_in_the_query_is_refused_before_a_provider_sees_it() {
         (400, &3001.into())
     );
     assert_eq!(upstream.count(), 0);
+}
+
+/// What a request with a token in an odd place comes to, by way of a gateway that asks for none.
+async fn check_never_crosses(ask: Ask, status: u16) {
+    let (upstream, gateway) = start().await;
+    let reply = gateway.ask(&ask).await;
+    assert_eq!(reply.status(), status, "{ask:?}");
+    for received in upstream.requests() {
+        let head = String::from_utf8_lossy(&received.head.raw).into_owned();
+        assert!(!carries(&head), "{head}");
+        assert!(received.trailers.is_empty(), "{:?}", received.trailers);
+    }
+    let record = serde_json::to_string(&gateway.record().await).unwrap();
+    assert!(!carries(&record), "{record}");
+}
+
+/// Whether the token stands in a text, as it is, percent-encoded or in base64.
+fn carries(text: &str) -> bool {
+    let basic = STANDARD.encode(format!("user:{TOKEN}"));
+    let encoded = [TOKEN.replace("isg", "%69sg"), TOKEN.replace('_', "%5F")];
+    [TOKEN, &basic]
+        .into_iter()
+        .chain(encoded.iter().map(String::as_str))
+        .any(|written| text.contains(written))
+}
+
+#[tokio::test]
+async fn a_token_never_crosses_however_it_is_written() {
+    let basic = STANDARD.encode(format!("user:{TOKEN}"));
+    for (name, value) in [
+        ("x-other", format!("\"{TOKEN}\"")),
+        ("x-other", format!("Token token=\"{TOKEN}\"")),
+        ("x-other", format!("Basic {basic}")),
+        ("x-other", format!("a={TOKEN}, b=1")),
+        ("x-other", TOKEN.replace('_', "%5F")),
+        ("cookie", format!("theme=dark; session={TOKEN}; b=2")),
+        ("user-agent", format!("tool/1 (key {TOKEN})")),
+        ("user-agent", TOKEN.replace("isg", "%69sg")),
+        ("content-type", format!("application/json; key={TOKEN}")),
+        ("cf-aig-metadata", format!("{{\"key\":\"{TOKEN}\"}}")),
+        ("cf-aig-event-id", format!("id-{TOKEN}")),
+    ] {
+        let ask = Ask::new("POST", CHAT)
+            .body(PROMPT)
+            .with("authorization", "Bearer sk-mine")
+            .with(name, &value);
+        check_never_crosses(ask, 200).await;
+    }
+    for (name, value) in [
+        ("authorization", format!("Bearer \"{TOKEN}\"")),
+        ("authorization", format!("Token token=\"{TOKEN}\"")),
+        ("authorization", format!("Basic {basic}")),
+        ("authorization", format!("bAsIc  {basic}")),
+        ("x-api-key", format!("'{TOKEN}'")),
+    ] {
+        check_never_crosses(closed("openai/chat/completions").with(name, &value), 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_a_path_or_a_query_is_refused_however_it_is_written() {
+    let encoded = TOKEN.replace('_', "%5F");
+    for path in [
+        format!("openai/chat/completions?key={TOKEN}"),
+        format!("openai/chat/completions?a=1&key={encoded}"),
+        format!("openai/chat/completions?a=x%20%69sg_{}", &TOKEN[4..]),
+        format!("openai/chat/completions?{TOKEN}"),
+        format!("openai/chat/completions?a=\"{TOKEN}\""),
+        format!("openai/files/{TOKEN}"),
+        format!("openai/files/{encoded}/content"),
+    ] {
+        let ask = Ask::post(&format!("/v1/local/default/{path}"), PROMPT)
+            .with("authorization", "Bearer sk-mine");
+        check_never_crosses(ask, 400).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_a_trailer_stays_here() {
+    let audio = "/v1/local/default/openai/audio/transcriptions";
+    for (name, value) in [
+        ("x-sum", TOKEN.to_owned()),
+        ("x-sum", format!("\"{TOKEN}\"")),
+    ] {
+        let ask = Ask::new("POST", audio)
+            .with("content-type", "application/octet-stream")
+            .with("authorization", "Bearer sk-mine")
+            .with("te", "trailers")
+            .with("trailer", name)
+            .chunked(["body"])
+            .trailer(name, &value);
+        check_never_crosses(ask, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_a_leg_stays_here() {
+    let basic = STANDARD.encode(format!("user:{TOKEN}"));
+    for (name, value) in [
+        ("x-other", format!("\\\"{TOKEN}\\\"")),
+        ("x-other", format!("Basic {basic}")),
+        ("x-other", TOKEN.replace('_', "\\u005f")),
+        ("cookie", format!("a={TOKEN}")),
+    ] {
+        let legs = format!(
+            r#"[{{"provider":"openai","endpoint":"chat/completions","query":{PROMPT},
+                 "headers":{{"authorization":"Bearer sk-mine","{name}":"{value}"}}}}]"#
+        );
+        check_never_crosses(Ask::post("/v1/local/default", legs), 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_browsers_cookie_opens_nothing() {
+    let (upstream, gateway) = start().await;
+    let ask = closed("openai/chat/completions").with("cookie", TOKEN);
+    assert_eq!(gateway.ask(&ask).await.status(), 401);
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn two_tokens_that_differ_open_nothing() {
+    let (upstream, gateway) = start().await;
+    let own = "cf-aig-authorization";
+    for (gate, names, values, status) in [
+        ("closed", [own, own], [TOKEN, BOUND], 401),
+        ("closed", [own, own], [BOUND, "isg_wrong-0123456789"], 401),
+        ("closed", [own, own], ["", BOUND], 401),
+        ("default", [own, own], [TOKEN, BOUND], 401),
+        ("closed", ["authorization", "x-api-key"], [TOKEN, BOUND], 401),
+        ("closed", [own, own], [BOUND, BOUND], 200),
+    ] {
+        let ask = Ask::post(&format!("/v1/local/{gate}/openai/chat/completions"), PROMPT)
+            .with(names[0], values[0])
+            .with(names[1], values[1]);
+        let reply = gateway.ask(&ask).await;
+        assert_eq!(reply.status(), status, "{ask:?}");
+        if status == 401 {
+            assert_eq!(reply.json()["internalCode"], 2009);
+        }
+    }
+    assert_eq!(upstream.count(), 1);
 }
 
 #[tokio::test]

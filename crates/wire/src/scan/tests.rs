@@ -27,6 +27,7 @@ fn by_tree(tree: &serde_json::Value) -> Scan<'static> {
         max_output_tokens: count("max_completion_tokens")
             .or(count("max_output_tokens"))
             .or(count("max_tokens")),
+        names_others: object.keys().any(|name| name != "model" && names_models(name)),
         is_object: true,
     }
 }
@@ -66,10 +67,33 @@ fn the_last_of_two_counts_and_escaped_names_are_names() {
         r#"{"model":"a","\u006dodel":"b\n","stream":true,"stream":null}"#,
         &Scan {
             model: Some("b\n".into()),
+            names_others: true,
             is_object: true,
             ..Scan::default()
         },
     );
+}
+
+#[test]
+fn every_model_that_may_answer_is_told() {
+    let check = |body: &str, names_others: bool, names: Option<&[&str]>| {
+        assert_eq!(scan(body.as_bytes()).names_others, names_others, "{body}");
+        let told = models(body.as_bytes());
+        let told = told.as_ref().map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(told.as_deref(), names, "{body}");
+    };
+    check(r#"{"model":"a","x":{"models":["b"]}}"#, false, Some(&["a"]));
+    check(r#"{"model":"a","models":["b","c"]}"#, true, Some(&["a", "b", "c"]));
+    check(r#"{"model":"a","MODELS":["b"]}"#, true, Some(&["a", "b"]));
+    check(r#"{"model":"a","model":"b"}"#, true, Some(&["a", "b"]));
+    check(r#"{"model":"a","Mod\u0065l":"b"}"#, true, Some(&["a", "b"]));
+    check(r#"{"MODEL":"b"}"#, true, Some(&["b"]));
+    check(r#"{"model":"a","models":null}"#, true, Some(&["a"]));
+    check(r#"{"model":"a","models":"b"}"#, true, None);
+    check(r#"{"model":"a","models":["b",1]}"#, true, None);
+    check(r#"{"model":"a","model":{}}"#, true, None);
+    check(r#"{"model":"a","preset":"p"}"#, true, None);
+    check("[]", false, None);
 }
 
 #[test]
@@ -138,6 +162,8 @@ pub(crate) fn object(
         Just("max_completion_tokens"),
         Just("max_output_tokens"),
         Just("messages"),
+        Just("models"),
+        Just("Model"),
     ]
     .prop_map(str::to_owned);
     let name = prop_oneof![4 => name, 1 => "\\PC{0,4}".prop_map(|name: String| name)];

@@ -1,0 +1,331 @@
+//! Gateway tokens wherever a request carries them. They are taken out of every header, however they
+//! are written there, and none ever reaches a provider or a record; in a path or a query, which are
+//! sent on as they are, they are refused.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::header::{COOKIE, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use isango_types::key::TOKEN_PREFIX;
+use percent_encoding::percent_decode;
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::secrets::{Secrets, last_bytes};
+
+/// Header that carries a gateway token (data-plane section 12).
+pub(crate) const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
+
+/// What follows the beginning of a token that stands in a path has at least so many bytes: what is
+/// shorter is a name.
+const LEAST_IN_PATH: usize = 12;
+
+/// Base64 as clients write it, with or without its end.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The tokens of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    /// What is to open the gateway.
+    presented: Option<Box<str>>,
+    /// Where one is read there are several, and they are not the same.
+    differ: bool,
+    /// One stands where it cannot be taken out.
+    in_path: bool,
+    /// All of them, as they are and as they were written.
+    pub(crate) secrets: Secrets,
+}
+
+impl Tokens {
+    /// Takes every token out of `headers`, and looks for them in `path`, query included.
+    ///
+    /// What opens the gateway is the one in the gateway's own header, else the one in any other
+    /// header but `cookie`, which browsers send by themselves.
+    pub(crate) fn take(path: &str, headers: &mut HeaderMap) -> Self {
+        let (mut tokens, mut elsewhere) = (Self::default(), Self::default());
+        let mut misplaced: Vec<HeaderName> = Vec::new();
+        let mut own = 0;
+        for (name, value) in &*headers {
+            if name == GATEWAY_AUTHORIZATION {
+                let presented = bare(value);
+                tokens.differ |= own > 0 && presented != tokens.presented;
+                tokens.presented = tokens.presented.or(presented);
+                own += 1;
+            }
+            let Some(token) = of_header(value) else {
+                continue;
+            };
+            tokens.secrets.add_written(&token, value.as_bytes());
+            if name == GATEWAY_AUTHORIZATION {
+                continue;
+            }
+            misplaced.push(name.clone());
+            if name != COOKIE {
+                let before = elsewhere.presented.get_or_insert_with(|| token.clone());
+                elsewhere.differ |= *before != token;
+            }
+        }
+        misplaced.dedup();
+        misplaced
+            .iter()
+            .for_each(|name| take_out_of(headers, name));
+        if tokens.presented.is_none() && own == 0 {
+            (tokens.presented, tokens.differ) = (elsewhere.presented, elsewhere.differ);
+        }
+        tokens.look_at_path(path);
+        tokens
+    }
+
+    fn look_at_path(&mut self, path: &str) {
+        if !may_be_in(path.as_bytes()) {
+            return;
+        }
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        for (parts, least) in [(path.split('/'), LEAST_IN_PATH), (query.split('&'), 1)] {
+            for part in parts {
+                if let Some(token) = within(part.as_bytes(), least) {
+                    self.in_path = true;
+                    self.secrets.add_written(&token, part.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// What is to open the gateway.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPath`]: one stands where it would be sent on. [`Error::Unauthorized`]: there
+    /// are several, and nobody can say which one is meant.
+    pub(crate) fn presented(&self) -> Result<Option<&str>, Error> {
+        self.are_in_place()?;
+        match self.differ {
+            true => Err(Error::Unauthorized),
+            false => Ok(self.presented.as_deref()),
+        }
+    }
+
+    /// Checks that none stands where it would be sent on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPath`].
+    pub(crate) fn are_in_place(&self) -> Result<(), Error> {
+        match self.in_path {
+            true => Err(Error::InvalidPath(format!(
+                "a gateway token stands in the path or the query; send it in the header \
+                 {GATEWAY_AUTHORIZATION}"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Takes tokens out of trailers on their way to a provider.
+pub(crate) fn take_out_of_trailers(trailers: &mut HeaderMap) {
+    let has_token = |(name, value): (&HeaderName, &HeaderValue)| {
+        of_header(value).map(|_token| name.clone())
+    };
+    let names: Vec<HeaderName> = trailers.iter().filter_map(has_token).collect();
+    names.iter().for_each(|name| take_out_of(trailers, name));
+}
+
+/// Takes the values with a token out of those of one name.
+fn take_out_of(headers: &mut HeaderMap, name: &HeaderName) {
+    let values = headers.get_all(name).iter();
+    let kept: Vec<HeaderValue> = values
+        .filter(|value| of_header(value).is_none())
+        .cloned()
+        .collect();
+    headers.remove(name);
+    for value in kept {
+        headers.append(name.clone(), value);
+    }
+}
+
+/// Whether a token stands in a part of a query, as it is or percent-encoded.
+pub(crate) fn is_in(part: &str) -> bool {
+    within(part.as_bytes(), 1).is_some()
+}
+
+/// The token in a header's value: plain, quoted, percent-encoded, or in the name or password of
+/// Basic (RFC 7617).
+pub(crate) fn of_header(value: &HeaderValue) -> Option<Box<str>> {
+    let bytes = value.as_bytes();
+    let basic = bytes.get(..6);
+    if basic.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic ")) {
+        let decoded = LENIENT.decode(last_bytes(value)).ok();
+        if let Some(token) = decoded.and_then(|decoded| within(&decoded, 1)) {
+            return Some(token);
+        }
+    }
+    if !may_be_in(bytes) {
+        return None;
+    }
+    let last = last_bytes(value);
+    let whole = std::str::from_utf8(last).ok();
+    // Whatever a token of the configuration is made of.
+    let whole = whole.filter(|last| last.starts_with(TOKEN_PREFIX) && last.len() > 4);
+    whole.map(Into::into).or_else(|| within(bytes, 1))
+}
+
+/// Whether a token may stand there: few values have such a byte, and one look finds it.
+fn may_be_in(bytes: &[u8]) -> bool {
+    let mut at = memchr::memchr2_iter(b'_', b'%', bytes);
+    at.any(|at| bytes[at] == b'%' || bytes[..at].ends_with(b"isg"))
+}
+
+/// The first token in `bytes`, as it stands there or percent-encoded, with at least so many bytes
+/// behind its beginning.
+fn within(bytes: &[u8], least: usize) -> Option<Box<str>> {
+    let text = |bytes: &[u8], place: Range<usize>| std::str::from_utf8(&bytes[place]).ok().map(Into::into);
+    if let Some(place) = find(bytes, least) {
+        return text(bytes, place);
+    }
+    memchr::memchr(b'%', bytes)?;
+    let decoded: Vec<u8> = percent_decode(bytes).collect();
+    text(&decoded, find(&decoded, least)?)
+}
+
+/// Where the first token stands: not in the middle of a word.
+fn find(bytes: &[u8], least: usize) -> Option<Range<usize>> {
+    let prefix = TOKEN_PREFIX.as_bytes();
+    memchr::memmem::find_iter(bytes, prefix).find_map(|begin| {
+        let before = begin.checked_sub(1).map(|before| bytes[before]);
+        let rest = &bytes[begin + prefix.len()..];
+        let length = rest.iter().take_while(|byte| is_of_token(**byte)).count();
+        let is_one = before.is_none_or(|before| !before.is_ascii_alphanumeric()) && length >= least;
+        is_one.then(|| begin..begin + prefix.len() + length)
+    })
+}
+
+/// What a token goes on with; what encloses or separates does not.
+const fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+        && !matches!(
+            byte,
+            b'"' | b'\'' | b',' | b';' | b':' | b'&' | b'@' | b'<' | b'>' | b'(' | b')' | b'[' | b']'
+                | b'{' | b'}' | b'\\' | b'%' | b'/' | b'?' | b'#' | b'|'
+        )
+}
+
+/// The token of the gateway's own header, with or without `Bearer `.
+fn bare(value: &HeaderValue) -> Option<Box<str>> {
+    let text = value.to_str().ok()?.trim();
+    Some(after_bearer(text).unwrap_or(text).into())
+}
+
+/// What stands behind the scheme `Bearer`; `None`: there is another one, or none.
+pub(crate) fn after_bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once([' ', '\t'])?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "isg_0123456789abcdef";
+
+    fn header(text: &str) -> Option<Box<str>> {
+        of_header(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_token_is_found_however_it_is_written() {
+        let basic = |text: &str| format!("Basic {}", LENIENT.encode(text));
+        for value in [
+            TOKEN.to_owned(),
+            format!("Bearer {TOKEN}"),
+            format!("\"{TOKEN}\""),
+            format!("Bearer '{TOKEN}'"),
+            format!("Token token=\"{TOKEN}\""),
+            format!("a=1; session={TOKEN}; b=2"),
+            format!("x,{TOKEN},y"),
+            format!("https://x.example/?key={TOKEN}&a"),
+            TOKEN.replace('_', "%5F"),
+            TOKEN.replace('i', "%69"),
+            format!("a=%22{TOKEN}%22"),
+            basic(&format!("{TOKEN}:")),
+            basic(&format!("user:{TOKEN}")),
+            basic(&format!("user:{TOKEN}")).trim_end_matches('=').to_owned(),
+            basic(&format!("{TOKEN}:x")).replace("Basic", "bAsIc"),
+        ] {
+            assert_eq!(header(&value).as_deref(), Some(TOKEN), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_left_alone() {
+        for value in [
+            "sk-0123456789",
+            "sk-proj-abcisg_0123456789",
+            "isg_",
+            "isg-0123456789abcdef",
+            "ISG_0123456789abcdef",
+            "a_b%20c_isg",
+            "Basic dXNlcjpwYXNz",
+            "Basic not base64",
+            "%",
+            "%6",
+        ] {
+            assert_eq!(header(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_searched_for_tokens_and_names_are_none() {
+        let check = |path: &str, is_in: bool| {
+            let tokens = Tokens::take(path, &mut HeaderMap::new());
+            assert_eq!(tokens.in_path, is_in, "{path}");
+        };
+        check("/v1/local/default/openai/models", false);
+        check("/v1/local/default/azure-openai/r/isg_prod/chat?x=y_z", false);
+        check("/v1/local/default/openai/isg_0123456789abcdef/x", true);
+        check("/v1/local/default/openai/isg%5F0123456789abcdef/x", true);
+        check("/v1/a/b/openai/x?key=isg_1", true);
+        check("/v1/a/b/openai/x?a=1&key=x%20%69sg%5F1", true);
+        check("/v1/a/b/openai/x?isg_1", true);
+    }
+
+    #[test]
+    fn only_the_values_with_a_token_are_taken_out() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer isg_a"),
+            ("authorization", "Bearer sk-1"),
+            ("cookie", "isg_b"),
+            ("x-other", "1"),
+        ] {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let tokens = Tokens::take("/", &mut headers);
+        assert_eq!(tokens.presented().unwrap(), Some("isg_a"));
+        let left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(left, [("authorization", &b"Bearer sk-1"[..]), ("x-other", b"1")]);
+    }
+
+    #[test]
+    fn of_several_tokens_nobody_can_say_which_is_meant() {
+        let check = |values: &[(&str, &str)], presented: Option<Option<&str>>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in values {
+                headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            let tokens = Tokens::take("/", &mut headers);
+            assert_eq!(tokens.presented().ok(), presented, "{values:?}");
+        };
+        let own = GATEWAY_AUTHORIZATION;
+        check(&[], Some(None));
+        check(&[(own, "Bearer isg_a"), (own, "isg_a")], Some(Some("isg_a")));
+        check(&[(own, "isg_a"), (own, "isg_b")], None);
+        check(&[(own, "isg_a"), (own, "")], None);
+        check(&[(own, "isg_a"), ("x-api-key", "isg_b")], Some(Some("isg_a")));
+        check(&[("authorization", "isg_a"), ("x-api-key", "isg_a")], Some(Some("isg_a")));
+        check(&[("authorization", "isg_a"), ("x-api-key", "isg_b")], None);
+        check(&[("cookie", "a=isg_a")], Some(None));
+        check(&[("cookie", "a=isg_a"), ("x-api-key", "isg_b")], Some(Some("isg_b")));
+    }
+}
