@@ -21,6 +21,7 @@ pub(crate) use self::best::Best;
 use self::ground::{Ground, Lonely, give_body_back};
 pub(crate) use self::ground::{Leg, redirect};
 use crate::Proxy;
+use crate::auth::Allowance;
 use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::{Exchange, micros};
@@ -48,6 +49,8 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: HeaderMap,
     /// The operator's, where it is more than a key in the headers.
     pub(crate) credential: Option<Arc<Credential>>,
+    /// How often that may be used; `None`: as often as anybody likes, or it is counted already.
+    pub(crate) allowance: Option<Allowance>,
     pub(crate) body: CallBody,
     /// The body as it came, where `include_usage` was added to it.
     pub(crate) original: Option<Bytes>,
@@ -61,6 +64,17 @@ impl Call<'_> {
         self.original.as_ref().or(self.body.whole())
     }
 
+    /// Counts the use of its credential, once, however often it is sent.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub(crate) fn use_credential(&mut self, clock: &Clock) -> Result<(), Error> {
+        match self.allowance.take() {
+            None => Ok(()),
+            Some(allowance) => allowance.take(clock.now()),
+        }
+    }
+
     /// The same once more; a body that passes stays where it is.
     fn copy(&self) -> Self {
         let body = match &self.body {
@@ -72,6 +86,7 @@ impl Call<'_> {
             method: self.method.clone(),
             headers: self.headers.clone(),
             credential: self.credential.clone(),
+            allowance: self.allowance.clone(),
             body,
             original: self.original.clone(),
             interim: self.interim,
@@ -413,6 +428,9 @@ async fn attempt(
         Err(error) => Err(error),
     };
     let answer = checked(proxy, &call.route, answer);
+    if let Ok(answer) = &answer {
+        credentials::answered(proxy, call, answer);
+    }
     let took_us = exchange.elapsed_us() - started_us;
     exchange.attempted(account(
         &call.route,

@@ -1,8 +1,9 @@
 //! Whose request this is: gateway tokens, and the credential for the provider.
 
 use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
-use isango_types::credential::DEFAULT_ALIAS;
+use isango_types::credential::{DEFAULT_ALIAS, Rate, StoredCredential};
 use isango_types::key::{Scope, Token};
 use isango_types::{Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp};
 use isango_wire::scan;
@@ -13,6 +14,7 @@ use crate::ask::Call;
 use crate::balance::hash;
 use crate::error::Error;
 use crate::exchange::{Draft, Exchange};
+use crate::front;
 use crate::limit::{self, Notice};
 use crate::resolve::Route;
 use crate::tokens::{Tokens, after_bearer};
@@ -27,20 +29,23 @@ pub(crate) struct Caller {
 /// Finds the caller by the `tokens` of its request. `now`: when the request came.
 ///
 /// # Errors
-/// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it. Those of
-/// [`Tokens::presented`].
+/// [`Error::Unauthorized`]: the gateway needs a token and there is none that opens it.
+/// [`Error::ForeignPage`]: it needs none, and a web page asks. Those of [`Tokens::presented`].
 pub(crate) fn caller(
     config: &Snapshot,
     (gateway, account): (&Gateway, &str),
-    tokens: &Tokens,
+    (head, tokens): (&Parts, &Tokens),
     now: Timestamp,
 ) -> Result<Caller, Error> {
     let token = tokens
         .presented()?
         .and_then(|token| config.token(&digest(token), now))
         .filter(|token| token.opens(account, &gateway.id) && token.may(Scope::Run));
-    if gateway.authentication && token.is_none() {
-        return Err(Error::Unauthorized);
+    if token.is_none() {
+        match gateway.authentication {
+            true => return Err(Error::Unauthorized),
+            false => front::admit(&config.door, head)?,
+        }
     }
     Ok(Caller {
         token: token.cloned(),
@@ -102,7 +107,9 @@ fn asked_models<'d>(draft: &'d Draft, call: &Call<'_>) -> Option<Vec<Cow<'d, str
         return asked.map(|model| vec![model.into()]);
     }
     let named = scan::models(call.question()?)?;
-    let mapped = named.into_iter().map(|name| limit::model_behind(draft, Cow::Owned(name)));
+    let mapped = named
+        .into_iter()
+        .map(|name| limit::model_behind(draft, Cow::Owned(name)));
     let models: Vec<_> = mapped.chain(asked.map(Cow::Borrowed)).collect();
     Some(models).filter(|models| !models.is_empty() && is_told(draft))
 }
@@ -147,6 +154,37 @@ pub(crate) struct Presented {
     /// One of the operator's, but for a key that stands in the configuration of the target: it was
     /// put in already, or is made ready for each send ([`crate::credentials::authenticate`]).
     pub(crate) credential: Option<Arc<Credential>>,
+    /// How often that may be used, which is counted when it is about to be.
+    pub(crate) allowance: Option<Allowance>,
+}
+
+/// How often a stored credential may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowance {
+    rate: Arc<Rate>,
+    provider: Box<str>,
+    alias: Box<str>,
+}
+
+impl Allowance {
+    /// One more use.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`]: there were as many as there may be.
+    pub(crate) fn take(&self, now: Timestamp) -> Result<(), Error> {
+        let Self {
+            rate,
+            provider,
+            alias,
+        } = self;
+        rate.take(now).map_err(|retry_after_s| {
+            let message = format!(
+                "Rate limited: credential '{alias}' of provider '{provider}' ({} requests per {} s)",
+                rate.limit, rate.period_s
+            );
+            Error::RateLimited(Box::new(Notice::new(&message, retry_after_s, rate.limit)))
+        })
+    }
 }
 
 /// Makes sure that the request has a credential for its provider: its own crosses unchanged;
@@ -155,12 +193,10 @@ pub(crate) struct Presented {
 ///
 /// # Errors
 /// [`Error::MissingCredential`]: there is none. [`Error::UnknownAlias`].
-/// [`Error::CredentialFailed`]: it cannot be opened. [`Error::RateLimited`]: it was used as often as
-/// it may be.
+/// [`Error::CredentialFailed`]: it cannot be opened.
 pub(crate) fn credential(
     route: &Route,
     alias: Option<&str>,
-    now: Timestamp,
     headers: &mut HeaderMap,
 ) -> Result<Presented, Error> {
     let auth = &route.provider.auth;
@@ -171,15 +207,21 @@ pub(crate) fn credential(
             Some(key) => has_query_key(query, key),
             None => headers.contains_key(&**slot),
         });
-    let mut credential = None;
+    let (mut credential, mut allowance) = (None, None);
     if !carried {
-        match chosen(route, alias, now)? {
-            Some((chosen, is_stored)) => {
+        match chosen(route, alias)? {
+            Some((chosen, stored)) => {
                 if let Credential::Key(key) = &**chosen {
                     put(route, key, headers)?;
                 }
-                let is_plain = !is_stored && matches!(**chosen, Credential::Key(_));
+                let is_plain = stored.is_none() && matches!(**chosen, Credential::Key(_));
                 credential = (!is_plain).then(|| Arc::clone(chosen));
+                let rate = stored.and_then(|stored| Some((stored, stored.rate.clone()?)));
+                allowance = rate.map(|(stored, rate)| Allowance {
+                    rate,
+                    provider: stored.provider.clone(),
+                    alias: stored.alias.clone(),
+                });
             }
             None if auth.optional => {}
             None => return Err(missing(route)),
@@ -189,6 +231,7 @@ pub(crate) fn credential(
     Ok(Presented {
         own: carried,
         credential,
+        allowance,
     })
 }
 
@@ -203,17 +246,13 @@ fn put(route: &Route, key: &Secret, headers: &mut HeaderMap) -> Result<(), Error
     Ok(())
 }
 
-/// The operator's credential for a request that brings none, and whether it is a stored one.
-fn chosen<'r>(
-    route: &'r Route,
-    alias: Option<&str>,
-    now: Timestamp,
-) -> Result<Option<(&'r Arc<Credential>, bool)>, Error> {
+/// The operator's credential for a request that brings none, and as what it is stored.
+fn chosen<'r>(route: &'r Route, alias: Option<&str>) -> Result<Option<Chosen<'r>>, Error> {
     let of_target = route
         .target
         .as_ref()
         .and_then(|target| target.credential.as_ref());
-    let of_target = of_target.map(|credential| (credential, false));
+    let of_target = of_target.map(|credential| (credential, None));
     if alias.is_none() && of_target.is_some() {
         return Ok(of_target);
     }
@@ -249,17 +288,11 @@ fn chosen<'r>(
     };
     let unavailable = || Error::CredentialFailed("what is stored cannot be opened".into());
     let credential = stored.credential.as_ref().ok_or_else(unavailable)?;
-    if let Some(rate) = &stored.rate {
-        rate.take(now).map_err(|retry_after_s| {
-            let message = format!(
-                "Rate limited: credential '{name}' of provider '{slug}' ({} requests per {} s)",
-                rate.limit, rate.period_s
-            );
-            Error::RateLimited(Box::new(Notice::new(&message, retry_after_s, rate.limit)))
-        })?;
-    }
-    Ok(Some((credential, true)))
+    Ok(Some((credential, Some(stored))))
 }
+
+/// A credential, and as what it is stored; `None`: in the configuration.
+type Chosen<'r> = (&'r Arc<Credential>, Option<&'r StoredCredential>);
 
 /// A hash of the credential of a request for a target, if it is its `own`; else 0. One in the query
 /// counts as the operator's.
@@ -280,7 +313,9 @@ fn move_credential(route: &Route, headers: &mut HeaderMap) {
     if headers.contains_key(name) {
         return;
     }
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let bearer = value.and_then(|value| after_bearer(value.trim()));
     if let Some(mut value) = bearer.and_then(|key| HeaderValue::try_from(key).ok()) {
         value.set_sensitive(true);

@@ -5,28 +5,25 @@
 //! there is none yet, together with all others that need the same one, and never long.
 
 mod issuer;
+mod issuers;
 mod sigv4;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
-use isango_types::{Clock, Credential, Secret, Snapshot};
-use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use http::{HeaderValue, Response, StatusCode};
+use isango_types::{Credential, Secret};
+use tokio::time::Instant;
 
 use crate::Proxy;
 use crate::ask::Call;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::secrets::Secrets;
-use crate::upstream::Upstream;
 
-/// Longest time that a request waits for a token, and that an issuer is waited for.
-const WAIT: Duration = Duration::from_secs(5);
-/// How long an issuer that failed is not asked again for requests.
-const REST: Duration = Duration::from_secs(1);
+pub(crate) use self::issuers::Issuers;
+
 /// A token is replaced so long before its end, or after four fifths of its life.
 const AHEAD: Duration = Duration::from_secs(300);
 /// Largest body that is signed, in bytes: AWS takes no larger one (25 MB; Amazon Bedrock API
@@ -60,15 +57,21 @@ pub(crate) async fn authenticate(
         Credential::Key(_) => Ok(()),
         Credential::Aws(keys) => sigv4::sign(keys, call, proxy.sink.clock().now()),
         Credential::Issued(_) => {
-            let clock = proxy.sink.clock();
-            let token = proxy
-                .issuers
-                .token(&proxy.upstream, clock, &credential)
-                .await?;
+            let token = proxy.issuers.token(&credential).await?;
             exchange.holds_too(&Secrets::one(&token.secret));
             call.headers.insert(AUTHORIZATION, token.bearer);
             Ok(())
         }
+    }
+}
+
+/// Takes note of a provider's answer: a token that it refuses is not used again.
+pub(crate) fn answered<B>(proxy: &Proxy, call: &Call<'_>, answer: &Response<B>) {
+    if answer.status() == StatusCode::UNAUTHORIZED
+        && let Some(credential) = &call.credential
+        && let Some(sent) = call.headers.get(AUTHORIZATION)
+    {
+        proxy.issuers.refused(credential, sent);
     }
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn is_at_hand(proxy: &Proxy, credential: Option<&Arc<Credential>>) ->
     };
     match &**credential {
         Credential::Key(_) | Credential::Aws(_) => true,
-        Credential::Issued(_) => proxy.issuers.cell(credential).valid().is_some(),
+        Credential::Issued(_) => proxy.issuers.is_at_hand(credential),
     }
 }
 
@@ -105,141 +108,5 @@ impl Token {
             // Not used in the moment in which it ends.
             ends_at: now + life.saturating_sub(Duration::from_secs(10).min(life / 10)),
         })
-    }
-}
-
-/// The tokens of one credential.
-#[derive(Debug, Default)]
-struct Cell {
-    token: Mutex<Option<Token>>,
-    /// Held by the one that asks.
-    asking: tokio::sync::Mutex<()>,
-    /// When the issuer failed last, and why.
-    failed: Mutex<Option<(Instant, Box<str>)>>,
-}
-
-impl Cell {
-    fn valid(&self) -> Option<Token> {
-        let token = self.token.lock();
-        token
-            .as_ref()
-            .filter(|token| Instant::now() < token.ends_at)
-            .cloned()
-    }
-
-    fn is_due(&self) -> bool {
-        let token = self.token.lock();
-        token
-            .as_ref()
-            .is_none_or(|token| token.replace_at <= Instant::now())
-    }
-
-    /// Why it failed a moment ago.
-    fn failed_lately(&self) -> Option<Box<str>> {
-        let failed = self.failed.lock();
-        let lately = failed.as_ref().filter(|(at, _)| at.elapsed() < REST);
-        lately.map(|(_, why)| why.clone())
-    }
-
-    /// Asks the issuer, in the name of all that wait.
-    async fn ask(
-        &self,
-        upstream: &Upstream,
-        clock: &Clock,
-        credential: &Credential,
-    ) -> Result<Token, Box<str>> {
-        let Credential::Issued(issuer) = credential else {
-            return Err("it is not issued".into());
-        };
-        let asked = timeout(WAIT, issuer::ask(upstream, clock, issuer)).await;
-        let asked = asked.unwrap_or_else(|_elapsed| Err("the issuer took too long".into()));
-        match asked {
-            Ok(token) => {
-                *self.token.lock() = Some(token.clone());
-                *self.failed.lock() = None;
-                Ok(token)
-            }
-            Err(why) => {
-                tracing::warn!(kind = credential.kind(), %why, "no token was issued");
-                *self.failed.lock() = Some((Instant::now(), why.clone()));
-                Err(why)
-            }
-        }
-    }
-}
-
-/// Every credential that tokens are issued for. Lives as long as the process.
-#[derive(Debug, Default)]
-pub(crate) struct Issuers {
-    known: Mutex<Vec<(Arc<Credential>, Arc<Cell>)>>,
-}
-
-impl Issuers {
-    fn cell(&self, credential: &Arc<Credential>) -> Arc<Cell> {
-        let mut known = self.known.lock();
-        let is_it = |other: &Arc<Credential>| Arc::ptr_eq(other, credential) || other == credential;
-        if let Some((_, cell)) = known.iter().find(|(other, _)| is_it(other)) {
-            return Arc::clone(cell);
-        }
-        let cell = Arc::<Cell>::default();
-        known.push((Arc::clone(credential), Arc::clone(&cell)));
-        cell
-    }
-
-    /// A token for this credential; waits for it at most [`WAIT`].
-    ///
-    /// # Errors
-    /// [`Error::CredentialFailed`].
-    async fn token(
-        &self,
-        upstream: &Upstream,
-        clock: &Clock,
-        credential: &Arc<Credential>,
-    ) -> Result<Token, Error> {
-        let cell = self.cell(credential);
-        if let Some(token) = cell.valid() {
-            return Ok(token);
-        }
-        let waiting = async {
-            let _turn = cell.asking.lock().await;
-            // Whoever asked before has asked for all.
-            match (cell.valid(), cell.failed_lately()) {
-                (Some(token), _) => Ok(token),
-                (None, Some(why)) => Err(why),
-                (None, None) => cell.ask(upstream, clock, credential).await,
-            }
-        };
-        let waited = timeout(WAIT, waiting).await;
-        let waited = waited.unwrap_or_else(|_elapsed| Err("the issuer took too long".into()));
-        waited.map_err(|why| Error::CredentialFailed(String::from(why).into()))
-    }
-
-    /// Asks for every token of the configuration that is missing or will end soon, and forgets
-    /// those of credentials that are not configured any more.
-    pub(crate) async fn renew(&self, upstream: &Upstream, clock: &Clock, config: &Snapshot) {
-        let issued = |credential: &&Arc<Credential>| matches!(***credential, Credential::Issued(_));
-        let targets = config.gateways().flat_map(|gateway| &gateway.targets);
-        let of_targets = targets.filter_map(|target| target.credential.as_ref());
-        let stored = config.gateways().flat_map(|gateway| &gateway.credentials);
-        let of_stored = stored.filter_map(|stored| stored.credential.as_ref());
-        let configured: Vec<Arc<Credential>> = of_targets
-            .chain(of_stored)
-            .filter(issued)
-            .cloned()
-            .collect();
-        self.known
-            .lock()
-            .retain(|(known, _)| configured.contains(known));
-        for credential in configured {
-            let cell = self.cell(&credential);
-            if !cell.is_due() {
-                continue;
-            }
-            let _turn = cell.asking.lock().await;
-            if cell.is_due() {
-                // Told where it happened; it will be tried again.
-                let _asked: Result<Token, Box<str>> = cell.ask(upstream, clock, &credential).await;
-            }
-        }
     }
 }

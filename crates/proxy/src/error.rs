@@ -27,6 +27,10 @@ pub enum Error {
     /// The gateway needs a token, and there is none or a wrong one.
     #[error("Unauthorized")]
     Unauthorized,
+    /// The gateway asks for no token, and a web page that nobody let in asks it, or somebody by a
+    /// name that is not the gateway's. Says which.
+    #[error("{0}")]
+    ForeignPage(String),
     /// The gateway token is not for the provider or the model. Says which.
     #[error("{0}")]
     Forbidden(String),
@@ -146,6 +150,7 @@ impl Error {
             Self::UnknownGateway => (StatusCode::BAD_REQUEST, 2001, Blame::Client),
             Self::InvalidProvider => (StatusCode::BAD_REQUEST, 2008, Blame::Client),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, 2009, Blame::Client),
+            Self::ForeignPage(_) => (StatusCode::FORBIDDEN, 3032, Blame::Client),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, 3030, Blame::Client),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2003, Blame::Client),
             Self::SpendLimited(_) => (StatusCode::TOO_MANY_REQUESTS, 2041, Blame::Client),
@@ -195,6 +200,7 @@ impl Error {
             Self::UnknownGateway
             | Self::InvalidProvider
             | Self::Unauthorized
+            | Self::ForeignPage(_)
             | Self::Forbidden(_)
             | Self::RateLimited(_)
             | Self::SpendLimited(_)
@@ -320,7 +326,8 @@ mod tests {
             None => Error::UnknownGateway,
             Some(Error::UnknownGateway) => Error::InvalidProvider,
             Some(Error::InvalidProvider) => Error::Unauthorized,
-            Some(Error::Unauthorized) => Error::Forbidden("a provider".into()),
+            Some(Error::Unauthorized) => Error::ForeignPage("a page".into()),
+            Some(Error::ForeignPage(_)) => Error::Forbidden("a provider".into()),
             Some(Error::Forbidden(_)) => Error::RateLimited(Box::new(Notice::sample("full"))),
             Some(Error::RateLimited(notice)) => Error::SpendLimited(notice.clone()),
             Some(Error::SpendLimited(_)) => Error::NoSuchPath("a path".into()),

@@ -58,7 +58,9 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 /// What the client calls the gateway.
 fn host(head: &Parts) -> Option<&str> {
     let of_uri = head.uri.authority().map(http::uri::Authority::as_str);
-    of_uri.or_else(|| text(&head.headers, &HOST)).filter(|host| !host.is_empty())
+    of_uri
+        .or_else(|| text(&head.headers, &HOST))
+        .filter(|host| !host.is_empty())
 }
 
 /// A host without its port and the dot at its end.
@@ -95,12 +97,16 @@ fn is_name_of_this_machine(name: &str) -> bool {
     let Some(begin) = name.len().checked_sub(NAME.len()) else {
         return false;
     };
-    let ends = name.get(begin..).is_some_and(|end| end.eq_ignore_ascii_case(NAME));
+    let ends = name
+        .get(begin..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(NAME));
     ends && (begin == 0 || name.as_bytes()[begin - 1] == b'.')
 }
 
 fn address(name: &str) -> Option<IpAddr> {
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
     bare.unwrap_or(name).parse().ok()
 }
 
@@ -132,23 +138,44 @@ mod tests {
     #[test]
     fn a_name_that_others_could_make_lead_here_is_refused() {
         let named = |host: &str, admitted| {
-            check(&door(Some(&["ai.example.com"]), &[]), &[("host", host)], admitted);
+            check(
+                &door(Some(&["ai.example.com"]), &[]),
+                &[("host", host)],
+                admitted,
+            );
         };
         for host in [
-            "", "127.0.0.1", "127.0.0.1:8700", "[::1]:8700", "192.168.1.5", "localhost", "LOCALHOST:1",
-            "a.localhost", "isango:8700", "ai.example.com", "AI.example.com.:443",
+            "",
+            "127.0.0.1",
+            "127.0.0.1:8700",
+            "[::1]:8700",
+            "192.168.1.5",
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost",
+            "isango:8700",
+            "ai.example.com",
+            "AI.example.com.:443",
         ] {
             named(host, true);
         }
         for host in [
-            "page.example", "page.example:8700", "127.0.0.1.page.example", "localhost.page.example",
-            "ai.example.com.page.example", "notlocalhost.x", "page.example.",
+            "page.example",
+            "page.example:8700",
+            "127.0.0.1.page.example",
+            "localhost.page.example",
+            "ai.example.com.page.example",
+            "notlocalhost.x",
+            "page.example.",
         ] {
             named(host, false);
         }
         check(&door(None, &[]), &[("host", "page.example")], true);
         check(&door(Some(&["*"]), &[]), &[("host", "page.example")], true);
-        let request = Request::builder().uri("http://page.example/v1").body(()).unwrap();
+        let request = Request::builder()
+            .uri("http://page.example/v1")
+            .body(())
+            .unwrap();
         assert!(admit(&door(Some(&[]), &[]), &request.into_parts().0).is_err());
     }
 
@@ -156,21 +183,45 @@ mod tests {
     fn a_page_of_somebody_elses_is_refused() {
         let open = door(None, &[]);
         let of = |origin: &str, admitted| check(&open, &[("origin", origin)], admitted);
-        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:80", "http://a.localhost"] {
+        for origin in [
+            "http://localhost:3000",
+            "https://127.0.0.1",
+            "http://[::1]:80",
+            "http://a.localhost",
+        ] {
             of(origin, true);
         }
-        for origin in [PAGE, "null", "", "http://localhost.page.example", "http://10.0.0.1", "file://", "x"] {
+        for origin in [
+            PAGE,
+            "null",
+            "",
+            "http://localhost.page.example",
+            "http://10.0.0.1",
+            "file://",
+            "x",
+        ] {
             of(origin, false);
         }
         for (site, admitted) in [("cross-site", false), ("same-origin", true), ("none", true)] {
             check(&open, &[("sec-fetch-site", site)], admitted);
         }
-        let local = [("origin", "http://localhost:3000"), ("sec-fetch-site", "cross-site")];
+        let local = [
+            ("origin", "http://localhost:3000"),
+            ("sec-fetch-site", "cross-site"),
+        ];
         check(&open, &local, true);
         check(&open, &[], true);
         check(&door(None, &[PAGE]), &[("origin", PAGE)], true);
-        check(&door(None, &[PAGE]), &[("origin", "https://other.example")], false);
+        check(
+            &door(None, &[PAGE]),
+            &[("origin", "https://other.example")],
+            false,
+        );
         check(&door(None, &["*"]), &[("origin", PAGE)], true);
-        check(&door(None, &["*"]), &[("sec-fetch-site", "cross-site")], true);
+        check(
+            &door(None, &["*"]),
+            &[("sec-fetch-site", "cross-site")],
+            true,
+        );
     }
 }

@@ -21,6 +21,7 @@ mod credentials;
 mod divert;
 mod exchange;
 mod failures;
+mod front;
 mod headers;
 mod health;
 mod limit;
@@ -141,13 +142,11 @@ impl Proxy {
             .set(gauge(self.sink.limits().unpledged()));
     }
 
-    /// Asks issuers for tokens ahead of their need: those of the configuration that are missing or
-    /// will end soon. Called every few seconds.
-    pub async fn renew_credentials(&self) {
-        let config = self.config.get();
-        self.issuers
-            .renew(&self.upstream, self.sink.clock(), &config)
-            .await;
+    /// Asks issuers for tokens: those that requests wait for, and those of the configuration ahead of
+    /// their need. Runs until it is dropped; without it nobody gets one.
+    pub async fn run_issuers(&self) {
+        let clock = self.sink.clock();
+        self.issuers.run(&self.upstream, clock, &self.config).await;
     }
 
     /// Sets the counters of all limits to what the records say, and makes ready to estimate; says

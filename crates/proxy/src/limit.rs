@@ -34,7 +34,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use admit::Notice;
-pub(crate) use admit::{Admission, Stage, admit, admit_here, admit_leg, asked_model, model_behind, tell};
+pub(crate) use admit::{
+    Admission, Stage, admit, admit_here, admit_leg, asked_model, model_behind, tell,
+};
 use bucket::{Judgement, State};
 use estimate::Observed;
 pub use ledger::{Drift, RestoreError};

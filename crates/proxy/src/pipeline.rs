@@ -119,6 +119,7 @@ async fn serve(
     if !call.route.gateway.limits.is_empty() {
         Box::pin(divert::admit(proxy, config, exchange, &mut call, true)).await?;
     }
+    call.use_credential(proxy.sink.clock())?;
     // Ask; after the first byte there is no way back.
     let wishes = exchange.wishes();
     let is_plain = call.route.target.is_none() && Plan::of(&call.route, wishes).is_none();
@@ -159,13 +160,20 @@ async fn admit<'a>(
     let mut tokens = Tokens::take(path, &mut head.headers);
     let place = resolve::place(path);
     let resolved = resolve::resolve(config, place, &head.headers);
-    let slot = resolved.as_ref().map_or("", |route| &*route.provider.auth.header);
+    let slot = resolved
+        .as_ref()
+        .map_or("", |route| &*route.provider.auth.header);
     let secrets = std::mem::take(&mut tokens.secrets);
     exchange.holds(secrets.and_carried(&head.headers, slot));
     let route = Arc::new(resolved?);
     exchange.routed(Arc::clone(&route), &place);
     let now = exchange.created_at();
-    let caller = auth::caller(config, (&route.gateway, place.account), &tokens, now)?;
+    let caller = auth::caller(
+        config,
+        (&route.gateway, place.account),
+        (&head, &tokens),
+        now,
+    )?;
     exchange.identified(caller);
     auth::may_ask(exchange, &route.provider)?;
     speaks_http(&head)?;
@@ -173,7 +181,7 @@ async fn admit<'a>(
     let alias = exchange
         .draft()
         .and_then(|draft| draft.options.alias.clone());
-    let presented = auth::credential(&route, alias.as_deref(), now, &mut head.headers)?;
+    let presented = auth::credential(&route, alias.as_deref(), &mut head.headers)?;
     exchange.brings(auth::fingerprint(&route, &head.headers, presented.own));
     auth::configured_headers(&route, &mut head.headers);
     // May it pass? Refused before its body is read, where that can be told.
@@ -199,6 +207,7 @@ async fn admit<'a>(
         method: head.method,
         headers: head.headers,
         credential: presented.credential,
+        allowance: presented.allowance,
         body,
         original: None,
         interim: (head.version == Version::HTTP_11).then(|| activity.interim()),

@@ -51,6 +51,7 @@ impl Failure {
             Error::UnknownGateway
             | Error::InvalidProvider
             | Error::Unauthorized
+            | Error::ForeignPage(_)
             | Error::Forbidden(_)
             | Error::RateLimited(_)
             | Error::SpendLimited(_)

@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     let place = resolve::place(path);
     let gateway = resolve::gateway(config, &place)?;
     let now = exchange.created_at();
-    let caller = auth::caller(config, (gateway, place.account), &tokens, now)?;
+    let caller = auth::caller(config, (gateway, place.account), (&head, &tokens), now)?;
     exchange.identified(caller);
     speaks_http(&head)?;
     // What are its legs?
@@ -83,12 +83,8 @@ pub(crate) async fn serve(
     };
     let mut legs = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        let from = (&from, exchange.created_at());
-        let leg = text.prepare(config, (&place, &head.headers), &whole, from);
-        let leg = leg.and_then(|leg| {
-            auth::may_ask(exchange, &leg.call.route.provider)?;
-            Ok(leg)
-        });
+        let of_request = (&*exchange, &from);
+        let leg = text.prepare(config, (&place, &head.headers), &whole, of_request);
         let mut leg = leg.map_err(|error| in_leg(exchange, index, error))?;
         leg.call.interim = (head.version == Version::HTTP_11).then(|| activity.interim());
         legs.push(leg);
@@ -155,6 +151,7 @@ async fn ask_leg(
     if !call.route.gateway.limits.is_empty() {
         Box::pin(limit::admit_here(exchange, Stage::Send(&call.body))).await?;
     }
+    call.use_credential(proxy.sink.clock())?;
     if count == 1 && policy.max_attempts == 1 {
         return ask::own_target(proxy, exchange, call, limits).await;
     }

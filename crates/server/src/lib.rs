@@ -33,6 +33,7 @@ use isango_store::logs::LogStore;
 use isango_store::memory::{MemoryConfig, MemoryOutbox, MemoryPledges};
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
+use isango_types::door::Door;
 use isango_types::{Clock, Gateway, Snapshot, SnapshotCell};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -232,7 +233,7 @@ pub fn start_with(
     server.run_alerts(webhooks, Arc::clone(&logs));
     server.run_comparison(logs);
     server.run_looks();
-    server.run_renewals();
+    server.run_issuers();
     server.control.set_ready(true);
     Ok(server)
 }
@@ -365,18 +366,13 @@ impl Server {
     }
 
     /// Has tokens of issuers at hand before requests need them.
-    fn run_renewals(&self) {
-        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = proxy.renew_credentials() => {}
-                }
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(SWEEP_EVERY) => {}
-                }
+    fn run_issuers(&self) {
+        let (proxy, mut ended) = (Arc::clone(&self.proxy), self.admin_tasks.stopping());
+        // Requests that are served to their end may still want one.
+        self.admin_tasks.spawn(async move {
+            tokio::select! {
+                _ = ended.wait_for(|stop| *stop) => {}
+                () = proxy.run_issuers() => {}
             }
         });
     }
@@ -544,6 +540,16 @@ impl Config {
                 max_age: self.records.retention_age,
             },
             ..isango_records::Options::default()
+        }
+    }
+
+    /// From where open gateways may be asked. Names are looked at where only this machine listens: a
+    /// browser elsewhere is not let in by one that a page made up.
+    pub(crate) fn to_door(&self) -> Door {
+        let hosts = &self.server.allowed_hosts;
+        Door {
+            hosts: self.listen.ip().is_loopback().then(|| hosts.clone()),
+            origins: self.server.allowed_origins.clone(),
         }
     }
 

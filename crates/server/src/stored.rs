@@ -121,7 +121,7 @@ impl Stored {
             Some(config.default_gateway.clone()),
             tokens,
         );
-        (snapshot, doubts)
+        (snapshot.with_door(Arc::new(config.to_door())), doubts)
     }
 }
 

@@ -384,7 +384,7 @@ impl H2Client {
     ) -> Request<Piped> {
         let mut request = Request::new(Piped(receiver));
         *request.method_mut() = ask.method.parse().expect("a method is sound");
-        let host = ask.header("host").unwrap_or("isango.test");
+        let host = ask.header("host").unwrap_or("localhost");
         let uri = format!("{}://{host}{}", self.scheme, ask.target);
         *request.uri_mut() = uri.parse().expect("a target is sound");
         let sent = ask

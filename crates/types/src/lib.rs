@@ -8,6 +8,7 @@
 pub mod alert;
 pub mod clock;
 pub mod credential;
+pub mod door;
 pub mod gateway;
 pub mod health;
 pub mod id;

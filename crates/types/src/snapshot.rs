@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::clock::Timestamp;
+use crate::door::Door;
 use crate::gateway::{DEFAULT_GATEWAY, Gateway};
 use crate::key::{Digest, Token};
 use crate::price::PriceTable;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     tokens: HashMap<u64, Vec<(Digest, Arc<Token>)>>,
     /// What tokens cost.
     pub prices: Arc<PriceTable>,
+    /// From where gateways that ask for no token may be asked.
+    pub door: Arc<Door>,
 }
 
 impl Snapshot {
@@ -69,7 +72,14 @@ impl Snapshot {
             providers: by_slug.into_iter().collect(),
             tokens: by_digest,
             prices,
+            door: Arc::default(),
         }
+    }
+
+    /// The same with another front door.
+    #[must_use]
+    pub fn with_door(self, door: Arc<Door>) -> Self {
+        Self { door, ..self }
     }
 
     /// The gateway `id` of `account`. `default` is found in every account.

@@ -174,7 +174,7 @@ impl Ground<'_> {
         let own = own.is_some_and(|own| own.name == target.name);
         let moved = match own {
             true => None,
-            false => match redirect((self.proxy, self.config), exchange, call, (target, None)) {
+            false => match self.moved(exchange, call, target) {
                 Ok(moved) => Some(moved),
                 Err(why) => {
                     let name = &target.name;
@@ -189,6 +189,24 @@ impl Ground<'_> {
             moved,
             permit: Some(permit),
         })
+    }
+
+    /// The call at another target, whose credential may be used once more.
+    fn moved<'a>(
+        &self,
+        exchange: &Exchange,
+        call: &mut Call<'a>,
+        target: &Arc<Target>,
+    ) -> Result<Call<'a>, String> {
+        let asked = (target, None);
+        let mut moved = redirect((self.proxy, self.config), exchange, call, asked)?;
+        match moved.use_credential(self.proxy.sink.clock()) {
+            Ok(()) => Ok(moved),
+            Err(error) => {
+                give_body_back(Some(moved), call);
+                Err(without_credential(&error))
+            }
+        }
     }
 }
 
@@ -214,8 +232,7 @@ pub(crate) fn redirect<'a>(
     auth::configured_headers(&route, &mut headers);
     let draft = exchange.draft();
     let alias = draft.and_then(|draft| draft.options.alias.as_deref());
-    let now = proxy.sink.clock().now();
-    let presented = auth::credential(&route, alias, now, &mut headers);
+    let presented = auth::credential(&route, alias, &mut headers);
     let presented = presented.map_err(|error| without_credential(&error))?;
     let whole = match (&call.body, &call.original) {
         (CallBody::Whole(_), Some(original)) => Some(original.clone()),
@@ -244,6 +261,7 @@ pub(crate) fn redirect<'a>(
         method: call.method.clone(),
         headers,
         credential: presented.credential,
+        allowance: presented.allowance,
         body,
         original: None,
         interim: call.interim,

@@ -194,6 +194,9 @@ impl<'a> Runner<'a> {
             let (clock, time) = (ground.proxy.sink.clock(), (self.began, Instant::now()));
             watch::ended(clock, permit, time, head.as_ref(), impatient);
         }
+        if let Ok(answer) = head {
+            credentials::answered(ground.proxy, &self.call, answer);
+        }
         let took_us = exchange.elapsed_us() - self.started_us;
         exchange.goes_to(self.leg.step, Arc::clone(route));
         exchange.attempted(account(route, head, sending, (self.started_us, took_us)));

@@ -10,7 +10,7 @@ use http::header::{
     USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method};
-use isango_types::{Snapshot, Timestamp, is_account};
+use isango_types::{Snapshot, is_account};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use crate::ask::Call;
 use crate::call::CallBody;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::options::{self, Options};
 use crate::resolve::{self, Place};
 use crate::secrets::{self, Secrets};
@@ -94,13 +95,13 @@ const SHAPE: &str = "the body is a JSON list of legs, each an object with `provi
 
 impl LegText<'_> {
     /// Makes it a request of its own: `whole` is the body that it stands in, `from` what the request
-    /// asks for all legs.
+    /// of `exchange` asks for all legs.
     pub(super) fn prepare<'a>(
         &self,
         config: &Snapshot,
         (place, shared): (&Place<'_>, &HeaderMap),
         whole: &Bytes,
-        (from, now): (&Options, Timestamp),
+        (exchange, from): (&Exchange, &Options),
     ) -> Result<Leg<'a>, Error> {
         if !is_account(&self.provider) {
             return Err(Error::InvalidProvider);
@@ -116,10 +117,14 @@ impl LegText<'_> {
         let mut headers = self.headers()?;
         let options = options::read(&headers).over(from);
         let route = Arc::new(resolve::resolve(config, resolve::place(&path), &headers)?);
+        auth::may_ask(exchange, &route.provider)?;
         let tokens = Tokens::take(&path, &mut headers);
         tokens.are_in_place()?;
         let slot = &route.provider.auth.header;
-        let secrets = tokens.secrets.and_carried(&headers, slot).and_of_path(&path);
+        let secrets = tokens
+            .secrets
+            .and_carried(&headers, slot)
+            .and_of_path(&path);
         headers::to_upstream(&mut headers);
         for name in SHARED {
             if let (false, Some(value)) = (headers.contains_key(&name), shared.get(&name)) {
@@ -127,7 +132,7 @@ impl LegText<'_> {
             }
         }
         let alias = options.alias.as_deref();
-        let presented = auth::credential(&route, alias, now, &mut headers)?;
+        let presented = auth::credential(&route, alias, &mut headers)?;
         let credential = auth::fingerprint(&route, &headers, presented.own);
         auth::configured_headers(&route, &mut headers);
         let body = self
@@ -138,6 +143,7 @@ impl LegText<'_> {
             method: Method::POST,
             headers,
             credential: presented.credential,
+            allowance: presented.allowance,
             body: CallBody::Whole(body),
             original: None,
             interim: None,

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use isango_types::door::ANY;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{Chain, ScopeFrom};
 use isango_types::provider::PathRule;
@@ -32,6 +33,43 @@ pub(super) fn file(
         );
     }
     Some(path)
+}
+
+/// Names of hosts, in lower case.
+pub(super) fn hosts(section: &Section<'_>) -> Vec<Box<str>> {
+    let hosts = section.texts("allowed_hosts");
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    for host in &hosts {
+        let is_host = !host.is_empty() && host.bytes().all(is_of_name) && !host.ends_with('.');
+        if !is_host && **host != *ANY {
+            let message = format!("`{host}` is no name of a host");
+            let help = "write it without scheme and port: `ai.example.com`";
+            section.problem("allowed_hosts", message, Some(help.into()));
+        }
+    }
+    lower(&hosts)
+}
+
+/// Origins of web pages, in lower case.
+pub(super) fn origins(section: &Section<'_>) -> Vec<Box<str>> {
+    let origins = section.texts("allowed_origins");
+    for origin in &origins {
+        let host = origin.split_once("://").map(|(_scheme, host)| host);
+        let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*']));
+        if !is_origin && **origin != *ANY {
+            let message = format!("`{origin}` is no origin of a web page");
+            let help = "write scheme, host and port alone: `https://app.example.com`";
+            section.problem("allowed_origins", message, Some(help.into()));
+        }
+    }
+    lower(&origins)
+}
+
+fn lower(texts: &[Box<str>]) -> Vec<Box<str>> {
+    texts
+        .iter()
+        .map(|text| text.to_ascii_lowercase().into())
+        .collect()
 }
 
 /// Where the scope of a request comes from.

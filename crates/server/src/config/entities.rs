@@ -148,6 +148,8 @@ fn server(section: &Section<'_>) -> ServerSettings {
         first_byte_timeout: section.timeout("first_byte_timeout"),
         shutdown_grace: section.wait("shutdown_grace"),
         max_connections: section.count("max_connections"),
+        allowed_hosts: check::hosts(section),
+        allowed_origins: check::origins(section),
     }
 }
 

@@ -75,6 +75,10 @@ pub struct ServerSettings {
     pub shutdown_grace: Duration,
     /// Connections of clients that are served at once.
     pub max_connections: usize,
+    /// Names by which open gateways may be called, beside those of this machine.
+    pub allowed_hosts: Vec<Box<str>>,
+    /// Web pages that open gateways take requests of, beside those of this machine.
+    pub allowed_origins: Vec<Box<str>>,
 }
 
 /// How providers are connected to.

@@ -883,6 +883,8 @@ fn settings_that_need_a_restart_are_named_and_others_are_not() {
     let at_once = [
         "allow_unauthenticated",
         "server.first_byte_timeout",
+        "server.allowed_hosts",
+        "server.allowed_origins",
         "log.level",
         "secrets.key",
         "secrets.previous_key",

@@ -161,6 +161,102 @@ async fn an_issuer_that_does_not_answer_holds_nobody_up_for_long() {
     );
 }
 
+/// Two gateways, whose targets have a credential each.
+async fn two_gateways(one: &Value, other: &Value) -> (Upstream, Harness) {
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let gateway = |id: &str, credential: &Value| {
+        format!(
+            "[[gateways]]\nid = \"{id}\"\n[[gateways.targets]]\nname = \"own\"\n\
+             provider = \"azure-openai\"\nresource = \"res\"\nbase_url = \"{}\"\n\
+             credential = '{credential}'\n",
+            upstream.url()
+        )
+    };
+    let settings = format!("{}{}", gateway("default", one), gateway("other", other));
+    let gateway = Harness::start(&settings).await;
+    (upstream, gateway)
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_keeps_no_other_from_being_asked() {
+    let silent = Upstream::start([issued(3_600).first(Step::Wait)]).await;
+    let issuer = Upstream::start([issued(3_600)]).await;
+    let (_upstream, _gateway) = two_gateways(&entra(&silent), &entra(&issuer)).await;
+    silent.request(0).await;
+    // Ahead of any request, while the first one is still waited for.
+    let asked = tokio::time::timeout(Duration::from_secs(3), issuer.request(0)).await;
+    assert!(asked.is_ok(), "the other issuer was not asked");
+    silent.go();
+}
+
+#[tokio::test]
+async fn who_leaves_while_a_token_is_asked_for_leaves_the_question_to_others() {
+    let issuer = Upstream::start([issued(3_600).first(Step::Wait)]).await;
+    let (_upstream, gateway) = gateway("azure-openai", "resource = \"res\"", &entra(&issuer)).await;
+    issuer.request(0).await;
+    let mut first = Client::connect(gateway.addr).await;
+    first.send_ask(&Ask::post(AZURE, PROMPT)).await;
+    let mut second = Client::connect(gateway.addr).await;
+    second.send_ask(&Ask::post(AZURE, PROMPT)).await;
+    drop(first);
+    issuer.go();
+    assert_eq!(second.reply().await.status(), 200);
+    assert_eq!(issuer.count(), 1, "nobody asked anew");
+}
+
+#[tokio::test]
+async fn a_token_that_the_provider_refuses_is_replaced_once() {
+    let fresh = "fresh-token-8Qm2Lr5v";
+    let issuer = Upstream::start([
+        issued(3_600),
+        json(format!(
+            "{{\"expires_in\":3600,\"access_token\":\"{fresh}\"}}"
+        )),
+    ])
+    .await;
+    let provider = Upstream::start_by(move |received| {
+        match received.head.header("authorization") == Some(&*format!("Bearer {fresh}")) {
+            true => json(COMPLETION),
+            false => status(401),
+        }
+    })
+    .await;
+    let settings = format!(
+        "[[gateways]]\nid = \"default\"\n[[gateways.targets]]\nname = \"own\"\n\
+         provider = \"azure-openai\"\nresource = \"res\"\nbase_url = \"{}\"\ncredential = '{}'\n",
+        provider.url(),
+        entra(&issuer)
+    );
+    let gateway = Harness::start(&settings).await;
+    issuer.request(0).await;
+    let ask = Ask::post(AZURE, PROMPT);
+    assert_eq!(
+        gateway.ask(&ask).await.status(),
+        401,
+        "as the provider gave it"
+    );
+    assert_eq!(provider.count(), 1, "nothing is sent more often than asked");
+    assert_eq!(gateway.ask(&ask).await.status(), 200);
+    assert_eq!((issuer.count(), provider.count()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_every_token_has_no_flood_of_questions_asked() {
+    let issuer = Upstream::start([issued(3_600)]).await;
+    let provider = Upstream::start([status(401)]).await;
+    let settings = format!(
+        "[[gateways]]\nid = \"default\"\n[[gateways.targets]]\nname = \"own\"\n\
+         provider = \"azure-openai\"\nresource = \"res\"\nbase_url = \"{}\"\ncredential = '{}'\n",
+        provider.url(),
+        entra(&issuer)
+    );
+    let gateway = Harness::start(&settings).await;
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&Ask::post(AZURE, PROMPT)).await.status(), 401);
+    }
+    assert_eq!((provider.count(), issuer.count()), (20, 2));
+}
+
 #[tokio::test]
 async fn a_workload_shows_the_token_of_its_file_as_it_is_then() {
     let folder = tempfile::tempdir().unwrap();

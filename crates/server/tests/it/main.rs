@@ -18,6 +18,7 @@ mod connections;
 mod crash;
 mod credentials;
 mod delivery;
+mod door;
 mod errors;
 mod fallback;
 mod harness;

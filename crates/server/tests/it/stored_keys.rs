@@ -14,7 +14,7 @@ use isango_testkit::client::{Ask, Reply};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
-use isango_types::{Clock, Secret, Timestamp};
+use isango_types::{Clock, Record, Secret, Timestamp};
 
 use crate::harness::{self, CHAT, Harness, providers};
 
@@ -239,6 +239,106 @@ async fn a_credential_is_used_as_often_as_it_may_be() {
         }
     })
     .await;
+}
+
+/// A stored credential that one request a minute may use, behind a gateway with these settings; and
+/// a token for one model and one provider.
+async fn scarce(settings: &str) -> (Upstream, Harness, Clock) {
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let store = MemoryConfig::default();
+    store_as(&store, "default", "sk-scarce", Some((1, 60)));
+    let text = format!(
+        "[[gateways]]\nid = \"default\"\n{settings}\n[[tokens]]\nname = \"app\"\n\
+         secret = \"{TOKEN}\"\nmodels = [\"gpt-4o\"]\nproviders = [\"openai\", \"azure-openai\"]\n{}{}",
+        sealed_with(1),
+        providers(&upstream)
+    );
+    let clock = Clock::manual(NOW);
+    let config = harness::config(&text);
+    let gateway = Harness::start_stored(&config, Arc::new(store), clock.clone());
+    (upstream, gateway, clock)
+}
+
+const TOKEN: &str = "isg_0123456789abcdef";
+
+#[tokio::test]
+async fn a_request_that_is_refused_uses_up_no_credential() {
+    let other = PROMPT.replace("gpt-4o", "gpt-5");
+    let leg = |provider: &str, body: &str| {
+        let leg = format!(
+            "[{{\"provider\":\"openai\",\"endpoint\":\"chat/completions\",\"query\":{PROMPT}}},\
+             {{\"provider\":\"{provider}\",\"endpoint\":\"chat/completions\",\"query\":{body}}}]"
+        );
+        Ask::post("/v1/local/default", leg)
+    };
+    let limits = "[[gateways.limits]]\nid = \"none\"\nby = [\"metadata.t\"]\n\
+                  only = { \"metadata.t\" = [\"full\"] }\nunit = \"cost\"\nlimit = 0.000001\n\
+                  window = \"day\"\n";
+    for (refused, status) in [
+        (ask("").body(other), 403),
+        (leg("openrouter", PROMPT), 403),
+        (ask("").with("cf-aig-metadata", r#"{"t":"full"}"#), 429),
+    ] {
+        let (upstream, gateway, _clock) = scarce(limits).await;
+        let reply = gateway
+            .ask(&refused.with("cf-aig-authorization", TOKEN))
+            .await;
+        assert_eq!(reply.status(), status, "{}", reply.text());
+        assert_eq!(upstream.count(), 0);
+        let right = ask("").with("cf-aig-authorization", TOKEN);
+        assert_eq!(gateway.ask(&right).await.status(), 200);
+        check(
+            &gateway.ask(&right).await,
+            429,
+            2003,
+            "credential 'default'",
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_uses_up_no_credential() {
+    let (upstream, gateway, clock) = scarce("").await;
+    let kept = ask("").with("cf-aig-cache-ttl", "600");
+    assert_eq!(gateway.ask(&kept).await.status(), 200);
+    for _ in 0..3 {
+        let reply = gateway.ask(&kept).await;
+        assert_eq!(
+            (reply.status(), reply.header("cf-aig-cache-status")),
+            (200, Some("HIT"))
+        );
+    }
+    check(
+        &gateway.ask(&ask("")).await,
+        429,
+        2003,
+        "credential 'default'",
+    );
+    clock.set(NOW.plus(Duration::from_secs(60)));
+    assert_eq!(gateway.ask(&ask("")).await.status(), 200);
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn what_a_spent_credential_refuses_draws_from_no_limit() {
+    let limits =
+        "[[gateways.limits]]\nid = \"two\"\nunit = \"requests\"\nlimit = 2\nwindow = \"day\"\n";
+    let (upstream, gateway, clock) = scarce(limits).await;
+    assert_eq!(gateway.ask(&ask("")).await.status(), 200);
+    check(
+        &gateway.ask(&ask("")).await,
+        429,
+        2003,
+        "credential 'default'",
+    );
+    // What it held is given back with its record.
+    let records = gateway.records(2).await;
+    let is_refused = |record: &&Record| record.status == Some(429);
+    let record = records.iter().find(is_refused).unwrap();
+    assert_eq!((record.limits[0].charged, record.attempts.len()), (0, 0));
+    clock.set(NOW.plus(Duration::from_secs(60)));
+    assert_eq!(gateway.ask(&ask("")).await.status(), 200);
+    assert_eq!(upstream.count(), 2);
 }
 
 #[tokio::test]

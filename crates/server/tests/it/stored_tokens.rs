@@ -291,13 +291,19 @@ async fn a_token_for_a_model_reaches_no_other_that_its_provider_may_choose() {
         ask.body(body.to_owned())
     };
     for (body, words) in [
-        (r#"{"model":"gpt-4o","models":["gpt-4o-mini","gpt-5"]}"#, "'gpt-5'"),
+        (
+            r#"{"model":"gpt-4o","models":["gpt-4o-mini","gpt-5"]}"#,
+            "'gpt-5'",
+        ),
         (r#"{"models":["gpt-5"]}"#, "'gpt-5'"),
         (r#"{"model":"gpt-5","models":["gpt-4o"]}"#, "'gpt-5'"),
         (r#"{"model":"gpt-4o","Models":["gpt-5"]}"#, "'gpt-5'"),
         (r#"{"model":"gpt-4o","models":["big"]}"#, "'gpt-5'"),
         (r#"{"model":"gpt-4o","models":"gpt-5"}"#, "cannot be told"),
-        (r#"{"model":"gpt-4o","models":[{"id":"gpt-5"}]}"#, "cannot be told"),
+        (
+            r#"{"model":"gpt-4o","models":[{"id":"gpt-5"}]}"#,
+            "cannot be told",
+        ),
         (r#"{"model":"gpt-4o","preset":"cheap"}"#, "cannot be told"),
         (r#"{"model":"gpt-5","model":"gpt-4o"}"#, "'gpt-5'"),
         (r#"{"Model":"gpt-5","model":"gpt-4o"}"#, "'gpt-5'"),

@@ -367,7 +367,12 @@ async fn two_tokens_that_differ_open_nothing() {
         ("closed", [own, own], [BOUND, "isg_wrong-0123456789"], 401),
         ("closed", [own, own], ["", BOUND], 401),
         ("default", [own, own], [TOKEN, BOUND], 401),
-        ("closed", ["authorization", "x-api-key"], [TOKEN, BOUND], 401),
+        (
+            "closed",
+            ["authorization", "x-api-key"],
+            [TOKEN, BOUND],
+            401,
+        ),
         ("closed", [own, own], [BOUND, BOUND], 200),
     ] {
         let ask = Ask::post(&format!("/v1/local/{gate}/openai/chat/completions"), PROMPT)

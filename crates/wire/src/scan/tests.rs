@@ -27,7 +27,9 @@ fn by_tree(tree: &serde_json::Value) -> Scan<'static> {
         max_output_tokens: count("max_completion_tokens")
             .or(count("max_output_tokens"))
             .or(count("max_tokens")),
-        names_others: object.keys().any(|name| name != "model" && names_models(name)),
+        names_others: object
+            .keys()
+            .any(|name| name != "model" && names_models(name)),
         is_object: true,
     }
 }
@@ -79,11 +81,17 @@ fn every_model_that_may_answer_is_told() {
     let check = |body: &str, names_others: bool, names: Option<&[&str]>| {
         assert_eq!(scan(body.as_bytes()).names_others, names_others, "{body}");
         let told = models(body.as_bytes());
-        let told = told.as_ref().map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = told
+            .as_ref()
+            .map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(told.as_deref(), names, "{body}");
     };
     check(r#"{"model":"a","x":{"models":["b"]}}"#, false, Some(&["a"]));
-    check(r#"{"model":"a","models":["b","c"]}"#, true, Some(&["a", "b", "c"]));
+    check(
+        r#"{"model":"a","models":["b","c"]}"#,
+        true,
+        Some(&["a", "b", "c"]),
+    );
     check(r#"{"model":"a","MODELS":["b"]}"#, true, Some(&["a", "b"]));
     check(r#"{"model":"a","model":"b"}"#, true, Some(&["a", "b"]));
     check(r#"{"model":"a","Mod\u0065l":"b"}"#, true, Some(&["a", "b"]));

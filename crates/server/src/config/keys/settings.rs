@@ -99,6 +99,22 @@ pub(super) const KEYS: &[Key] = &[
         "50_000",
         "Connections of clients that are served at once; further ones wait to be accepted.",
     ),
+    key(
+        "server.allowed_hosts",
+        Kind::Texts,
+        Absent,
+        r#"["ai.example.com"]"#,
+        "Names by which gateways that ask for no token may be called where `listen` is of this \
+         machine alone, beside its own, addresses, and names without a dot. `*`: any.",
+    ),
+    key(
+        "server.allowed_origins",
+        Kind::Texts,
+        Absent,
+        r#"["https://app.example.com"]"#,
+        "Web pages that gateways that ask for no token take requests of, beside those of this \
+         machine. `*`: any.",
+    ),
     // tls
     key(
         "tls.cert",
