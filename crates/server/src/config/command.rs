@@ -19,31 +19,48 @@ const LOOKS: u32 = 100;
 /// It cannot be started, fails, takes too long, or prints too much or no text. Never tells what it
 /// printed.
 pub(super) fn output(line: &str) -> Result<String, String> {
+    output_within(line, PATIENCE)
+}
+
+fn output_within(line: &str, patience: Duration) -> Result<String, String> {
     let words = words(line)?;
     let (program, arguments) = words.split_first().ok_or("`command:` names no command")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    // With a group of its own, so that what it starts ends with it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("command `{program}` cannot be started: {error}"))?;
-    let read = read(&mut child);
+    let read = read(&mut child, patience);
     let ended = read.and_then(|text| match end(&mut child) {
         Some(true) => Ok(text),
         Some(false) => Err("failed"),
         None => Err("printed, but did not end"),
     });
     if ended.is_err() {
-        // It may have ended meanwhile.
-        child.kill().ok();
-        child.wait().ok();
+        end_all(&mut child);
     }
     ended.map_err(|why| format!("command `{program}` {why}"))
 }
 
+/// Ends it and all that it started and that stayed in its group. They may have ended meanwhile.
+fn end_all(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        kill_process_group(Pid::from_child(child), Signal::KILL).ok();
+    }
+    child.kill().ok();
+    child.wait().ok();
+}
+
 /// All that it prints, in time.
-fn read(child: &mut Child) -> Result<String, &'static str> {
+fn read(child: &mut Child, patience: Duration) -> Result<String, &'static str> {
     let out = child.stdout.take().ok_or("has no output")?;
     let (sender, received) = sync_channel(1);
     let reader = std::thread::Builder::new().name("isango-command".into());
@@ -57,7 +74,7 @@ fn read(child: &mut Child) -> Result<String, &'static str> {
         .spawn(reading)
         .map_err(|_no_thread| "cannot be read")?;
     let read = received
-        .recv_timeout(PATIENCE)
+        .recv_timeout(patience)
         .map_err(|_late| "took longer than 10 s")?;
     let bytes = read.map_err(|_broken| "cannot be read")?;
     if bytes.len() as u64 > MAX_OUTPUT {
@@ -115,6 +132,30 @@ mod tests {
         check("a 'b c' \"d'e\" f''g", &["a", "b c", "d'e", "fg"]);
         check("a ''", &["a", ""]);
         assert!(words("a 'b").is_err());
+    }
+
+    /// Whether a process runs; one that has ended and that nobody asked about does not.
+    fn runs(id: &str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let state = state.rsplit(')').next().unwrap_or_default().trim_start();
+        !state.is_empty() && !state.starts_with(['Z', 'X'])
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_command_has_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id");
+        let line = format!("sh -c 'sleep 300 & echo $! > {}; wait'", file.display());
+        let error = output_within(&line, Duration::from_secs(2)).unwrap_err();
+        assert!(error.contains("took longer"), "{error}");
+        let id = std::fs::read_to_string(file).unwrap();
+        // A signal takes a moment to arrive.
+        let ended = (0..1_000).any(|_| {
+            std::thread::yield_now();
+            !runs(id.trim())
+        });
+        assert!(ended, "{id}");
     }
 
     #[test]
