@@ -132,13 +132,18 @@ fn put(writing: &Transaction<'_>, letters: &[Letter]) -> Result<Put, rusqlite::E
         )?;
         put.taken.push(letter.id);
     }
-    let surplus = "DELETE FROM letter WHERE serial <=
-                   (SELECT serial FROM letter ORDER BY serial DESC LIMIT 1 OFFSET ?)
+    let count = "SELECT COUNT(*) FROM letter";
+    let waiting: i64 = writing.query_row(count, [], |row| row.get(0))?;
+    let most = i64::try_from(MAX_WAITING).unwrap_or(i64::MAX);
+    // The oldest of the gateway that has most of them.
+    let surplus = "DELETE FROM letter WHERE serial =
+                   (SELECT MIN(serial) FROM letter GROUP BY account, gateway
+                    ORDER BY COUNT(*) DESC, MIN(serial) LIMIT 1)
                    RETURNING id";
     let mut statement = writing.prepare(surplus)?;
-    let most = i64::try_from(MAX_WAITING).unwrap_or(i64::MAX);
-    let dropped = statement.query_map([most], |row| id(row, 0))?;
-    put.dropped = dropped.collect::<Result<_, _>>()?;
+    for _ in most..waiting {
+        put.dropped.push(statement.query_row([], |row| id(row, 0))?);
+    }
     Ok(put)
 }
 

@@ -40,6 +40,8 @@ use judge::{Bucket, Rolling};
 
 /// Decisions that wait to be kept; beyond, they are made again with the next record.
 const MAX_PENDING: usize = 256;
+/// The same of one gateway, so that none keeps the others' from being made.
+const MAX_PENDING_OF_ONE: usize = 64;
 
 /// Tells what a bucket of a limit has drawn.
 pub type Drawn = dyn Fn(&Gateway, &Limit, &[Option<Box<str>>], Timestamp) -> u64 + Send + Sync;
@@ -200,8 +202,10 @@ impl Alerts {
         (limit, share, forecast): (&Arc<Limit>, Share, bool),
         record: &Record,
     ) {
-        let of_limit =
-            |one: &&isango_types::limit::Decision| one.rule == limit.id && one.unit == limit.unit;
+        // One that was split otherwise has buckets that are none of these.
+        let of_limit = |one: &&isango_types::limit::Decision| {
+            one.rule == limit.id && one.unit == limit.unit && one.bucket.len() == limit.by.len()
+        };
         for decision in record.limits.iter().filter(of_limit) {
             let used = (self.parts.drawn)(place.gateway, limit, &decision.bucket, place.now);
             let bucket = Bucket::of(limit, used, decision, place.now);
@@ -266,7 +270,14 @@ impl Watch {
             .taken
             .get(&*key)
             .is_some_and(|until| *until > place.now);
-        if is_taken || self.pending.len() >= MAX_PENDING {
+        let is_of_it = |letter: &&Letter| {
+            letter.account == place.gateway.account && letter.gateway == place.gateway.id
+        };
+        let has_no_room = || {
+            self.pending.len() >= MAX_PENDING
+                || self.pending.iter().filter(is_of_it).count() >= MAX_PENDING_OF_ONE
+        };
+        if is_taken || has_no_room() {
             return;
         }
         let event = event();

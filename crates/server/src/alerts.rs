@@ -94,13 +94,26 @@ impl Post for Webhooks {
             body: message.body,
         };
         let receipt = self.courier.post(parcel, self.clock.now()).await;
-        let receipt = receipt.map_err(|error| why(&error))?;
+        let receipt = receipt.map_err(|error| without_address(&why(&error), webhook))?;
         Ok(Posted {
             status: receipt.status,
             retry_after: receipt.retry_after,
             text: receipt.text,
         })
     }
+}
+
+/// The same without any part of the webhook's address: resolvers and TLS like to repeat it.
+fn without_address(text: &str, webhook: &Webhook) -> String {
+    const MARK: &str = "[webhook]";
+    let authority = &*webhook.authority;
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _port)| host);
+    let parts = [webhook.path.expose(), authority, host].into_iter();
+    parts
+        .filter(|part| part.len() > 1)
+        .fold(text.to_owned(), |text, part| text.replace(part, MARK))
 }
 
 /// Why there was no answer. The data plane's own words are about providers.
@@ -118,4 +131,32 @@ fn why(error: &isango_proxy::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_types::Secret;
+    use isango_types::alert::Format;
+
+    use super::*;
+
+    #[test]
+    fn no_part_of_an_address_is_told() {
+        let webhook = Webhook {
+            https: true,
+            authority: "hooks.example.com:8443".into(),
+            path: Secret::new("/services/T0/planted"),
+            trusted: false,
+            format: Format::Json,
+            key: None,
+        };
+        for (told, shown) in [
+            ("no record of hooks.example.com", "no record of [webhook]"),
+            ("hooks.example.com:8443: refused", "[webhook]: refused"),
+            ("GET /services/T0/planted failed", "GET [webhook] failed"),
+            ("connect_timeout", "connect_timeout"),
+        ] {
+            assert_eq!(without_address(told, &webhook), shown);
+        }
+    }
 }

@@ -264,8 +264,19 @@ impl Outbox for MemoryOutbox {
                 put.taken.push(letter.id);
             }
         }
-        let surplus = kept.waiting.len().saturating_sub(MAX_WAITING);
-        put.dropped = kept.waiting.drain(..surplus).map(|old| old.id).collect();
+        while kept.waiting.len() > MAX_WAITING {
+            let mut counts: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
+            for (at, letter) in kept.waiting.iter().enumerate() {
+                let of = (&*letter.account, &*letter.gateway);
+                counts.entry(of).or_insert((0, at)).0 += 1;
+            }
+            // Of those that have most, the one that has had it for longest.
+            let most = counts
+                .into_values()
+                .max_by_key(|(count, first)| (*count, usize::MAX - *first));
+            let old = kept.waiting.remove(most.map_or(0, |(_, first)| first));
+            put.dropped.push(old.id);
+        }
         Ok(put)
     }
 

@@ -5,7 +5,8 @@
 
 use isango_types::{RecordId, Timestamp};
 
-/// Most letters that wait; the oldest make room.
+/// Most letters that wait; the oldest of the gateway that has most of them make room, so that none
+/// crowds out another.
 pub const MAX_WAITING: usize = 1_000;
 
 /// One message on its way.

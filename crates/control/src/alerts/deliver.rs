@@ -82,10 +82,17 @@ struct Round<P> {
     flights: JoinSet<Landed>,
     /// When the outbox is tried again.
     rests_until: Option<Instant>,
+    /// When what an earlier process left is read, and how long to wait if that fails; `None`: it
+    /// was.
+    begins: Option<(Instant, Duration)>,
 }
 
 impl<P> Round<P> {
+    /// One more that waits; one that is on its way goes on.
     fn add(&mut self, letter: Letter) {
+        if self.waiting.contains_key(&letter.id) {
+            return;
+        }
         let waiting = Waiting {
             event: None,
             tries: 0,
@@ -102,7 +109,11 @@ impl<P> Round<P> {
         let full = self.flights.len() >= MAX_FLIGHTS;
         let due = resting.map(|one| one.due).filter(|_| !full);
         let never = Instant::now() + GIVE_UP_AFTER;
-        due.chain(self.rests_until).min().unwrap_or(never)
+        let begins = self.begins.map(|(at, _)| at);
+        due.chain(self.rests_until)
+            .chain(begins)
+            .min()
+            .unwrap_or(never)
     }
 }
 
@@ -120,9 +131,12 @@ impl Alerts {
             waiting: BTreeMap::new(),
             flights: JoinSet::new(),
             rests_until: None,
+            begins: Some((Instant::now(), FIRST_WAIT)),
         };
-        self.begin(&mut round).await;
         loop {
+            if round.begins.is_some_and(|(at, _)| at <= Instant::now()) {
+                self.begin(&mut round).await;
+            }
             self.keep(&mut round).await;
             self.start_due(&mut round).await;
             let next = round.next_due();
@@ -149,6 +163,7 @@ impl Alerts {
     }
 
     /// Takes up what an earlier process left: letters, keys, and records that it may not have judged.
+    /// An outbox that cannot be read is tried again, later each time.
     async fn begin<P: Post>(self: &Arc<Self>, round: &mut Round<P>) {
         let (alerts, logs) = (Arc::clone(self), Arc::clone(&round.logs));
         let reading = move || -> Result<Vec<Letter>, outbox::Error> {
@@ -169,10 +184,19 @@ impl Alerts {
             }
             Ok(letters)
         };
-        match spawn_blocking(reading).await {
-            Ok(Ok(letters)) => letters.into_iter().for_each(|letter| round.add(letter)),
-            Ok(Err(error)) => tracing::error!(%error, "alerts that wait cannot be read"),
-            Err(error) => tracing::error!(%error, "reading the alerts that wait failed"),
+        let wait = round.begins.take().map_or(FIRST_WAIT, |(_, wait)| wait);
+        let later = (wait * 2).min(LONGEST_WAIT);
+        let failed = match spawn_blocking(reading).await {
+            Ok(Ok(letters)) => {
+                letters.into_iter().for_each(|letter| round.add(letter));
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = failed {
+            tracing::error!(%error, ?wait, "alerts that wait cannot be read yet");
+            round.begins = Some((Instant::now() + wait, later));
         }
         self.tell_waiting(round);
     }

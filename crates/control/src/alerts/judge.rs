@@ -116,6 +116,9 @@ impl Bucket {
         if !matches!(limit.window, Window::Sliding(_)) {
             let _written = write!(key, "\0{}", self.start);
         }
+        for dimension in &limit.by {
+            let _written = write!(key, "\0{dimension}");
+        }
         for value in values {
             let _written = match value {
                 Some(value) => write!(key, "\0{}:{value}", value.len()),

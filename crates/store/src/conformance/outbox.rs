@@ -17,6 +17,7 @@ pub fn outbox<S: Outbox>(make: impl Fn() -> S) {
     keeps_letters_until_they_are_removed(&make());
     takes_a_key_once_at_a_time(&make());
     makes_room_for_the_newest(&make());
+    lets_no_gateway_crowd_out_another(&make());
 }
 
 /// A letter that is decided on in second `at`, for `key`, which it takes until second `until`.
@@ -85,4 +86,21 @@ fn makes_room_for_the_newest(store: &impl Outbox) {
     let kept = waiting(store);
     assert_eq!(kept.len(), MAX_WAITING);
     assert_eq!((&kept[0], kept.last()), (&letters[1], Some(&newest)));
+}
+
+fn lets_no_gateway_crowd_out_another(store: &impl Outbox) {
+    let of = |gateway: &str, n: u64| Letter {
+        gateway: gateway.into(),
+        ..letter(&format!("{gateway} {n}"), n, n + 9_000)
+    };
+    let quiet = of("quiet", 0);
+    put(store, std::slice::from_ref(&quiet));
+    let loud: Vec<Letter> = (1..=MAX_WAITING as u64 + 5)
+        .map(|n| of("loud", n))
+        .collect();
+    let dropped = put(store, &loud).dropped;
+    let oldest: Vec<RecordId> = loud.iter().take(6).map(|letter| letter.id).collect();
+    assert_eq!(dropped, oldest);
+    let kept = waiting(store);
+    assert_eq!((kept.len(), &kept[0]), (MAX_WAITING, &quiet));
 }

@@ -109,8 +109,8 @@ async fn what_nobody_takes_for_a_day_is_given_up() {
     assert_eq!(waits, [0]);
 }
 
-/// An outbox that fails at first.
-struct Failing(MemoryOutbox, Mutex<u32>);
+/// An outbox that cannot be written, or read, so often at first.
+struct Failing(MemoryOutbox, Mutex<u32>, Mutex<u32>);
 
 impl Outbox for Failing {
     fn put(&self, letters: &[Letter]) -> Result<Put, OutboxError> {
@@ -123,7 +123,12 @@ impl Outbox for Failing {
     }
 
     fn waiting(&self) -> Result<Vec<Letter>, OutboxError> {
-        self.0.waiting()
+        let mut left = self.2.lock();
+        if *left == 0 {
+            return self.0.waiting();
+        }
+        *left -= 1;
+        Err(OutboxError("the disk is slow".into()))
     }
 
     fn remove(&self, id: RecordId) -> Result<(), OutboxError> {
@@ -138,12 +143,35 @@ impl Outbox for Failing {
 #[tokio::test(start_paused = true)]
 async fn a_letter_waits_for_an_outbox_that_fails() {
     let mut world = World::new(vec![drawn_alert(&daily(), 80, false)]);
-    world.outbox = Arc::new(Failing(MemoryOutbox::default(), Mutex::new(3)));
+    world.outbox = Arc::new(Failing(
+        MemoryOutbox::default(),
+        Mutex::new(3),
+        Mutex::new(0),
+    ));
     let alerts = world.start();
     world.set("acme", 400);
     alerts.observe(&[of_tenant("acme", Verdict::Admitted, NOW)]);
     let (waits, _) = deliver(&world, &alerts, Vec::new(), 1).await;
     assert_eq!(waits, [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_left_is_read_again_until_it_can_be() {
+    let mut world = World::new(vec![drawn_alert(&daily(), 80, false)]);
+    let outbox = Arc::new(Failing(
+        MemoryOutbox::default(),
+        Mutex::new(0),
+        Mutex::new(0),
+    ));
+    world.outbox = Arc::clone(&outbox) as _;
+    let earlier = world.start();
+    world.set("acme", 400);
+    earlier.observe(&[of_tenant("acme", Verdict::Admitted, NOW)]);
+    earlier.persist();
+    *outbox.2.lock() = 3;
+    let alerts = world.start();
+    let (waits, _) = deliver(&world, &alerts, Vec::new(), 1).await;
+    assert_eq!(waits, [1 + 2 + 4]);
 }
 
 #[tokio::test(start_paused = true)]
