@@ -5,19 +5,24 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use isango_types::credential::{DEFAULT_ALIAS, Rate, StoredCredential};
 use isango_types::key::{Scope, Token};
-use isango_types::{Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp};
+use isango_types::{
+    CostStatus, Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp, Usage,
+};
 use isango_wire::scan;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::ask::Call;
-use crate::balance::hash;
+use crate::balance::{hash, mix};
 use crate::error::Error;
 use crate::exchange::{Draft, Exchange};
 use crate::front;
 use crate::limit::{self, Notice};
 use crate::resolve::Route;
-use crate::tokens::{Tokens, after_bearer};
+use crate::tokens::{LENIENT, Tokens, after_bearer};
+use base64::Engine as _;
+use isango_types::provider::PathRule;
+use zeroize::Zeroizing;
 
 /// Who sent a request.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +105,54 @@ pub(crate) fn may_ask_for_its_model(exchange: &Exchange, call: &Call<'_>) -> Res
     }
 }
 
+/// Checks that what the request may cost is known, where the caller's token has a spend limit: what
+/// has no price would cost it nothing. The model of an Azure deployment that no target maps is told
+/// by its answer.
+///
+/// # Errors
+/// [`Error::Forbidden`].
+pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), Error> {
+    let Some(draft) = exchange.draft() else {
+        return Ok(());
+    };
+    let token = draft.caller.token.as_ref();
+    let (Some(_), Some(route)) = (token.filter(|token| token.needs_prices()), &draft.route) else {
+        return Ok(());
+    };
+    let asks_nothing = matches!(call.method, Method::GET | Method::HEAD | Method::DELETE);
+    if asks_nothing
+        || matches!(
+            draft.operation,
+            Operation::CountTokens | Operation::Moderation
+        )
+    {
+        return Ok(());
+    }
+    let forbidden = |what: &str| {
+        Err(Error::Forbidden(format!(
+            "this gateway token has a spend limit, and {what}"
+        )))
+    };
+    let Some(models) = asked_models(draft, call) else {
+        return forbidden("what the request may cost cannot be told: it names no model");
+    };
+    let is_told_later = route.deployment.as_deref() == models.first().map(|model| &**model);
+    let usage = Usage {
+        input: 1,
+        output: 1,
+        ..Usage::default()
+    };
+    let (prices, slug) = (&draft.config.prices, &route.provider.slug);
+    let is_unpriced = |model: &&Cow<'_, str>| {
+        let cost = prices.cost(slug, model, &usage, draft.created_at);
+        cost.status == CostStatus::Unpriced
+    };
+    match models.iter().find(is_unpriced).filter(|_| !is_told_later) {
+        None => Ok(()),
+        Some(model) => forbidden(&format!("the price of the model '{model}' is not known")),
+    }
+}
+
 /// Every model that may answer, at least one; `None`: it cannot be told.
 fn asked_models<'d>(draft: &'d Draft, call: &Call<'_>) -> Option<Vec<Cow<'d, str>>> {
     let asked = limit::asked_model(draft).filter(|_| is_told(draft));
@@ -151,7 +204,7 @@ pub(crate) fn configured_headers(route: &Route, headers: &mut HeaderMap) {
 pub(crate) struct Presented {
     /// It brought a credential itself.
     pub(crate) own: bool,
-    /// One of the operator's, but for a key that stands in the configuration of the target: it was
+    /// One of the operator's, or a service account that the request brought, but for a key that stands in the configuration of the target: it was
     /// put in already, or is made ready for each send ([`crate::credentials::authenticate`]).
     pub(crate) credential: Option<Arc<Credential>>,
     /// How often that may be used, which is counted when it is about to be.
@@ -227,12 +280,32 @@ pub(crate) fn credential(
             None => return Err(missing(route)),
         }
     }
+    if carried && let Some(account) = account(route, headers) {
+        headers.remove(AUTHORIZATION);
+        credential = Some(Arc::new(account));
+    }
     move_credential(route, headers);
     Ok(Presented {
         own: carried,
         credential,
         allowance,
     })
+}
+
+/// The service account that a request brings in the place of a token (data-plane section 2.2).
+fn account(route: &Route, headers: &HeaderMap) -> Option<Credential> {
+    /// Shorter values are tokens: the key alone is longer.
+    const SHORTEST: usize = 512;
+    if route.provider.path != PathRule::Vertex {
+        return None;
+    }
+    let value = headers
+        .get(AUTHORIZATION)
+        .filter(|value| value.len() >= SHORTEST)?;
+    let encoded = after_bearer(value.to_str().ok()?.trim())?;
+    let json = Zeroizing::new(LENIENT.decode(encoded).ok()?);
+    let text = std::str::from_utf8(&json).ok()?;
+    Credential::of_request(text, route.provider.token_url.as_ref())
 }
 
 /// Puts a key into the provider's header.
@@ -294,11 +367,15 @@ fn chosen<'r>(route: &'r Route, alias: Option<&str>) -> Result<Option<Chosen<'r>
 /// A credential, and as what it is stored; `None`: in the configuration.
 type Chosen<'r> = (&'r Arc<Credential>, Option<&'r StoredCredential>);
 
-/// A hash of the credential of a request for a target, if it is its `own`; else 0. One in the query
+/// A hash of the credential of a request for a target, if it is its own; else 0. One in the query
 /// counts as the operator's.
-pub(crate) fn fingerprint(route: &Route, headers: &HeaderMap, own: bool) -> u64 {
-    if !own || route.target.is_none() {
+pub(crate) fn fingerprint(route: &Route, headers: &HeaderMap, presented: &Presented) -> u64 {
+    if !presented.own || route.target.is_none() {
         return 0;
+    }
+    if let Some(credential) = &presented.credential {
+        let parts = credential.identity().map(|part| hash(part.as_bytes()));
+        return parts.fold(1, |all, part| mix(all ^ part));
     }
     let slots = [&*route.provider.auth.header, AUTHORIZATION.as_str()];
     let value = slots.into_iter().find_map(|slot| headers.get(slot));

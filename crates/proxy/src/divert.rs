@@ -44,6 +44,7 @@ pub(crate) async fn admit(
             Admission::Elsewhere(limit, error) => {
                 divert((proxy, config), exchange, call, &limit).ok_or(error)?;
                 auth::may_ask_for_its_model(exchange, call)?;
+                auth::has_its_price(exchange, call)?;
                 // All that are for it there, from the first on.
                 0
             }

@@ -64,6 +64,8 @@ pub(crate) struct Draft {
     pub(crate) request_encoding: Option<HeaderValue>,
     pub(crate) options: Options,
     pub(crate) caller: Caller,
+    /// It is one of many that nobody let in, and leaves no record.
+    pub(crate) is_thinned: bool,
     /// What must not be seen in the record.
     pub(crate) secrets: Secrets,
     pub(crate) route: Option<Arc<Route>>,
@@ -158,7 +160,7 @@ impl Draft {
             .route
             .as_ref()
             .is_none_or(|route| route.gateway.collect_logs);
-        self.options.collect_log.unwrap_or(of_gateway)
+        !self.is_thinned && self.options.collect_log.unwrap_or(of_gateway)
     }
 }
 
@@ -196,6 +198,7 @@ impl Exchange {
             request_encoding,
             options: Options::default(),
             caller: Caller::default(),
+            is_thinned: false,
             secrets: Secrets::default(),
             route: None,
             place: None,
@@ -448,6 +451,15 @@ impl Exchange {
             (_, None) if call::is_hang_up(error) => Outcome::ClientLeft,
             (_, None) => Outcome::Refused,
         };
+        if let Error::Unauthorized = error {
+            match self.sink.records_refusal() {
+                Some(0) => {}
+                Some(others) => self.remark(&format!(
+                    "{others} requests before this one showed no token either, and left no record"
+                )),
+                None => self.note(|draft| draft.is_thinned = true),
+            }
+        }
         self.note(|draft| {
             draft.status = Some(status);
             draft.error = Some(error.to_record());

@@ -34,6 +34,7 @@ mod relay;
 mod retry;
 mod secrets;
 mod settle;
+mod thin;
 mod tokens;
 mod understand;
 mod universal;

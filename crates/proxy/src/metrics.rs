@@ -102,6 +102,8 @@ pub struct Metrics {
     pub(crate) malformed_requests: Counter,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
+    /// Requests that nobody let in and that left no record.
+    pub(crate) records_thinned: Counter,
     pub(crate) record_errors: Counter,
     cache_requests: Family<CacheRequest, Counter>,
     /// Lookups and fills that failed, were too slow or too many.
@@ -136,6 +138,7 @@ impl Metrics {
             malformed_requests: Counter::default(),
             records_written: Counter::default(),
             records_dropped: Counter::default(),
+            records_thinned: Counter::default(),
             record_errors: Counter::default(),
             cache_requests: Family::default(),
             cache_errors: Counter::default(),
@@ -233,10 +236,29 @@ impl Metrics {
             "HTTP/1 heads that were no request",
             self.malformed_requests.clone(),
         );
+        self.register_records(to);
+        to.register(
+            "cache_requests",
+            "Requests that wanted the cache, by what it did",
+            self.cache_requests.clone(),
+        );
+        to.register(
+            "cache_errors",
+            "Lookups and fills of the cache that failed, were too slow or too many",
+            self.cache_errors.clone(),
+        );
+    }
+
+    fn register_records(&self, to: &mut Registry) {
         to.register(
             "records_written",
             "Records stored",
             self.records_written.clone(),
+        );
+        to.register(
+            "records_thinned",
+            "Requests without a token that opens their gateway that left no record",
+            self.records_thinned.clone(),
         );
         to.register(
             "records_dropped",
@@ -247,16 +269,6 @@ impl Metrics {
             "record_errors",
             "Failed writes of records",
             self.record_errors.clone(),
-        );
-        to.register(
-            "cache_requests",
-            "Requests that wanted the cache, by what it did",
-            self.cache_requests.clone(),
-        );
-        to.register(
-            "cache_errors",
-            "Lookups and fills of the cache that failed, were too slow or too many",
-            self.cache_errors.clone(),
         );
     }
 }

@@ -98,6 +98,7 @@ async fn serve(
     } = admit(config, exchange, request, activity).await?;
     understand(proxy, exchange, &mut call);
     auth::may_ask_for_its_model(exchange, &call)?;
+    auth::has_its_price(exchange, &call)?;
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
     let first_byte = exchange.wishes().first_byte_timeout;
     let limits = limits(&call.route, first_byte, exchange);
@@ -182,7 +183,7 @@ async fn admit<'a>(
         .draft()
         .and_then(|draft| draft.options.alias.clone());
     let presented = auth::credential(&route, alias.as_deref(), &mut head.headers)?;
-    exchange.brings(auth::fingerprint(&route, &head.headers, presented.own));
+    exchange.brings(auth::fingerprint(&route, &head.headers, &presented));
     auth::configured_headers(&route, &mut head.headers);
     // May it pass? Refused before its body is read, where that can be told.
     if !route.gateway.limits.is_empty() {

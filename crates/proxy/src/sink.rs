@@ -21,6 +21,7 @@ use crate::limit::{Limits, Pledge, Pledges};
 use crate::metrics::{Metrics, Observer};
 use crate::readings::Readings;
 use crate::settle::{settle, settle_without_bodies};
+use crate::thin::Thin;
 
 /// Bounds and rhythm of the queue between requests and the store.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,7 @@ pub(crate) struct Sink {
     metrics: Arc<Metrics>,
     cutting: AtomicBool,
     limits: Arc<Limits>,
+    refusals: Thin,
 }
 
 impl Sink {
@@ -96,6 +98,7 @@ impl Sink {
             metrics,
             cutting: AtomicBool::new(false),
             limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges)))),
+            refusals: Thin::default(),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -132,6 +135,15 @@ impl Sink {
         self.cutting.load(Ordering::Acquire)
     }
 
+    /// Whether a request that nobody let in leaves a record, and how many before it left none.
+    pub(crate) fn records_refusal(&self) -> Option<u64> {
+        let recorded = self.refusals.take();
+        if recorded.is_none() {
+            self.metrics.records_thinned.inc();
+        }
+        recorded
+    }
+
     /// A copy for one body.
     pub(crate) fn capture(&self, limit: usize) -> Capture {
         Capture::new(Arc::clone(&self.budget), limit)
@@ -142,6 +154,10 @@ impl Sink {
         let mut queue = self.queue.lock();
         if !draft.outlives_its_client {
             self.metrics.in_flight.dec();
+        }
+        // What leaves no record takes no room from what does.
+        if draft.is_thinned && queue.drafts.len() >= self.settings.max_queue / 2 {
+            return;
         }
         if queue.drafts.len() >= self.settings.max_queue {
             queue.dropped += 1;

@@ -22,7 +22,7 @@ pub(crate) const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
 const LEAST_IN_PATH: usize = 12;
 
 /// Base64 as clients write it, with or without its end.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

@@ -177,6 +177,7 @@ async fn ask_in_turn(
         exchange.take_cached();
         understand(proxy, exchange, &mut leg.call);
         auth::may_ask_for_its_model(exchange, &leg.call)?;
+        auth::has_its_price(exchange, &leg.call)?;
         if !route.gateway.limits.is_empty() {
             Box::pin(limit::admit_leg(exchange)).await?;
         }

@@ -28,6 +28,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use isango_store::seal::Keyring;
+use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::{Secret, Snapshot};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -40,6 +41,7 @@ pub use self::settings::{
     UpstreamSettings,
 };
 
+pub(crate) use self::problem::nearest;
 use self::problem::{Origins, Report};
 use self::references::References;
 use self::section::Section;
@@ -139,6 +141,9 @@ impl Sources {
         parent.map_or_else(PathBuf::new, Path::to_path_buf)
     }
 }
+
+/// Account and id.
+type GatewayName = (Box<str>, Box<str>);
 
 impl Config {
     /// Reads all sources and checks what they say together.
@@ -254,7 +259,7 @@ impl Config {
     /// The part of it that the data plane reads for each request.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Stored::default().compile(self).0
+        Stored::default().compile(self, None).0
     }
 
     /// The names of the tokens that the file names, whatever else it says: for commands that need
@@ -273,6 +278,53 @@ impl Config {
         Ok(names
             .filter_map(|name| Some(name.get_ref().as_str()?.into()))
             .collect())
+    }
+
+    /// Account and id of every gateway that the file names, whatever else it says.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    fn gateway_names(sources: &Sources) -> Result<Vec<GatewayName>, ConfigError> {
+        let text = sources.read()?;
+        let tree = parse_tree(&text, sources, &mut Origins::default())?;
+        let gateways = tree
+            .get("gateways")
+            .and_then(|list| list.get_ref().as_array());
+        let tables = gateways.into_iter().flatten();
+        let names = tables.filter_map(|gateway| {
+            let gateway = gateway.get_ref().as_table()?;
+            let text = |name: &str| gateway.get(name).and_then(|value| value.get_ref().as_str());
+            Some((
+                text("account").unwrap_or("local").into(),
+                text("id")?.into(),
+            ))
+        });
+        Ok(names.collect())
+    }
+
+    /// What is wrong with the name of a gateway that a command was given; `None`: the file has one.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn unknown_gateway(
+        sources: &Sources,
+        account: &str,
+        id: &str,
+    ) -> Result<Option<String>, ConfigError> {
+        let known = Self::gateway_names(sources)?;
+        let of_account = known.iter().filter(|(of, _)| **of == *account);
+        let ids: Vec<&str> = of_account
+            .map(|(_, id)| &**id)
+            .chain([DEFAULT_GATEWAY])
+            .collect();
+        if ids.contains(&id) {
+            return Ok(None);
+        }
+        let help = problem::nearest(id, ids.into_iter()).unwrap_or_default();
+        Ok(Some(format!(
+            "account `{account}` has no gateway `{id}` in the configuration; {help} (`--unchecked` \
+             takes it as it is)"
+        )))
     }
 
     /// The settings in which `new` differs and that hold from the start to the end of a process.

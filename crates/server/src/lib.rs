@@ -28,11 +28,12 @@ use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync};
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
-use isango_store::config::ConfigStore;
+use isango_store::config::ConfigStore as _;
 use isango_store::logs::LogStore;
 use isango_store::memory::{MemoryConfig, MemoryOutbox, MemoryPledges};
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
+use isango_store::vouched::Vouched;
 use isango_types::door::Door;
 use isango_types::{Clock, Gateway, Snapshot, SnapshotCell};
 use parking_lot::Mutex;
@@ -181,7 +182,9 @@ pub fn start_with(
     let admin = listen::bind(config.admin_listen, "the admin listener")?;
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::new(&mut registry));
-    let published = Published::open(config, Arc::clone(&stores.config))
+    let entities = Arc::new(Vouched::new(stores.config, config.keyring.clone()));
+    stores.config = Arc::clone(&entities) as _;
+    let published = Published::open(config, entities)
         .context("the entities that are stored beside the configuration cannot be read")?;
     let published = Arc::new(published);
     let settings = config.to_proxy();
@@ -455,7 +458,7 @@ impl Server {
 /// What is in force, and what it is made of.
 struct Published {
     cell: Arc<SnapshotCell>,
-    store: Arc<dyn ConfigStore>,
+    store: Arc<Vouched>,
     /// Held while a snapshot is compiled and swapped, so that none replaces a newer one.
     sources: Mutex<(Config, Stored)>,
     /// The store could not be read when it was last looked at.
@@ -465,9 +468,9 @@ struct Published {
 impl Published {
     /// # Errors
     /// The store cannot be read.
-    fn open(config: &Config, store: Arc<dyn ConfigStore>) -> anyhow::Result<Self> {
+    fn open(config: &Config, store: Arc<Vouched>) -> anyhow::Result<Self> {
         let stored = Stored::read(&*store)?;
-        let (snapshot, doubts) = stored.compile(config);
+        let (snapshot, doubts) = stored.compile(config, None);
         tell(&doubts);
         Ok(Self {
             cell: Arc::new(SnapshotCell::new(snapshot)),
@@ -482,6 +485,18 @@ impl Published {
         let old = self.cell.get();
         let mut sources = self.sources.lock();
         sources.0 = config.clone();
+        self.store.use_keys(config.keyring.clone());
+        // By other keys, other entities are to be believed.
+        match Stored::read(&*self.store) {
+            Ok(mut stored) => {
+                stored.go_on_from(&sources.1);
+                sources.1 = stored;
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!(%error, "stored entities stay as they were: they cannot be read");
+            }
+        }
         self.publish(&sources);
         (old, self.cell.get())
     }
@@ -508,7 +523,7 @@ impl Published {
         let mut sources = self.sources.lock();
         if revision != sources.1.revision {
             let mut stored = Stored::read(&*self.store)?;
-            stored.count_on(&sources.1);
+            stored.go_on_from(&sources.1);
             sources.1 = stored;
             self.publish(&sources);
             tracing::info!("stored entities changed");
@@ -517,7 +532,7 @@ impl Published {
     }
 
     fn publish(&self, (config, stored): &(Config, Stored)) {
-        let (snapshot, doubts) = stored.compile(config);
+        let (snapshot, doubts) = stored.compile(config, Some(&self.cell.load()));
         tell(&doubts);
         self.cell.swap(snapshot);
     }

@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isango_store::config::{ConfigStore, Contents, Error};
+use isango_store::config::{ConfigStore, Contents, Error, Flaw, Refused};
+use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::DEFAULT_GATEWAY;
-use isango_types::{Credential, Gateway, Snapshot, Token};
+use isango_types::{Credential, Gateway, Snapshot, Timestamp, Token};
 
 use crate::config::Config;
 
@@ -20,6 +21,12 @@ pub(crate) struct Stored {
     pub(crate) revision: u64,
     tokens: Vec<Token>,
     credentials: Vec<(credentials::Stored, Option<Arc<Rate>>)>,
+    /// Tokens that nobody can vouch for.
+    refused: Vec<Refused>,
+    /// Secrets as they were when they were looked at before.
+    known: Vec<KnownSecret>,
+    /// Where credentials are of which nothing can be read.
+    unreadable: Vec<credentials::Place>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
 }
@@ -30,12 +37,13 @@ impl Stored {
     /// # Errors
     /// The store cannot be read. An entity that cannot be read is told by [`Stored::compile`].
     pub(crate) fn read(store: &dyn ConfigStore) -> Result<Self, Error> {
-        Ok(Self::of(&store.read()?))
+        Ok(Self::of(&store.read()?, store.refused()?))
     }
 
-    fn of(contents: &Contents) -> Self {
+    fn of(contents: &Contents, refused: Vec<Refused>) -> Self {
         let mut stored = Self {
             revision: contents.revision,
+            refused,
             ..Self::default()
         };
         for token in tokens::all(contents) {
@@ -48,15 +56,47 @@ impl Stored {
         for credential in credentials::all(contents) {
             match credential {
                 Ok(credential) => stored.credentials.push((credential, None)),
-                Err(damaged) => stored.damaged.push(damaged.to_string()),
+                Err(damaged) => {
+                    if let credentials::Error::Damaged(id) = &damaged {
+                        stored.unreadable.extend(credentials::place_of(id));
+                    }
+                    stored.damaged.push(damaged.to_string());
+                }
             }
         }
         stored.count_on(&Self::default());
         stored
     }
 
+    /// Goes on from what was known `before`: uses of credentials, secrets, and tokens that are the same
+    /// but for a key that is not known yet.
+    pub(crate) fn go_on_from(&mut self, before: &Self) {
+        self.count_on(before);
+        let of_before = before.credentials.iter().map(|(stored, _)| KnownSecret {
+            place: stored.place.clone(),
+            modified_at: stored.modified_at,
+        });
+        self.known = of_before.collect();
+        let refused = std::mem::take(&mut self.refused);
+        for one in refused {
+            let known = tokens::of(&one.entity).ok();
+            let known = known.filter(|stored| before.tokens.contains(&stored.token));
+            match (&one.flaw, known) {
+                (Flaw::UnknownKey(_), Some(stored)) => {
+                    let (id, flaw) = (&one.entity.id, &one.flaw);
+                    self.damaged
+                        .push(format!("token `{id}` stays as it was known: {flaw}"));
+                    self.tokens.push(stored.token);
+                }
+                (Flaw::UnknownKey(_) | Flaw::Edited | Flaw::Unvouched, _) => {
+                    self.refused.push(one);
+                }
+            }
+        }
+    }
+
     /// Counts the uses of credentials on from where `before` was.
-    pub(crate) fn count_on(&mut self, before: &Self) {
+    fn count_on(&mut self, before: &Self) {
         for (credential, rate) in &mut self.credentials {
             let limit = credential.rate_limit;
             let period_s = credential.rate_limit_period_s;
@@ -74,31 +114,67 @@ impl Stored {
     }
 
     /// Gives each gateway the credentials that are stored for it. One that cannot be opened is
-    /// there, and fails: nothing else takes its place.
-    fn hand_out(&self, config: &Config, gateways: &mut Vec<Gateway>, doubts: &mut Vec<String>) {
+    /// there, and fails: nothing else takes its place. One that was only sealed anew, with a key that
+    /// is not known yet, stays as it was opened `before`.
+    fn hand_out(
+        &self,
+        config: &Config,
+        (gateways, before): (&mut Vec<Gateway>, Option<&Snapshot>),
+        doubts: &mut Vec<String>,
+    ) {
         for (stored, rate) in &self.credentials {
             let place = &stored.place;
             let Some(gateway) = find(gateways, config, &place.account, &place.gateway) else {
                 continue;
             };
-            let credential = open(stored, config).map_err(|why| {
-                doubts.push(format!(
-                    "the stored credential `{}` cannot be used: {why}",
-                    place.id()
-                ));
+            let opened = open(stored, config).map(Arc::new);
+            let credential = opened.or_else(|(why, is_unknown_key)| {
+                let is_known = |secret: &&KnownSecret| {
+                    secret.place == *place && secret.modified_at == stored.modified_at
+                };
+                let kept = self.known.iter().find(is_known).filter(|_| is_unknown_key);
+                let kept =
+                    kept.and_then(|_| before.and_then(|before| opened_before(before, place)));
+                let id = place.id();
+                doubts.push(match kept {
+                    Some(_) => format!("the stored credential `{id}` stays as it was: {why}"),
+                    None => format!("the stored credential `{id}` cannot be used: {why}"),
+                });
+                kept.ok_or(())
             });
             gateway.credentials.push(StoredCredential {
                 provider: place.provider.clone(),
                 alias: place.alias.clone(),
-                credential: credential.ok().map(Arc::new),
+                credential: credential.ok(),
                 rate: rate.clone(),
             });
         }
+        for place in &self.unreadable {
+            if let Some(gateway) = find(gateways, config, &place.account, &place.gateway) {
+                gateway.credentials.push(StoredCredential {
+                    provider: place.provider.clone(),
+                    alias: place.alias.clone(),
+                    credential: None,
+                    rate: None,
+                });
+            }
+        }
     }
 
-    /// The snapshot of both, and what is probably not meant; one text each.
-    pub(crate) fn compile(&self, config: &Config) -> (Snapshot, Vec<String>) {
+    /// The snapshot of both, and what is probably not meant; one text each. `before`: the one that
+    /// is in force.
+    pub(crate) fn compile(
+        &self,
+        config: &Config,
+        before: Option<&Snapshot>,
+    ) -> (Snapshot, Vec<String>) {
         let mut doubts = self.damaged.clone();
+        doubts.extend(self.refused.iter().map(|Refused { entity, flaw }| {
+            format!(
+                "the stored {} `{}` has no effect: {flaw}",
+                entity.kind, entity.id
+            )
+        }));
         let of_file: BTreeSet<&str> = config.tokens.iter().map(|token| &*token.name).collect();
         let (shadowed, stored): (Vec<&Token>, Vec<&Token>) = self
             .tokens
@@ -112,7 +188,7 @@ impl Stored {
         }));
         let tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
         let mut gateways = with_caps(config, &tokens);
-        self.hand_out(config, &mut gateways, &mut doubts);
+        self.hand_out(config, (&mut gateways, before), &mut doubts);
         doubts.extend(locked_out(&gateways, &config.default_gateway, &tokens));
         let snapshot = Snapshot::new(
             gateways,
@@ -125,11 +201,31 @@ impl Stored {
     }
 }
 
-fn open(stored: &credentials::Stored, config: &Config) -> Result<Credential, String> {
-    let keyring = config.keyring.as_ref().ok_or("there is no `secrets.key`")?;
-    let secret = stored.open(keyring).map_err(|why| why.to_string())?;
+/// A secret that was opened, by where it belongs and when it was stored.
+#[derive(Clone, Debug)]
+struct KnownSecret {
+    place: credentials::Place,
+    modified_at: Timestamp,
+}
+
+/// The credential, or why there is none, and whether that is for want of a key.
+fn open(stored: &credentials::Stored, config: &Config) -> Result<Credential, (String, bool)> {
+    let no_key = || ("there is no `secrets.key`".to_owned(), false);
+    let keyring = config.keyring.as_ref().ok_or_else(no_key)?;
+    let secret = stored.open(keyring).map_err(|why| {
+        let is_unknown_key = matches!(why, SealError::UnknownKey(_));
+        (why.to_string(), is_unknown_key)
+    })?;
     let identity = |name: &str| config.identity.get(name).cloned();
-    Credential::parse(secret.expose(), &identity).map_err(|wrong| wrong.to_string())
+    Credential::parse(secret.expose(), &identity).map_err(|wrong| (wrong.to_string(), false))
+}
+
+/// The credential of a place as it is in force.
+fn opened_before(before: &Snapshot, place: &credentials::Place) -> Option<Arc<Credential>> {
+    let gateway = before.gateway(&place.account, &place.gateway)?;
+    let is_it =
+        |one: &&StoredCredential| one.provider == place.provider && one.alias == place.alias;
+    gateway.credentials.iter().find(is_it)?.credential.clone()
 }
 
 /// The gateways with the spend caps of the tokens that open them.
@@ -194,7 +290,6 @@ fn locked_out(gateways: &[Gateway], default: &Gateway, tokens: &[Token]) -> Vec<
 #[cfg(test)]
 mod tests {
     use isango_store::memory::MemoryConfig;
-    use isango_types::Timestamp;
     use isango_types::key::{Sha256, Spend};
     use isango_types::limit::Period;
 
@@ -223,7 +318,7 @@ mod tests {
         let store = MemoryConfig::default();
         let stored = tokens::create(&store, Token::new("local", "app"), NOW).unwrap();
         let config = config("[[tokens]]\nname = \"app\"\nsecret = \"isg_0123456789abcdef\"");
-        let (snapshot, doubts) = Stored::read(&store).unwrap().compile(&config);
+        let (snapshot, doubts) = Stored::read(&store).unwrap().compile(&config, None);
         let finds = |sha256: Sha256| snapshot.token(&sha256.0, NOW).is_some();
         assert!(!finds(tokens::sha256(&stored)));
         assert!(finds(tokens::sha256(&isango_types::Secret::new(
@@ -239,7 +334,7 @@ mod tests {
             tokens::create(&store, capped(name, gateway), NOW).unwrap();
         }
         let config = config("[[gateways]]\nid = \"shop\"\n[[gateways]]\nid = \"other\"");
-        let (snapshot, _) = Stored::read(&store).unwrap().compile(&config);
+        let (snapshot, _) = Stored::read(&store).unwrap().compile(&config, None);
         let limits = |account: &str, id: &str| {
             let gateway = snapshot.gateway(account, id).unwrap();
             let ids = gateway.limits.iter().map(|limit| limit.id.to_string());
@@ -255,7 +350,7 @@ mod tests {
     fn a_gateway_that_nobody_can_open_is_told() {
         let locked = "[[gateways]]\nid = \"locked\"\nauthentication = true\n";
         let store = MemoryConfig::default();
-        let doubts = |text: &str| Stored::read(&store).unwrap().compile(&config(text)).1;
+        let doubts = |text: &str| Stored::read(&store).unwrap().compile(&config(text), None).1;
         assert_eq!(doubts("").len(), 0);
         assert_eq!(doubts(locked).len(), 1);
         assert_eq!(doubts("listen = \"0.0.0.0:1\"").len(), 1);

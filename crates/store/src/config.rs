@@ -30,6 +30,46 @@ pub trait ConfigStore: Send + Sync {
     /// [`Error::Conflict`]: an entity is not as the change expects; read again, then try again.
     /// [`Error::TooLarge`]. [`Error::Failed`].
     fn commit(&self, changes: &[Change]) -> Result<u64, Error>;
+
+    /// Entities that are there and are not read, because nobody can vouch for them
+    /// ([`Vouched`](crate::vouched::Vouched)).
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn refused(&self) -> Result<Vec<Refused>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Entities that are vouched for with a key that was replaced since.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn stale(&self) -> Result<Vec<Entity>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// An entity that is not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// As it is there; nothing of it is to be believed.
+    pub entity: Entity,
+    /// Why.
+    pub flaw: Flaw,
+}
+
+/// Why nobody can vouch for an entity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// It was stored when there was no key, or slipped in.
+    #[error("nobody vouches for it; if it is yours, `isango token seal` does")]
+    Unvouched,
+    /// It is not what was stored, or not where it was put.
+    #[error("it was changed or moved after it was stored")]
+    Edited,
+    /// The key that vouches for it is not configured.
+    #[error("it is vouched for with a key ({0}) that is not configured")]
+    UnknownKey(Box<str>),
 }
 
 /// What kinds of entities there are.
@@ -51,6 +91,16 @@ impl Kind {
         match self {
             Self::Token => "token",
             Self::Credential => "credential",
+        }
+    }
+
+    /// Whether somebody must vouch for what is stored, once there are keys. A credential is sealed
+    /// together with all that matters of it.
+    #[must_use]
+    pub const fn is_vouched_for(self) -> bool {
+        match self {
+            Self::Token => true,
+            Self::Credential => false,
         }
     }
 

@@ -6,7 +6,7 @@
 use isango_types::{Secret, Timestamp, is_account, is_gateway_id};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Change, ConfigStore, Contents, Entity, Kind};
+use crate::config::{self, Change, ConfigStore, Contents, Entity, Flaw, Kind};
 use crate::seal::{Keyring, SealError};
 
 /// Credentials that are stored at most.
@@ -130,6 +130,9 @@ pub enum Error {
     /// It cannot be sealed or opened.
     #[error("credential `{0}`: {1}")]
     Seal(Box<str>, #[source] SealError),
+    /// Something else that is stored is not to be believed.
+    #[error("{0} `{1}`: {2}")]
+    Refused(Kind, Box<str>, Flaw),
     /// A bound is reached.
     #[error("10000 credentials are stored; remove some")]
     Full,
@@ -141,6 +144,19 @@ pub enum Error {
 /// Every stored credential, by account, gateway, provider and alias.
 pub fn all(contents: &Contents) -> impl Iterator<Item = Result<Stored, Error>> {
     contents.of(Kind::Credential).map(parse)
+}
+
+/// Where the credential of an entity belongs, even if nothing of it can be read.
+#[must_use]
+pub fn place_of(id: &str) -> Option<Place> {
+    let mut parts = id.split('/').map(Into::into);
+    let place = Place {
+        account: parts.next()?,
+        gateway: parts.next()?,
+        provider: parts.next()?,
+        alias: parts.next()?,
+    };
+    (parts.next().is_none() && place.check().is_ok()).then_some(place)
 }
 
 fn parse(entity: &Entity) -> Result<Stored, Error> {
@@ -243,14 +259,24 @@ pub fn remove(store: &dyn ConfigStore, place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Seals everything that another key sealed with the one that seals from now on: all of it or, if
-/// one cannot be opened, nothing. Tells how many were sealed anew.
+/// Seals everything that another key sealed with the one that seals from now on, and has that key
+/// vouch for all that another one vouched for: all of it or, if something cannot be opened or
+/// believed, nothing. Tells how many there were.
 ///
 /// # Errors
-/// [`Error::Damaged`], [`Error::Seal`], [`Error::Store`].
+/// [`Error::Damaged`], [`Error::Seal`], [`Error::Refused`], [`Error::Store`].
 pub fn reseal(store: &dyn ConfigStore, keyring: &Keyring) -> Result<usize, Error> {
+    let refused = store.refused()?;
+    if let Some(one) = refused.iter().find(|one| one.flaw != Flaw::Unvouched) {
+        let (kind, id) = (one.entity.kind, one.entity.id.clone());
+        return Err(Error::Refused(kind, id, one.flaw.clone()));
+    }
     let contents = store.read()?;
-    let mut changes = Vec::new();
+    let stale = store.stale()?;
+    let vouched_anew = stale
+        .iter()
+        .map(|entity| Change::replace(entity, entity.body.clone()));
+    let mut changes: Vec<Change> = vouched_anew.collect();
     for entity in contents.of(Kind::Credential) {
         let mut stored = parse(entity)?;
         if keyring.is_current(&stored.sealed) {

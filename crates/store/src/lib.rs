@@ -3,7 +3,8 @@
 //!
 //! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to kept answers, [`outbox`] that to messages
 //! on their way, [`pledges`] that to what requests under way hold of limits, [`config`] that to what
-//! is configured beside the file, with [`tokens`] and [`credentials`] in it, which [`seal`] closes;
+//! is configured beside the file, with [`tokens`] and [`credentials`] in it, which [`seal`] closes
+//! and [`vouched`] vouches for;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
@@ -19,6 +20,7 @@ pub mod outbox;
 pub mod pledges;
 pub mod seal;
 pub mod tokens;
+pub mod vouched;
 
 use std::sync::Arc;
 

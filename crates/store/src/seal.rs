@@ -5,6 +5,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isango_types::Secret;
@@ -36,6 +37,8 @@ pub enum SealError {
 pub struct SealKey {
     id: Box<str>,
     key: RandomizedNonceKey,
+    /// Derived from the same, and for nothing else.
+    vouches: hmac::Key,
 }
 
 impl std::fmt::Debug for SealKey {
@@ -71,7 +74,19 @@ impl SealKey {
             id: id.collect::<String>().into(),
             key: RandomizedNonceKey::new(&AES_256_GCM, &bytes)
                 .map_err(|_unspecified| SealError::Key)?,
+            vouches: {
+                let whole = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+                let derived = hmac::sign(&whole, b"isango vouching key 1");
+                hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
+            },
         })
+    }
+
+    /// A code that nobody without the key can make: `text` is what was put at `place`.
+    #[must_use]
+    pub fn vouch(&self, place: &[u8], text: &str) -> String {
+        let code = hmac::sign(&self.vouches, &placed(place, text));
+        format!("{VERSION}:{}:{}", self.id, STANDARD.encode(code))
     }
 
     /// Its name in what it seals: tells nothing of it.
@@ -109,6 +124,12 @@ impl SealKey {
     }
 }
 
+/// A text and its place, in the one way to write both.
+fn placed(place: &[u8], text: &str) -> Vec<u8> {
+    let length = (place.len() as u64).to_le_bytes();
+    [&length, place, text.as_bytes()].concat()
+}
+
 /// The key that seals, and the one that sealed before it.
 #[derive(Debug)]
 pub struct Keyring {
@@ -124,7 +145,25 @@ impl Keyring {
     /// # Errors
     /// [`SealError::UnknownKey`], [`SealError::Forged`].
     pub fn open(&self, place: &[u8], sealed: &str) -> Result<Secret, SealError> {
-        let mut parts = sealed.splitn(3, ':');
+        let (key, rest) = self.key_of(sealed)?;
+        key.open(place, rest)
+    }
+
+    /// Checks the code of [`SealKey::vouch`], in a time that does not depend on where it is wrong.
+    ///
+    /// # Errors
+    /// [`SealError::UnknownKey`], [`SealError::Forged`].
+    pub fn is_vouched(&self, place: &[u8], text: &str, code: &str) -> Result<(), SealError> {
+        let (key, rest) = self.key_of(code)?;
+        let code = STANDARD.decode(rest);
+        let code = code.map_err(|_no_base64| SealError::Forged)?;
+        let checked = hmac::verify(&key.vouches, &placed(place, text), &code);
+        checked.map_err(|_unspecified| SealError::Forged)
+    }
+
+    /// The key that made something, and what it made.
+    fn key_of<'s>(&self, made: &'s str) -> Result<(&SealKey, &'s str), SealError> {
+        let mut parts = made.splitn(3, ':');
         let (Some(VERSION), Some(id), Some(rest)) = (parts.next(), parts.next(), parts.next())
         else {
             return Err(SealError::Forged);
@@ -133,7 +172,7 @@ impl Keyring {
             .into_iter()
             .flatten();
         match keys.find(|key| *key.id == *id) {
-            Some(key) => key.open(place, rest),
+            Some(key) => Ok((key, rest)),
             None => Err(SealError::UnknownKey(id.into())),
         }
     }

@@ -11,7 +11,7 @@ use isango_types::key::{Digest, MAX_DIGESTS, Sha256, TOKEN_PREFIX, TokenError};
 use isango_types::{Secret, Timestamp, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Change, ConfigStore, Contents, Entity, Kind};
+use crate::config::{self, Change, ConfigStore, Contents, Entity, Flaw, Kind, Refused};
 
 /// Tokens that are stored at most, the revoked ones included.
 pub const MAX_TOKENS: usize = 10_000;
@@ -63,6 +63,9 @@ pub enum Error {
     /// What is stored is no token.
     #[error("token `{0}` cannot be read: what is stored is damaged, or from a newer version")]
     Damaged(Box<str>),
+    /// Nobody can vouch for it, and it opens nothing.
+    #[error("token `{0}` opens nothing: {1}")]
+    Refused(Box<str>, Flaw),
     /// The system has no random numbers.
     #[error("the system has no random numbers")]
     Random,
@@ -95,6 +98,14 @@ pub fn sha256(token: &Secret) -> Sha256 {
 /// Every stored token, by name; what cannot be read is an error of its own and no token.
 pub fn all(contents: &Contents) -> impl Iterator<Item = Result<StoredToken, Error>> {
     contents.of(Kind::Token).map(parse)
+}
+
+/// The token that an entity says it is; whether to believe it is another question.
+///
+/// # Errors
+/// [`Error::Damaged`].
+pub fn of(entity: &Entity) -> Result<StoredToken, Error> {
+    parse(entity)
 }
 
 fn parse(entity: &Entity) -> Result<StoredToken, Error> {
@@ -220,8 +231,12 @@ pub fn revoke(store: &dyn ConfigStore, name: &str, now: Timestamp) -> Result<(),
 /// [`Error::Unknown`], [`Error::Store`].
 pub fn forget(store: &dyn ConfigStore, name: &str) -> Result<(), Error> {
     let contents = store.read()?;
+    let refused = store.refused()?;
+    let is_it = |one: &&Refused| one.entity.kind == Kind::Token && *one.entity.id == *name;
+    let among_refused = || refused.iter().find(is_it).map(|one| &one.entity);
     let entity = contents
         .find(Kind::Token, name)
+        .or_else(among_refused)
         .ok_or_else(|| Error::Unknown(name.into()))?;
     store.commit(&[Change::remove(entity)])?;
     Ok(())
@@ -233,9 +248,14 @@ fn change(
     change: impl FnOnce(&mut StoredToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let contents = store.read()?;
-    let entity = contents
-        .find(Kind::Token, name)
-        .ok_or_else(|| Error::Unknown(name.into()))?;
+    let Some(entity) = contents.find(Kind::Token, name) else {
+        let mut refused = store.refused()?.into_iter();
+        let is_it = |one: &Refused| one.entity.kind == Kind::Token && *one.entity.id == *name;
+        return Err(match refused.find(is_it) {
+            Some(one) => Error::Refused(name.into(), one.flaw),
+            None => Error::Unknown(name.into()),
+        });
+    };
     let mut stored = parse(entity)?;
     change(&mut stored)?;
     store.commit(&[Change::replace(entity, body(&stored)?)])?;

@@ -151,6 +151,19 @@ impl Credential {
         }
     }
 
+    /// Reads a service account of Google that a request brings itself. Its token is asked for at
+    /// `issuer`, else at Google, and for Vertex AI: what the account says of that is not believed.
+    #[must_use]
+    pub fn of_request(text: &str, issuer: Option<&BaseUrl>) -> Option<Self> {
+        let account: Google = serde_json::from_str(text).ok()?;
+        let account = Google {
+            token_uri: issuer.map(|issuer| issuer.to_string().into()),
+            scope: None,
+            ..account
+        };
+        account.into_issuer().ok()
+    }
+
     /// What of it must never be seen.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let (one, other) = match self {

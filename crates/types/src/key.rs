@@ -57,6 +57,9 @@ pub struct Token {
     /// How much requests with it may cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend: Option<Spend>,
+    /// With `spend`: also models whose price is not known, which cost it nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unpriced: bool,
 }
 
 /// What a token may do.
@@ -204,6 +207,7 @@ impl Token {
             expires_at: None,
             metadata: BTreeMap::new(),
             spend: None,
+            allow_unpriced: false,
         }
     }
 
@@ -241,6 +245,12 @@ impl Token {
         };
         let is_listed = |model: &str| self.models.iter().any(|allowed| is_of(allowed, model));
         self.models.is_empty() || model.is_some_and(is_listed)
+    }
+
+    /// Whether requests with it are for models only whose price is known.
+    #[must_use]
+    pub const fn needs_prices(&self) -> bool {
+        self.spend.is_some() && !self.allow_unpriced
     }
 
     /// Its spend cap as a limit of the one gateway that it opens; `None`: it has none.

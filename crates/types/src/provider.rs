@@ -142,6 +142,10 @@ pub struct Provider {
     /// Whether its streams tell their usage only with `stream_options.include_usage`.
     #[serde(default)]
     pub stream_usage_option: bool,
+    /// Where tokens are asked for, for service accounts that requests bring; `None`: where its vendor
+    /// issues them (from the configuration only).
+    #[serde(skip)]
+    pub token_url: Option<BaseUrl>,
     /// Whether the operator named its address, which may then be a private one.
     #[serde(skip)]
     pub trusted: bool,

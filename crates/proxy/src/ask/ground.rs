@@ -17,7 +17,7 @@ use crate::health::{LonePlace, Permit};
 use crate::resolve::{self, Route};
 use crate::retry::{self, Failure, Leave, Next, Situation};
 use crate::way::Way;
-use crate::{auth, headers, understand};
+use crate::{auth, credentials, headers, understand};
 
 /// What all sends of a request share.
 pub(super) struct Ground<'p> {
@@ -239,6 +239,10 @@ pub(crate) fn redirect<'a>(
         (CallBody::Whole(whole), None) => Some(whole.clone()),
         (CallBody::Passing(_) | CallBody::Gone, _) => None,
     };
+    let signed = credentials::signed_bytes(presented.credential.as_deref());
+    if signed > 0 && whole.as_ref().is_none_or(|whole| whole.len() > signed) {
+        return Err("signs what it is sent, and the body is too large to be held".into());
+    }
     let whole = match (whole, &route.model) {
         (whole, None) => whole,
         (Some(whole), Some(model)) if !whole.is_empty() => {

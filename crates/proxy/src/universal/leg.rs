@@ -133,7 +133,7 @@ impl LegText<'_> {
         }
         let alias = options.alias.as_deref();
         let presented = auth::credential(&route, alias, &mut headers)?;
-        let credential = auth::fingerprint(&route, &headers, presented.own);
+        let credential = auth::fingerprint(&route, &headers, &presented);
         auth::configured_headers(&route, &mut headers);
         let body = self
             .query

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use isango_backends::config::FileConfig;
+use isango_store::vouched::Vouched;
 use isango_types::Gateway;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use serde::Serialize;
@@ -55,8 +57,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     .file();
     let mut loaded = Config::load(&Sources::new(file.clone(), Vec::new()));
     if let Ok(config) = &mut loaded {
-        let stored = Stored::read(&FileConfig::in_folder(&config.data_dir))?;
-        let (_snapshot, doubts) = stored.compile(config);
+        let store = Arc::new(FileConfig::in_folder(&config.data_dir));
+        let stored = Stored::read(&Vouched::new(store, config.keyring.clone()))?;
+        let (_snapshot, doubts) = stored.compile(config, None);
         config.warnings.extend(doubts);
     }
     let counts = loaded.as_ref().ok().map(count);

@@ -1,12 +1,14 @@
 //! `isango key`: credentials for providers, stored sealed.
 
 use std::io::{Read as _, Write};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use isango_backends::config::FileConfig;
 use isango_store::config::ConfigStore as _;
 use isango_store::credentials::{self, DEFAULT_PERIOD_S, MAX_SECRET_BYTES, New, Place, Stored};
 use isango_store::seal::Keyring;
+use isango_store::vouched::Vouched;
 use isango_types::credential::DEFAULT_ALIAS;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::provider::PathRule;
@@ -50,6 +52,10 @@ struct Which {
     /// Account of the gateway
     #[arg(long, default_value = "local")]
     account: String,
+
+    /// Take the gateway as it is, even if the configuration has none of that name
+    #[arg(long)]
+    unchecked: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -125,6 +131,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         } => {
             let (store, keyring) = opened(&sources)?;
             let place = which.place(&sources)?;
+            which.check_gateway(&sources)?;
             let rate = rate_limit.map(|limit| (limit, *rate_period));
             let secret = read(&sources, from.as_deref())?;
             let new = checked(&place, secret, rate)?;
@@ -142,6 +149,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::List { json } => list(&sources, *json, out)?,
         Command::Rotate { json } => {
             let (store, keyring) = opened(&sources)?;
+            let keyring = Arc::new(keyring);
+            let store = Vouched::new(Arc::new(store), Some(Arc::clone(&keyring)));
             let sealed = credentials::reseal(&store, &keyring).map_err(told)?;
             let key = keyring.current.id();
             if *json {
@@ -173,6 +182,15 @@ fn opened(sources: &Sources) -> anyhow::Result<(FileConfig, Keyring)> {
 }
 
 impl Which {
+    /// Checks that there is such a gateway: a secret for none is found by no request.
+    fn check_gateway(&self, sources: &Sources) -> anyhow::Result<()> {
+        let unknown = match self.unchecked {
+            true => None,
+            false => Config::unknown_gateway(sources, &self.account, &self.gateway)?,
+        };
+        unknown.map_or(Ok(()), |wrong| Err(WrongUsage(wrong).into()))
+    }
+
     /// With the provider's slug in its first spelling.
     fn place(&self, sources: &Sources) -> anyhow::Result<Place> {
         let known = Provider::built_in()?;
@@ -260,6 +278,7 @@ fn told(error: credentials::Error) -> anyhow::Error {
         credentials::Error::Unknown(_)
         | credentials::Error::Damaged(_)
         | credentials::Error::Seal(..)
+        | credentials::Error::Refused(..)
         | credentials::Error::Full
         | credentials::Error::Store(_) => error.into(),
     }

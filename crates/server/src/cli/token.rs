@@ -3,20 +3,22 @@
 mod list;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use isango_backends::config::FileConfig;
 use isango_store::tokens::{self, Error};
+use isango_store::vouched::Vouched;
 use isango_types::key::{Scope, Spend, TOKEN_PREFIX};
 use isango_types::limit::Period;
 use isango_types::price::parse_usd;
 use isango_types::record::MetadataValue;
-use isango_types::{Clock, Secret, Timestamp, Token};
+use isango_types::{Clock, Provider, Secret, Timestamp, Token};
 use serde_json::json;
 
 use crate::cli::{StoreArgs, WrongUsage, write_json};
 use crate::config::value::{parse_moment, parse_wait};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Sources, nearest};
 
 /// Make, list, rotate and revoke tokens that open gateways
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,17 @@ Example: isango token revoke support-app")]
         #[arg(long)]
         forget: bool,
 
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Vouch for tokens that were stored before there was a secrets.key
+    #[command(after_help = "\
+With a `secrets.key`, tokens that nobody has vouched for open nothing. List them first, and seal them
+only if all of them are yours.
+
+Example: isango token seal")]
+    Seal {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -119,9 +132,17 @@ struct Create {
     #[arg(long, value_name = "LIMIT")]
     spend: Option<String>,
 
+    /// With --spend: also for models whose price is not known, which cost it nothing
+    #[arg(long, requires = "spend")]
+    allow_unpriced: bool,
+
     /// Whose calendar the spend limit turns by
     #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "spend")]
     time_zone: String,
+
+    /// Take gateways and providers as they are, even if nothing is known of that name
+    #[arg(long)]
+    unchecked: bool,
 
     /// Store nothing: print the lines for the configuration that let it in
     #[arg(long)]
@@ -138,6 +159,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     match &args.command {
         Command::Create(create) => create.run(&sources, now, out)?,
         Command::List { json } => list::run(&sources, now, *json, out)?,
+        Command::Seal { json } => seal(&sources, *json, out)?,
         Command::Revoke { name, forget, json } => {
             let store = changeable(&sources, name)?;
             let result = match forget {
@@ -184,12 +206,38 @@ impl Create {
         token
             .check()
             .map_err(|wrong| WrongUsage(wrong.to_string()))?;
+        if !self.unchecked {
+            self.check_names(sources)?;
+        }
         if self.for_file {
             return self.print_lines(&token, out);
         }
         let store = changeable(sources, &token.name)?;
         let secret = tokens::create(&store, token.clone(), now).map_err(told)?;
         self.print(&token, &secret, out)
+    }
+
+    /// Checks that there is what it is for: a token for a name that is written wrongly opens nothing,
+    /// and nobody is told.
+    fn check_names(&self, sources: &Sources) -> anyhow::Result<()> {
+        for id in &self.gateways {
+            if let Some(wrong) = Config::unknown_gateway(sources, &self.account, id)? {
+                return Err(WrongUsage(wrong).into());
+            }
+        }
+        let (built_in, own) = (Provider::built_in()?, Config::provider_names(sources)?);
+        for slug in &self.providers {
+            let is_known = built_in.iter().any(|one| one.is_called(slug))
+                || own.iter().any(|one| **one == **slug);
+            if !is_known {
+                let slugs = built_in.iter().map(|one| &*one.slug);
+                let help = nearest(slug, slugs.chain(own.iter().map(|one| &**one)));
+                let help = help.unwrap_or_default();
+                let wrong = format!("there is no provider `{slug}`; {help}");
+                return Err(WrongUsage(wrong).into());
+            }
+        }
+        Ok(())
     }
 
     fn token(&self, now: Timestamp) -> Result<Token, WrongUsage> {
@@ -223,6 +271,7 @@ impl Create {
                 .as_deref()
                 .map(|text| self.cap(text))
                 .transpose()?,
+            allow_unpriced: self.allow_unpriced,
             ..Token::new(&self.account, &self.name)
         })
     }
@@ -311,12 +360,15 @@ impl Create {
                 "spend = {{ limit = {limit}, window = \"{period}\", time_zone = \"{zone}\" }}"
             )?;
         }
+        if token.allow_unpriced {
+            writeln!(out, "allow_unpriced = true")?;
+        }
         Ok(writeln!(out, "digest = \"{digest}\"")?)
     }
 }
 
 /// The store, to change the token `name` in it.
-fn changeable(sources: &Sources, name: &str) -> anyhow::Result<FileConfig> {
+fn changeable(sources: &Sources, name: &str) -> anyhow::Result<Vouched> {
     if name.starts_with(TOKEN_PREFIX) {
         // Not repeated: it may be a token.
         return Err(WrongUsage("give the name of a token, not the token itself".into()).into());
@@ -328,7 +380,34 @@ fn changeable(sources: &Sources, name: &str) -> anyhow::Result<FileConfig> {
         let wrong = format!("token `{name}` is managed by the configuration: change it there");
         return Err(WrongUsage(wrong).into());
     }
-    Ok(FileConfig::in_folder(&Config::data_dir(sources)?))
+    opened(sources)
+}
+
+/// The store of tokens, with the key that vouches for them where there is one.
+fn opened(sources: &Sources) -> anyhow::Result<Vouched> {
+    let (data_dir, keyring) = Config::sealing(sources)?;
+    let store = Arc::new(FileConfig::in_folder(&data_dir));
+    Ok(Vouched::new(store, keyring.map(Arc::new)))
+}
+
+/// Vouches for tokens of before.
+fn seal(sources: &Sources, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if Config::sealing(sources)?.1.is_none() {
+        let none = "there is no `secrets.key` to vouch with: set ISANGO_SECRETS__KEY, or \
+                    `secrets.key` in the configuration";
+        return Err(WrongUsage(none.into()).into());
+    }
+    let names = opened(sources)?.adopt()?;
+    if json {
+        return write_json(out, &json!({ "sealed": names }));
+    }
+    for name in &names {
+        writeln!(out, "token `{name}` is vouched for")?;
+    }
+    if names.is_empty() {
+        writeln!(out, "no token lacks it")?;
+    }
+    Ok(())
 }
 
 /// What was asked for wrongly is wrong usage; the rest has failed.
@@ -341,6 +420,7 @@ fn told(error: Error) -> anyhow::Error {
         | Error::TooManyDigests(_)
         | Error::Full(_)
         | Error::Damaged(_)
+        | Error::Refused(..)
         | Error::Random
         | Error::Store(_) => error.into(),
     }

@@ -270,6 +270,7 @@ fn provider_config(section: &Section<'_>) -> ProviderConfig {
             on: retry.has("on").then(|| retry.statuses("on")),
             never: retry.has("never").then(|| retry.texts("never")),
         },
+        token_url: section.url("token_url"),
         stream_usage_option: section
             .has("stream_usage_option")
             .then(|| section.flag("stream_usage_option")),

@@ -317,7 +317,7 @@ impl Report {
 }
 
 /// Advice for a name that is not among `names`: the nearest, or all of them when they are few.
-pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     let names: Vec<_> = names.collect();
     let near = names
         .iter()

@@ -53,6 +53,7 @@ fn token(section: &Section<'_>) -> Option<(Token, [u8; 32])> {
         expires_at: section.moment("expires_at"),
         metadata: section.metadata("metadata"),
         spend: spend(section),
+        allow_unpriced: section.flag("allow_unpriced"),
         ..Token::new("", "")
     };
     let digest = digest?;

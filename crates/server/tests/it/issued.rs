@@ -347,6 +347,51 @@ async fn a_service_account_of_google_signs_what_it_asks_with() {
     assert!(!record.contains(TOKEN));
 }
 
+#[tokio::test]
+async fn a_service_account_that_a_request_brings_is_exchanged_once_and_nowhere_else() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let key = STANDARD.encode(der.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
+    let (issuer, elsewhere) = (
+        Upstream::start([issued(3_600)]).await,
+        Upstream::start([issued(3_600)]).await,
+    );
+    let upstream = Upstream::start([json("{}")]).await;
+    let settings = format!(
+        "[providers.google-vertex-ai]\nbase_url = \"{}\"\ntoken_url = \"{}/token\"\n",
+        upstream.url(),
+        issuer.url()
+    );
+    let gateway = Harness::start(&settings).await;
+    let account = value!({
+        "type": "service_account", "project_id": "p", "private_key_id": "key-1", "private_key": pem,
+        "client_email": "robot@p.iam", "region": "us-central1",
+        "token_uri": format!("{}/token", elsewhere.url())
+    });
+    let sent = STANDARD.encode(account.to_string());
+    let path = "/v1/local/default/google-vertex-ai/v1/projects/p/locations/us-central1/publishers/\
+                google/models/gemini-2.5-flash:generateContent";
+    let ask = Ask::post(path, "{}").with("authorization", &format!("Bearer {sent}"));
+    for at in 0..2 {
+        assert_eq!(gateway.ask(&ask).await.status(), 200);
+        let head = upstream.request(at).await.head;
+        assert_eq!(
+            head.header("authorization"),
+            Some(&*format!("Bearer {TOKEN}"))
+        );
+        assert!(!String::from_utf8_lossy(&head.raw).contains(&sent[..40]));
+    }
+    assert_eq!((issuer.count(), elsewhere.count()), (1, 0));
+    // A token of Google's own crosses as it came.
+    let own = Ask::post(path, "{}").with("authorization", "Bearer ya29.own");
+    assert_eq!(gateway.ask(&own).await.status(), 200);
+    let head = upstream.request(2).await.head;
+    assert_eq!(head.header("authorization"), Some("Bearer ya29.own"));
+    let records = serde_json::to_string(&gateway.records(3).await).unwrap();
+    assert!(!records.contains(TOKEN) && !records.contains(&key[..40]));
+}
+
 fn aws() -> Value {
     value!({
         "accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "wJalrXUtnFEMI/K7MDENG+bPxRfiCY",
@@ -409,6 +454,43 @@ async fn what_cannot_be_signed_is_refused() {
         upstream.request(0).await.head.header("authorization"),
         Some(own)
     );
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_signed_passes_over_who_signs() {
+    // Nothing listens there: the body stays as it is, and goes to the next.
+    let nobody = crate::harness::nobody().await;
+    let (signs, other) = (
+        Upstream::start([json("{}")]).await,
+        Upstream::start([json("{}")]).await,
+    );
+    let target = |name: &str, url: &str, credential: &str| {
+        format!(
+            "[[gateways.targets]]\nname = \"{name}\"\nprovider = \"aws-bedrock\"\n\
+             region = \"eu-west-1\"\nbase_url = \"{url}\"\ncredential = '{credential}'\n"
+        )
+    };
+    let settings = format!(
+        "[[gateways]]\nid = \"default\"\nmax_replay_bytes = \"1KiB\"\n{}{}{}\
+         [gateways.fallback]\none = [\"signs\", \"other\"]\n",
+        target("one", &nobody, "bearer-of-one"),
+        target("signs", &signs.url(), &aws().to_string()),
+        target("other", &other.url(), "bearer-of-other"),
+    );
+    let gateway = Harness::start(&settings).await;
+    let path = BEDROCK.replace("aws-bedrock", "one");
+    let large = Ask::post(&path, vec![b' '; 5 << 20]);
+    let reply = gateway.ask(&large).await;
+    assert_eq!(
+        (reply.status(), reply.header("cf-aig-provider")),
+        (200, Some("other")),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(signs.count(), 0);
+    let notes = gateway.record().await.notes;
+    let told = |note: &str| note.contains("`signs`") && note.contains("signs what it is sent");
+    assert!(notes.iter().any(|note| told(note)), "{notes:?}");
 }
 
 #[tokio::test]

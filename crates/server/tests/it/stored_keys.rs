@@ -9,12 +9,14 @@ use isango_store::config::{Change, ConfigStore, Kind};
 use isango_store::credentials::{self, New, Place, Stored};
 use isango_store::memory::MemoryConfig;
 use isango_store::seal::{Keyring, SealKey};
+use isango_store::tokens;
+use isango_store::vouched::Vouched;
 use isango_testkit::answer::{json, status};
 use isango_testkit::client::{Ask, Reply};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
-use isango_types::{Clock, Record, Secret, Timestamp};
+use isango_types::{Clock, Record, Secret, Timestamp, Token};
 
 use crate::harness::{self, CHAT, Harness, providers};
 
@@ -198,6 +200,89 @@ async fn a_credential_that_was_tampered_with_fails_and_nothing_takes_its_place()
     let sent = upstream.count();
     gateway.ask(&ask("b")).await;
     assert_eq!(upstream.count(), sent);
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_read_at_all_fails_and_nothing_takes_its_place() {
+    let (upstream, gateway, store, _clock) = start("", &[("default", "sk-a")]).await;
+    assert_eq!(gateway.ask(&ask("")).await.status(), 200);
+    let contents = store.read().unwrap();
+    let entity = contents.of(Kind::Credential).next().unwrap();
+    store.commit(&[Change::replace(entity, "{")]).unwrap();
+    let reply = until_not_200(&gateway).await;
+    check(&reply, 502, 3031, "is not available");
+    let sent = upstream.count();
+    gateway.ask(&ask("default")).await;
+    assert_eq!(upstream.count(), sent);
+}
+
+/// The first answer that is not 200.
+async fn until_not_200(gateway: &Harness) -> Reply {
+    within("the change to be taken up", async {
+        loop {
+            let reply = gateway.ask(&ask("")).await;
+            if reply.status() != 200 {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+/// Two keys, of which the first seals.
+fn both(new: u8, old: u8) -> Keyring {
+    Keyring {
+        previous: Some(ring(old).current),
+        ..ring(new)
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_sealed_anew_goes_on_before_the_gateway_knows_the_key() {
+    let raw: Arc<dyn ConfigStore> = Arc::new(MemoryConfig::default());
+    let store = Vouched::new(Arc::clone(&raw), Some(Arc::new(ring(1))));
+    store_as(&store, "default", "sk-a", None);
+    let token = tokens::create(&store, Token::new("local", "app"), NOW).unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let locked = "[[gateways]]\nid = \"default\"\nauthentication = true\n";
+    let text = format!("{locked}{}{}", sealed_with(1), providers(&upstream));
+    let clock = Clock::manual(NOW);
+    let config = harness::config(&text);
+    let gateway = Harness::start_stored(&config, Arc::clone(&raw), clock);
+    let ask = || ask("").with("cf-aig-authorization", token.expose());
+    assert_eq!(gateway.ask(&ask()).await.status(), 200);
+    // Elsewhere everything is sealed with another key; the gateway looks at it by the one it knows.
+    let keys = Arc::new(both(2, 1));
+    store.use_keys(Some(Arc::clone(&keys)));
+    assert_eq!(credentials::reseal(&store, &keys).unwrap(), 2);
+    gateway.server.reload(&config);
+    assert_eq!(gateway.ask(&ask()).await.status(), 200);
+    // Another secret under the new key is not the old one, which is used no more.
+    let new = New {
+        secret: Secret::new("sk-b"),
+        preview: "key".into(),
+        rate: None,
+    };
+    let later = NOW.plus(Duration::from_secs(1));
+    credentials::set(&store, &keys, place("default", "default"), new, later).unwrap();
+    let reply = within("the change to be taken up", async {
+        loop {
+            let reply = gateway.ask(&ask()).await;
+            if reply.status() != 200 {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    check(&reply, 502, 3031, "is not available");
+    // Told the key, the gateway opens it.
+    let text = text.replace(&key(1), &key(2));
+    gateway.server.reload(&harness::config(&text));
+    assert_eq!(gateway.ask(&ask()).await.status(), 200);
+    let last = upstream.requests().pop().unwrap().head;
+    assert_eq!(last.header("authorization"), Some("Bearer sk-b"));
 }
 
 #[tokio::test]

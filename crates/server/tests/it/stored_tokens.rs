@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_backends::config::FileConfig;
-use isango_store::config::ConfigStore;
+use isango_store::config::{Change, ConfigStore, Kind};
 use isango_store::memory::MemoryConfig;
+use isango_store::seal::{Keyring, SealKey};
 use isango_store::tokens;
+use isango_store::vouched::Vouched;
 use isango_testkit::answer::{json, status};
 use isango_testkit::client::{Ask, Client, Reply};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
@@ -347,6 +349,102 @@ async fn a_spend_cap_ends_what_a_token_may_cost_and_nobody_elses() {
     assert_eq!(gateway.ask(&chat(other.expose())).await.status(), 200);
     clock.set(NOW.plus(Duration::from_secs(86_400)));
     assert_eq!(gateway.ask(&chat(capped.expose())).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_token_with_a_spend_cap_is_for_models_with_a_price() {
+    let (upstream, gateway, store, _clock) = start("").await;
+    let mut capped = Token::new("local", "capped");
+    capped.gateways = vec!["closed".into()];
+    capped.spend = Some(Spend {
+        limit_nanousd: 1_000_000_000,
+        period: Period::Day,
+        time_zone: "UTC".into(),
+    });
+    let mut open = Token::new("local", "open");
+    (open.gateways, open.spend) = (capped.gateways.clone(), capped.spend.clone());
+    open.allow_unpriced = true;
+    let capped = stored(&gateway, &*store, capped).await;
+    let open = stored(&gateway, &*store, open).await;
+    let before = upstream.count();
+    let unpriced = PROMPT.replace("gpt-4o", "nobody-knows-what-it-costs");
+    let ask =
+        |token: &Secret, path: &str, body: &str| at(path, token.expose()).body(body.to_owned());
+    for (path, body, words) in [
+        (
+            "openai/chat/completions",
+            &*unpriced,
+            "'nobody-knows-what-it-costs'",
+        ),
+        ("openai/chat/completions", "{}", "names no model"),
+        ("openai/batches", PROMPT, "names no model"),
+    ] {
+        check(
+            &gateway.ask(&ask(&capped, path, body)).await,
+            403,
+            3030,
+            words,
+        );
+    }
+    assert_eq!(upstream.count(), before);
+    for (token, path, body) in [
+        (&capped, "openai/chat/completions", PROMPT),
+        (&open, "openai/chat/completions", &unpriced),
+    ] {
+        assert_eq!(
+            gateway.ask(&ask(token, path, body)).await.status(),
+            200,
+            "{path} {body}"
+        );
+    }
+    let models = Ask::get("/v1/local/closed/openai/models")
+        .with("authorization", "Bearer sk-mine")
+        .with("cf-aig-authorization", capped.expose());
+    assert_eq!(gateway.ask(&models).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_edited_opens_nothing_once_there_is_a_key() {
+    let key = "5a".repeat(32);
+    let ring = Keyring {
+        current: SealKey::parse(&Secret::new(key.as_str())).unwrap(),
+        previous: None,
+    };
+    let raw: Arc<dyn ConfigStore> = Arc::new(MemoryConfig::default());
+    let store = Vouched::new(Arc::clone(&raw), Some(Arc::new(ring)));
+    let mut narrow = Token::new("local", "narrow");
+    narrow.models = vec!["gpt-5".into()];
+    let narrow = tokens::create(&store, narrow, NOW).unwrap();
+    let good = tokens::create(&store, Token::new("local", "good"), NOW).unwrap();
+    // By somebody who can write the file and has no key.
+    let slipped_in = tokens::create(&*raw, Token::new("local", "slipped-in"), NOW).unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let sealed = format!("[secrets]\nkey = \"{key}\"\n");
+    let config = harness::config(&format!("{LOCKED}{sealed}{}", providers(&upstream)));
+    let gateway = Harness::start_stored(&config, Arc::clone(&raw), Clock::system());
+    assert_eq!(gateway.ask(&chat(good.expose())).await.status(), 200);
+    check(
+        &gateway.ask(&chat(narrow.expose())).await,
+        403,
+        3030,
+        "'gpt-4o'",
+    );
+    check(
+        &gateway.ask(&chat(slipped_in.expose())).await,
+        401,
+        2009,
+        "Unauthorized",
+    );
+    let contents = raw.read().unwrap();
+    let entity = contents.find(Kind::Token, "narrow").unwrap();
+    let edited = entity.body.replace("gpt-5", "gpt-4o");
+    raw.commit(&[Change::replace(entity, edited)]).unwrap();
+    let reply = until(&gateway, &chat(narrow.expose()), 401).await;
+    check(&reply, 401, 2009, "Unauthorized");
+    // What was there before there was a key is taken up by an explicit step.
+    assert_eq!(store.adopt().unwrap(), ["slipped-in".into()]);
+    until(&gateway, &chat(slipped_in.expose()), 200).await;
+    assert_eq!(gateway.ask(&chat(narrow.expose())).await.status(), 401);
 }
 
 #[tokio::test]

@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isango_testkit::answer::json;
-use isango_testkit::client::Ask;
+use isango_testkit::client::{Ask, Client};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::Upstream;
+use isango_testkit::within;
 use isango_types::record::{MetadataValue, Outcome};
 
-use crate::harness::{CHAT, Harness};
+use crate::harness::{CHAT, Harness, recorded};
 
 const TOKEN: &str = "isg_0123456789abcdef";
 const BOUND: &str = "isg_bound-0123456789";
@@ -356,6 +357,34 @@ async fn a_browsers_cookie_opens_nothing() {
     let ask = closed("openai/chat/completions").with("cookie", TOKEN);
     assert_eq!(gateway.ask(&ask).await.status(), 401);
     assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_strangers_leaves_few_records_and_takes_none_from_others() {
+    let (_upstream, gateway) = start().await;
+    let stranger = closed("openai/chat/completions").with("authorization", "Bearer sk-mine");
+    let mut client = Client::connect(gateway.addr).await;
+    let mut told = 0;
+    for _ in 0..200 {
+        let reply = client.ask(&stranger).await;
+        assert_eq!(reply.status(), 401);
+        told += usize::from(reply.header("cf-aig-log-id").is_some());
+    }
+    let known = closed("openai/chat/completions").with("cf-aig-authorization", TOKEN);
+    assert_eq!(client.ask(&known).await.status(), 200);
+    let records = within("the last record", async {
+        loop {
+            let records = recorded(&gateway.logs);
+            if records.iter().any(|record| record.status == Some(200)) {
+                return records;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    // Who is told an id finds the record.
+    assert_eq!(records.len(), told + 1);
+    assert!((20..60).contains(&told), "{told}");
 }
 
 #[tokio::test]

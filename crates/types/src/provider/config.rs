@@ -49,6 +49,8 @@ pub struct ProviderConfig {
     /// Whether its streams tell their usage only with `stream_options.include_usage`; `false` for
     /// an own provider.
     pub stream_usage_option: Option<bool>,
+    /// Where tokens are asked for, for service accounts that requests bring (Vertex AI alone).
+    pub token_url: Option<BaseUrl>,
 }
 
 /// `[providers.<slug>.retry]`: what replaces the provider's own semantics.
@@ -89,6 +91,9 @@ pub enum ProviderError {
         /// What may stand there.
         known: &'static [&'static str],
     },
+    /// It takes no service accounts of requests.
+    #[error("`{0}` takes no service accounts: only `google-vertex-ai` has a `token_url`")]
+    NoAccounts(Box<str>),
     /// Not the name of a header that may be set.
     #[error("`{slug}`: `{name}` is no header that a provider may set")]
     Header {
@@ -146,6 +151,10 @@ impl ProviderConfig {
         provider.stream_usage_option = self
             .stream_usage_option
             .unwrap_or(provider.stream_usage_option);
+        if self.token_url.is_some() && provider.path != PathRule::Vertex {
+            return Err(ProviderError::NoAccounts(provider.slug));
+        }
+        provider.token_url = self.token_url;
         provider.headers = self
             .headers
             .into_iter()
@@ -188,6 +197,7 @@ fn own(slug: &str, base_url: Option<BaseUrl>) -> Result<Provider, ProviderError>
             never: Vec::new(),
         },
         stream_usage_option: false,
+        token_url: None,
         trusted: true,
         source: "configuration".into(),
     })

@@ -173,6 +173,11 @@ fn what_is_wrong_with_a_provider_is_said() {
     }
     check(
         "openai",
+        r#"token_url = "https://a.example/token""#,
+        "`openai` takes no service accounts: only `google-vertex-ai` has a `token_url`",
+    );
+    check(
+        "openai",
         r#"base_url = "https://a.example/{resource}""#,
         "the paths of `openai` do not fill `{resource}`; they fill []",
     );
@@ -200,7 +205,7 @@ fn what_is_wrong_with_a_provider_is_said() {
         "openai",
         "base-url = 1",
         "unknown field `base-url`, expected one of `name`, `base_url`, `wire`, `auth`, `headers`, \
-         `retry`, `stream_usage_option`",
+         `retry`, `stream_usage_option`, `token_url`",
     );
 }
 

@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use isango_backends::config::FileConfig;
-use isango_store::config::ConfigStore as _;
+use isango_store::config::{ConfigStore as _, Refused};
 use isango_store::tokens::{self, StoredToken};
 use isango_types::{Timestamp, Token};
 use serde_json::{Value, json};
@@ -26,7 +25,8 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let of_file = Config::token_names(sources)?;
-    let contents = FileConfig::in_folder(&Config::data_dir(sources)?).read()?;
+    let store = super::opened(sources)?;
+    let contents = store.read()?;
     let mut rows: Vec<Row> = of_file.iter().map(|name| of_configuration(name)).collect();
     for token in tokens::all(&contents) {
         rows.push(match token {
@@ -37,6 +37,15 @@ pub(super) fn run(
                 opens: damaged.to_string(),
                 json: json!({ "state": "damaged", "error": damaged.to_string() }),
             },
+        });
+    }
+    for Refused { entity, flaw } in store.refused()? {
+        let (name, why) = (&entity.id, flaw.to_string());
+        rows.push(Row {
+            name: name.to_string(),
+            state: "opens nothing".into(),
+            json: json!({ "name": name, "state": "opens nothing", "error": why }),
+            opens: why,
         });
     }
     if json {

@@ -184,6 +184,14 @@ pub(super) const KEYS: &[Key] = &[
          then added.",
     ),
     key(
+        "providers.*.token_url",
+        Kind::Url,
+        From("Google's own address"),
+        r#""https://oauth2.example.internal/token""#,
+        "Where tokens are asked for, for service accounts that requests bring; of `google-vertex-ai` \
+         alone.",
+    ),
+    key(
         "providers.*.retry.on",
         Kind::Statuses,
         From("the built-in provider, else 408, 429, 500, 502, 503 and 504"),

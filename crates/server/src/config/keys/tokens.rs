@@ -91,6 +91,13 @@ pub(super) const KEYS: &[Key] = &[
         "When it ends: a date, whose first moment in UTC counts, or a moment.",
     ),
     key(
+        "tokens[].allow_unpriced",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "With `spend`: whether it is also for models whose price is not known, which cost it nothing.",
+    ),
+    key(
         "tokens[].spend.limit",
         Kind::Amount,
         Required,
