@@ -1,0 +1,50 @@
+/** What an operator should look at now, most urgent first: each a sentence and a way there. */
+
+import type { TargetView } from '../../api';
+import { duration, exact, share } from '../../format';
+
+export interface Need {
+  tone: 'bad' | 'warn';
+  text: string;
+  /** Null: no list of requests shows it. */
+  filter: string | null;
+}
+
+export interface Facts {
+  count: number;
+  errors: number;
+  unpriced: number;
+  targets: TargetView[];
+}
+
+/** From this share of failures on, somebody should look. */
+const MANY = 0.05;
+
+export function needs({ count, errors, unpriced, targets }: Facts): Need[] {
+  const found: Need[] = [];
+  if (count >= 20 && errors / count > MANY) {
+    found.push({ tone: 'bad', text: `${share(errors, count)} of the requests failed`, filter: 'status:error' });
+  }
+  for (const target of targets.filter((one) => one.circuit === 'open')) {
+    const rest = duration(target.rest_ms * 1_000);
+    found.push({ tone: 'bad', text: `${target.target} of ${target.gateway} fails, and rests for another ${rest}`, filter: `target:${target.target}` });
+  }
+  for (const target of targets.filter((one) => one.benched_ms > 0)) {
+    const rest = duration(target.benched_ms * 1_000);
+    found.push({ tone: 'warn', text: `${target.target} asked to be left alone for another ${rest}`, filter: `target:${target.target}` });
+  }
+  if (unpriced > 0) {
+    found.push({ tone: 'warn', text: `${exact(unpriced)} ${unpriced === 1 ? 'request has' : 'requests have'} a cost that is not known; no sum contains it`, filter: 'cost:unpriced,no_usage' });
+  }
+  return found;
+}
+
+/** The state of a target in a word, a sign and what its provider leaves. */
+export function targetTold(target: TargetView): { word: string; sign: string; tone: string; more: string } {
+  const left = target.remaining_tokens ?? target.remaining_requests;
+  const unit = target.remaining_tokens === null ? 'requests' : 'tokens';
+  const more = left === null ? '' : `${exact(left)} ${unit} left`;
+  if (target.circuit === 'open') return { word: 'resting', sign: '■', tone: 'bad', more: duration(target.rest_ms * 1_000) };
+  if (target.benched_ms > 0) return { word: 'benched', sign: '▲', tone: 'warn', more };
+  return target.circuit === 'half_open' ? { word: 'probing', sign: '▲', tone: 'warn', more } : { word: 'healthy', sign: '●', tone: 'ok', more };
+}

@@ -1,0 +1,44 @@
+// A browser on the built dashboard, with a stand-in of the API behind it. Whatever happens, a page
+// must not complain on its console, must not break its policy, and must not ask any other origin.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import { fake } from '../fake/server.mjs';
+
+const CHROMIUM = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => path && existsSync(path));
+if (!CHROMIUM) throw new Error('no Chromium is installed; name one in CHROMIUM');
+
+const launched = chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu', '--font-render-hinting=none'] });
+
+/** Opens a page; `use` gets it. What the page must never do is checked when `use` has ended. */
+export async function visit({ path = '/', theme = 'light', width = 1440, height = 900, api = {}, reducedMotion = 'reduce' }, use) {
+  const server = fake(api);
+  const origin = await server.listen();
+  const browser = await launched;
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion, deviceScaleFactor: 1, permissions: ['clipboard-read', 'clipboard-write'] });
+  const page = await context.newPage();
+  const faults = [];
+  page.on('console', (message) => {
+    // A refused call is logged by the browser itself.
+    const isExpected = message.type() !== 'error' || /status of 40[0134]|net::ERR_FAILED/.test(message.text());
+    if (!isExpected) faults.push(message.text());
+  });
+  page.on('pageerror', (error) => faults.push(String(error)));
+  page.on('request', (request) => {
+    if (!request.url().startsWith(`${origin}/`) && !request.url().startsWith('data:')) faults.push(`asked ${request.url()}`);
+  });
+  try {
+    await page.goto(origin + path);
+    await use({ page, server, origin });
+    assert.deepEqual(faults, [], 'the page must not complain, nor ask another origin');
+  } finally {
+    await context.close();
+    await server.close();
+  }
+}
+
+/** The n-th row of the table, from 1. */
+export const row = (n) => `.body [role=row][aria-rowindex="${n + 1}"]:has([data-column] *)`;
+
+export const close = async () => (await launched).close();

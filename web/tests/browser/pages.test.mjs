@@ -1,0 +1,66 @@
+// Every page and state, in both themes: nothing that axe-core has to say about it.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
+import { after, test } from 'node:test';
+import { close, row, visit } from './harness.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+after(close);
+
+async function violations(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate((rules) => globalThis.axe.run(document, { runOnly: rules }), RULES);
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).slice(0, 3).join(' | ')}`);
+}
+
+const opened = (tab) => async ({ page, server, origin }) => {
+  const one = server.rows.find((one) => one.attempts > 1 && one.status === 200 && one.metadata.tenantId === 'acme');
+  await page.goto(`${origin}/requests/${one.id}?from=now-24h${tab}`);
+  await page.locator('[role=tabpanel] *').first().waitFor();
+};
+
+const STATES = {
+  home: { path: '/?from=now-24h', ready: '.u-wrap' },
+  'home without a request': { api: { records: 'none' }, ready: 'text=Nothing has come through' },
+  requests: { path: '/requests?from=now-24h&vs=previous', ready: row(1) },
+  'requests that are filtered': { path: '/requests?from=now-24h&q=status:error+-model:gpt-4o*', ready: row(1) },
+  'a filter that cannot be read': { path: '/requests?q=modle:x', ready: '[role=alert]' },
+  'no request that matches': { path: '/requests?q=model:nothing', ready: 'text=No request matches' },
+  suggestions: { path: '/requests?from=now-24h', ready: row(1), then: async ({ page }) => { await page.keyboard.press('/'); await page.keyboard.type('model:'); await page.locator('#suggestions .amount').first().waitFor(); } },
+  views: { path: '/requests?from=now-24h', ready: row(1), then: ({ page }) => page.getByRole('button', { name: 'Views' }).click() },
+  columns: { path: '/requests?from=now-24h', ready: row(1), then: ({ page }) => page.getByRole('button', { name: 'Columns' }).click() },
+  'a conversation': { path: '/requests', then: opened('') },
+  'a timeline': { path: '/requests', then: opened('&tab=timeline') },
+  'a cost': { path: '/requests', then: opened('&tab=cost') },
+  'a policy': { path: '/requests', then: opened('&tab=policy') },
+  'a record as it stands': { path: '/requests', then: opened('&tab=raw') },
+  'a request that there is not': { path: '/requests/00000000-0000-7000-8000-000000000000', ready: 'text=There is no record of this id' },
+  costs: { path: '/costs?from=now-24h', ready: '.u-wrap' },
+  performance: { path: '/performance?from=now-24h&vs=previous', ready: '.u-wrap' },
+  'numbers as a table': { path: '/performance?from=now-24h', ready: '.u-wrap', then: ({ page }) => page.getByRole('button', { name: 'Table' }).first().click() },
+  connect: { path: '/connect?client=langchain', ready: 'text=Waiting for the first request' },
+  palette: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('Control+k'); await page.locator('#found [role=option]').first().waitFor(); } },
+  keys: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('?'); await page.getByRole('dialog', { name: 'Keys' }).waitFor(); } },
+  times: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('t'); await page.getByRole('dialog', { name: 'Time' }).waitFor(); } },
+  'signing in': { api: { signedIn: false }, ready: 'text=Sign in' },
+  'the first owner': { path: '/?code=right', api: { signedIn: false, setup: true }, ready: 'text=Who owns' },
+  'no owner, and no code': { api: { signedIn: false, setup: true }, ready: 'text=has no owner yet' },
+  'a page that there is not': { path: '/nowhere', ready: 'text=There is no such page' },
+};
+
+for (const [name, { ready, then, ...options }] of Object.entries(STATES)) {
+  test(`${name}, light and dark`, () =>
+    visit(options, async (at) => {
+      if (ready) await at.page.locator(ready).first().waitFor();
+      await then?.(at);
+      await at.page.waitForLoadState('networkidle');
+      const light = await violations(at.page);
+      await at.page.emulateMedia({ colorScheme: 'dark' });
+      await at.page.locator('html[data-theme=dark]').waitFor();
+      assert.deepEqual({ light, dark: await violations(at.page) }, { light: [], dark: [] });
+    }));
+}

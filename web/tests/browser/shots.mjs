@@ -1,0 +1,59 @@
+// Pictures of every page in both themes, to be looked at: `node tests/browser/shots.mjs FOLDER`.
+
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { close, visit } from './harness.mjs';
+
+const folder = process.argv[2] ?? 'shots';
+const only = process.argv[3] ?? '';
+mkdirSync(folder, { recursive: true });
+
+const rows = (page) => page.locator('[role=row][aria-rowindex="3"] .cell').first().waitFor();
+const openFirst = (match) => async ({ page, server }) => {
+  await rows(page);
+  const one = server.rows.find(match);
+  await page.goto(`${new URL(page.url()).origin}/requests/${one.id}?from=now-24h`);
+  await page.locator('[role=tabpanel] *').first().waitFor();
+};
+const tab = (name, match) => async (at) => {
+  await openFirst(match)(at);
+  await at.page.getByRole('tab', { name }).click();
+};
+
+const SHOTS = {
+  home: { path: '/?from=now-24h' },
+  'home-empty': { path: '/', api: { records: 'none' } },
+  requests: { path: '/requests?from=now-24h' },
+  'requests-filter': { path: '/requests?from=now-24h&q=status:error+-model:gpt-4o*+meta.tenantId:acme,globex&vs=previous' },
+  'requests-suggest': { path: '/requests?from=now-24h', then: async ({ page }) => { await rows(page); await page.keyboard.press('/'); await page.keyboard.type('model:'); await page.locator('[role=option]').nth(2).waitFor(); } },
+  'requests-none': { path: '/requests?q=model:nothing' },
+  'requests-wrong': { path: '/requests?q=modle:gpt' },
+  conversation: { path: '/requests', then: openFirst((row) => row.provider === 'azure-openai' && row.status === 200 && row.stream && row.usage) },
+  timeline: { path: '/requests', then: tab('Timeline', (row) => row.attempts > 1 && row.status === 200) },
+  cost: { path: '/requests', then: tab('Cost', (row) => row.usage?.cache_read && row.metadata.tenantId === 'acme') },
+  policy: { path: '/requests', then: tab('Routing', (row) => row.cache === 'miss' && row.metadata.tenantId === 'acme') },
+  raw: { path: '/requests', then: tab('Raw', (row) => row.provider === 'anthropic') },
+  costs: { path: '/costs?from=now-24h' },
+  performance: { path: '/performance?from=now-24h' },
+  connect: { path: '/connect?client=python-azure' },
+  'connect-done': { path: '/connect', then: async ({ page, server }) => { await page.getByText('Waiting for').waitFor(); server.happen({ gateway: 'default' }); await page.getByText('It works').waitFor(); } },
+  palette: { path: '/requests?from=now-24h', then: async ({ page }) => { await rows(page); await page.keyboard.press('Control+k'); await page.locator('[role=option]').first().waitFor(); } },
+  keys: { path: '/requests?from=now-24h', then: async ({ page }) => { await rows(page); await page.keyboard.press('?'); await page.locator('dialog').waitFor(); } },
+  time: { path: '/?from=now-24h', then: async ({ page }) => { await page.locator('.tile').first().waitFor(); await page.keyboard.press('t'); await page.locator('.ends').waitFor(); } },
+  login: { path: '/', api: { signedIn: false } },
+  setup: { path: '/?code=right', api: { signedIn: false, setup: true } },
+  narrow: { path: '/requests?from=now-24h', width: 820 },
+};
+
+for (const [name, { then, ...options }] of Object.entries(SHOTS)) {
+  if (only && !name.startsWith(only)) continue;
+  for (const theme of ['light', 'dark']) {
+    await visit({ ...options, theme }, async (at) => {
+      await at.page.waitForLoadState('networkidle').catch(() => {});
+      await then?.(at);
+      await at.page.waitForTimeout(250);
+      await at.page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
+    }).catch((error) => console.error(name, theme, String(error).slice(0, 900)));
+  }
+}
+await close();
