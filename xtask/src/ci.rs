@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, clients, instructions, shell};
+use crate::{arrows, clients, instructions, shell, web};
 
 /// A step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -17,6 +17,7 @@ const STEPS: &[Step] = &[
     ("docs", docs),
     ("tests", tests),
     ("clients", clients::run),
+    ("web", web::run),
     ("instructions", instructions),
     ("dependencies", dependencies),
 ];
@@ -44,7 +45,7 @@ pub(crate) fn test() -> Result<()> {
     run_steps(
         STEPS
             .iter()
-            .filter(|(name, _)| ["tests", "clients"].contains(name)),
+            .filter(|(name, _)| ["tests", "clients", "web"].contains(name)),
     )
 }
 

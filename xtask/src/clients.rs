@@ -283,21 +283,34 @@ fn install_node(name: &str, sources: &str, files: &[&str]) -> Result<PathBuf> {
         std::fs::copy(sources.join(name), copy).with_context(|| (*name).to_owned())?;
     }
     install(&folder, &sources.join("package-lock.json"), || {
-        let mut npm = Command::new("npm");
-        npm.args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ]);
-        shell::run(npm.current_dir(&folder))
+        shell::run(&mut npm_ci(&folder))
     })?;
     Ok(folder)
 }
 
+/// Installs what the lock file of `folder` names, and runs none of its scripts.
+pub(crate) fn npm_ci(folder: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]);
+    npm.current_dir(folder);
+    npm
+}
+
 /// Calls `install` unless it has succeeded in `folder` with the same pins before.
-fn install(folder: &Path, pins: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// It fails, or the pins or the stamp of the last time cannot be read or written.
+pub(crate) fn install(
+    folder: &Path,
+    pins: &Path,
+    install: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let stamp = folder.join("installed");
     let wanted = std::fs::read_to_string(pins)?;
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {

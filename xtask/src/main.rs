@@ -20,6 +20,7 @@ mod clients;
 mod gateway;
 mod instructions;
 mod shell;
+mod web;
 
 /// Builds, checks, tests and measures Isango.
 #[derive(Debug, Parser)]
@@ -38,12 +39,14 @@ enum Task {
         #[arg(long, value_name = "STEP")]
         skip: Vec<String>,
     },
-    /// All tests: Rust, and the official clients against a running gateway.
+    /// All tests: Rust, the official clients against a running gateway, and the dashboard.
     Test,
     /// Which crate may use which.
     Arrows,
     /// The official Python and JavaScript clients against a running gateway and simulator.
     Clients,
+    /// The dashboard: its types, tests and size, and its pages in Chromium.
+    Web,
     /// Load on loopback: direct, nginx and Isango in turns.
     Bench(bench::Options),
     /// User-space instructions per request and per streamed event, against their limits.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Test => ci::test(),
         Task::Arrows => arrows::run(),
         Task::Clients => clients::run(),
+        Task::Web => web::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Instructions { json } => instructions::run(json.as_deref()),
     };
