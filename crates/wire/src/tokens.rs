@@ -1,5 +1,9 @@
 //! Counts tokens where a provider did not tell them.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bpe_openai::Tokenizer;
 use isango_types::Usage;
 use serde_json::value::RawValue;
@@ -23,6 +27,9 @@ const PRIMING: u64 = 3;
 const PER_IMAGE: u64 = 765;
 const PER_LOW_DETAIL_IMAGE: u64 = 85;
 
+/// Bytes of base64 that are a token where they are no text: of a page, a sound, a moving picture.
+const DATA_PER_TOKEN: usize = 64;
+
 /// How deep a request is looked into.
 const MAX_DEPTH: u8 = 16;
 
@@ -44,7 +51,8 @@ pub fn count(model: &str, text: &str) -> u64 {
 /// estimate is marked as one.
 ///
 /// Counts the texts of messages, prompts, instructions and tool declarations of all formats that we
-/// know, without base64 data and addresses; images count as one of 1 024 by 1 024 pixels. Speech of
+/// know, whatever they look like; images count as one of 1 024 by 1 024 pixels, other data by its
+/// length, or as the text that it encodes, and addresses as nothing. Speech of
 /// models that bill by character counts characters. A body that is no JSON object counts nothing.
 #[must_use]
 pub fn estimate(request_body: &[u8], delivered_text: &str, model: &str) -> Usage {
@@ -156,9 +164,6 @@ impl Request {
     }
 
     fn text(&mut self, text: &str) {
-        if is_base64(text) {
-            return;
-        }
         self.bytes = self.bytes.saturating_add(text.len());
         let room = self.max_bytes.saturating_sub(self.counted_bytes);
         let counted = &text[..text.floor_char_boundary(room)];
@@ -194,7 +199,7 @@ impl Request {
 
     fn value(&mut self, value: &RawValue, depth: u8) {
         match json::kind(value) {
-            Kind::Text => self.text(&json::text(value).unwrap_or_default()),
+            Kind::Text => self.text(&words(value)),
             Kind::Array if depth > 0 => {
                 json::each_element(value.get().as_bytes(), |element| {
                     self.value(element, depth - 1)
@@ -213,7 +218,7 @@ impl Request {
 
     fn member(&mut self, name: &str, value: &RawValue, depth: u8) {
         match name {
-            "image_url" | "image" | "inline_data" | "inlineData" => {
+            "image_url" | "image" => {
                 let is_low = value.get().contains(r#""detail":"low""#);
                 let image = if is_low {
                     PER_LOW_DETAIL_IMAGE
@@ -226,26 +231,108 @@ impl Request {
             "type" if value.get() == "\"image\"" => {
                 self.others = self.others.saturating_add(PER_IMAGE);
             }
+            "source" | "inline_data" | "inlineData" => self.source(value, depth),
             // Names of kinds, references and opaque data; numbers here are settings.
-            "type" | "id" | "tool_call_id" | "call_id" | "tool_use_id" | "url" | "data"
-            | "file_data" | "file_id" | "input_audio" | "detail" | "format" | "media_type"
-            | "mime_type" | "mimeType" | "cache_control" | "signature" | "encrypted_content"
-            | "thoughtSignature" | "b64_json" | "bytes" | "index" | "status" => {}
-            _ if matches!(json::kind(value), Kind::Number) => {}
-            _ => self.value(value, depth),
+            "type" | "id" | "tool_call_id" | "call_id" | "tool_use_id" | "url" | "file_id"
+            | "detail" | "format" | "media_type" | "mime_type" | "mimeType" | "cache_control"
+            | "signature" | "encrypted_content" | "thoughtSignature" | "b64_json" | "index"
+            | "status" => {}
+            "data" | "file_data" | "bytes" => self.data(&words(value)),
+            _ => match json::kind(value) {
+                Kind::Number => {}
+                Kind::Text if is_of_media(name) => {
+                    let text = words(value);
+                    match text.starts_with("data:") {
+                        true => self.data(&text),
+                        false => self.text(&text),
+                    }
+                }
+                Kind::Text | Kind::Array | Kind::Object | Kind::Bool | Kind::Null => {
+                    self.value(value, depth);
+                }
+            },
         }
+    }
+
+    /// Where the content of a part stands: an image, a document, a text (Anthropic, Gemini, Bedrock).
+    fn source(&mut self, value: &RawValue, depth: u8) {
+        if json::kind(value) != Kind::Object {
+            return self.value(value, depth);
+        }
+        let (mut kind, mut media, mut is_named) = (None, None, false);
+        json::each_member(value.get().as_bytes(), |name, member| match &*name {
+            "type" => kind = json::text(member),
+            "media_type" | "mime_type" | "mimeType" => {
+                is_named = &*name != "media_type";
+                media = json::text(member);
+            }
+            _ => {}
+        });
+        let is_image = match &media {
+            Some(media) => media.starts_with("image/"),
+            // Nothing but images went without.
+            None => kind.as_deref() == Some("base64"),
+        };
+        if is_image && is_named {
+            // Gemini's; of Anthropic's, the part itself says that it is one.
+            self.others = self.others.saturating_add(PER_IMAGE);
+        }
+        let is_text = kind.as_deref() == Some("text");
+        json::each_member(value.get().as_bytes(), |name, member| match &*name {
+            "data" if is_text => self.text(&words(member)),
+            "data" if is_image => {}
+            _ => self.member(&name, member, depth.saturating_sub(1)),
+        });
+    }
+
+    /// Data in base64, with or without the head of an address of the kind `data:`; what is no base64
+    /// is text.
+    fn data(&mut self, data: &str) {
+        let encoded = match data.split_once(";base64,") {
+            Some((head, encoded)) if head.starts_with("data:") && head.len() < 128 => encoded,
+            Some(_) | None => data,
+        };
+        let is_of_alphabet = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+        };
+        if !encoded.bytes().all(is_of_alphabet) {
+            return self.text(data);
+        }
+        let tokens = match is_encoded_text(encoded) {
+            // Four letters of base64 are three bytes, and four bytes of text about a token.
+            true => encoded.len() / 16 * 3,
+            false => encoded.len() / DATA_PER_TOKEN,
+        };
+        self.others = self.others.saturating_add(to_u64(tokens));
     }
 }
 
-/// Whether a text is data rather than words.
-fn is_base64(text: &str) -> bool {
-    let is_data_url = text.starts_with("data:")
-        && text
-            .get(..text.floor_char_boundary(128))
-            .is_some_and(|head| head.contains(";base64,"));
-    let is_of_alphabet =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    is_data_url || (text.len() > 1024 && text.bytes().all(is_of_alphabet))
+/// The text of a member; one that is no Unicode is taken as it is written.
+fn words(text: &RawValue) -> Cow<'_, str> {
+    json::text(text).unwrap_or_else(|| Cow::Borrowed(text.get()))
+}
+
+/// Whether a member of this name holds an address of something that is no text. Where it is not one,
+/// it is text all the same.
+fn is_of_media(name: &str) -> bool {
+    [
+        "image", "audio", "video", "file", "mask", "url", "media", "document", "frame",
+    ]
+    .iter()
+    .any(|media| name.contains(media))
+}
+
+/// Whether base64 encodes text, as far as its beginning tells.
+fn is_encoded_text(encoded: &str) -> bool {
+    const LOOKED_AT: usize = 64;
+    let head = encoded.get(..LOOKED_AT.min(encoded.len() / 4 * 4));
+    let Some(bytes) = head.and_then(|head| STANDARD.decode(head).ok()) else {
+        return false;
+    };
+    let is_plain = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+    !bytes.starts_with(b"%PDF")
+        && bytes.iter().all(is_plain)
+        && std::str::from_utf8(&bytes).map_or_else(|cut| cut.error_len().is_none(), |_| true)
 }
 
 /// `tokens` of the first `counted` bytes of `all` bytes, for all of them.

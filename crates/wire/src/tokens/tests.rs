@@ -44,11 +44,118 @@ fn images_count_as_images_and_never_as_text() {
     );
     let anthropic = format!(r#"{{"type":"image","source":{{"type":"base64","data":"{data}"}}}}"#);
     assert_eq!(message(&anthropic), PER_IMAGE);
-    assert_eq!(
-        message(&format!(r#"{{"type":"text","text":"{data}"}}"#)),
-        0,
-        "whatever they are called"
+    let gemini = format!(r#"{{"inlineData":{{"mimeType":"image/png","data":"{data}"}}}}"#);
+    assert_eq!(message(&gemini), PER_IMAGE);
+    let bedrock = format!(r#"{{"image":{{"format":"png","source":{{"bytes":"{data}"}}}}}}"#);
+    assert_eq!(message(&bedrock), PER_IMAGE);
+}
+
+/// What `part` of a message counts.
+fn part(part: &str) -> u64 {
+    let of = |part: &str| {
+        input(&format!(
+            r#"{{"messages":[{{"role":"user","content":[{part}]}}]}}"#
+        ))
+    };
+    of(part) - of("{}")
+}
+
+#[test]
+fn no_text_is_free_whatever_it_looks_like() {
+    let letters = "Sawubona".repeat(4_000);
+    let spoken = "Say hello, please. ".repeat(2_000);
+    let encoded = STANDARD.encode(&spoken);
+    let count = |text: &str| count("gpt-4o", text);
+    let check = |body: &str, least: u64| {
+        let counted = part(body);
+        assert!(
+            counted >= least,
+            "{counted} of {least}: {}",
+            &body[..80.min(body.len())]
+        );
+    };
+    for text in [
+        letters.clone(),
+        encoded.clone(),
+        format!("data:text/plain;base64,{encoded}"),
+        format!("data:image/png;base64,{letters}"),
+        format!("data:;base64,{spoken}"),
+    ] {
+        let all = count(&text);
+        check(&format!(r#"{{"type":"text","text":"{text}"}}"#), all);
+        check(&format!(r#"{{"content":"{text}"}}"#), all);
+        assert!(input(&format!(r#"{{"prompt":"{text}"}}"#)) >= all);
+        assert!(input(&format!(r#"{{"input":["{text}"]}}"#)) >= all);
+        assert!(input(&format!(r#"{{"system":"{text}"}}"#)) >= all);
+    }
+    // What is no Unicode is no way around, either.
+    check(&format!(r#"{{"text":"\ud800{spoken}"}}"#), count(&spoken));
+    // Documents are texts, too.
+    let all = count(&spoken);
+    let plain = r#""type":"text","media_type":"text/plain""#;
+    check(
+        &format!(r#"{{"type":"document","source":{{{plain},"data":"{spoken}"}}}}"#),
+        all,
     );
+    check(
+        &format!(r#"{{"type":"document","source":{{{plain},"data":"{letters}"}}}}"#),
+        count(&letters),
+    );
+    for data in [
+        format!(r#"{{"inlineData":{{"mimeType":"text/plain","data":"{encoded}"}}}}"#),
+        format!(r#"{{"document":{{"format":"txt","source":{{"bytes":"{encoded}"}}}}}}"#),
+        format!(r#"{{"type":"file","file":{{"file_data":"data:text/plain;base64,{encoded}"}}}}"#),
+        format!(r#"{{"document_url":"data:text/plain;base64,{encoded}"}}"#),
+        format!(r#"{{"image_title":"{spoken}"}}"#),
+    ] {
+        // Its tokens are guessed by its length.
+        check(&data, all * 9 / 10);
+    }
+}
+
+#[test]
+fn data_counts_by_its_length() {
+    let pdf = STANDARD.encode([b"%PDF-1.7\n".as_slice(), &[7; 64_000]].concat());
+    let sound = STANDARD.encode([0, 1, 2, 255].repeat(16_000));
+    for (body, data) in [
+        (
+            format!(r#"{{"type":"file","file":{{"file_data":"{pdf}"}}}}"#),
+            &pdf,
+        ),
+        (
+            format!(r#"{{"document":{{"source":{{"bytes":"{pdf}"}}}}}}"#),
+            &pdf,
+        ),
+        (
+            format!(r#"{{"input_audio":{{"data":"{sound}","format":"wav"}}}}"#),
+            &sound,
+        ),
+        (
+            format!(r#"{{"init_image":"data:image/png;base64,{sound}"}}"#),
+            &sound,
+        ),
+    ] {
+        assert_eq!(
+            part(&body),
+            (data.len() / DATA_PER_TOKEN) as u64,
+            "{}",
+            &body[..40]
+        );
+    }
+    assert_eq!(
+        part(r#"{"image_url":"https://example.com/a.png"}"#),
+        PER_IMAGE
+    );
+    assert_eq!(part(r#"{"url":"https://example.com/a.png"}"#), 0);
+}
+
+#[test]
+fn a_text_without_spaces_is_counted() {
+    let letters: String = (0..64 << 10)
+        .map(|at: u32| char::from_u32(97 + at * at % 26).unwrap())
+        .collect();
+    assert!(count("gpt-4o", &letters) > 4_096);
+    assert!(count("gpt-4o", &"a".repeat(64 << 10)) > 1_024);
 }
 
 #[test]
