@@ -5,6 +5,7 @@
 //! under way hold of limits.
 
 pub mod cache;
+pub mod checkpoint;
 pub mod config;
 pub mod outbox;
 pub mod pledges;

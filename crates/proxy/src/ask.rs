@@ -239,11 +239,13 @@ pub(crate) async fn by_plan(
         exchange.remark("the body is larger than `max_replay_bytes`: it cannot be sent again");
     }
     let mut way = Way::of(proxy, exchange, call, &plan);
-    let mut leg = match &mut way {
-        Some(way) => ground
-            .move_on(exchange, call, way)
-            .unwrap_or_else(|| Leg::at(plan.begin)),
-        None => Leg::at(plan.begin),
+    let first = match &mut way {
+        Some(way) => ground.move_on(exchange, call, way).await?,
+        None => None,
+    };
+    let mut leg = match first {
+        Some(leg) => leg,
+        None => ground.own(exchange, call).await?,
     };
     let mut best: Option<Best> = None;
     let mut tried = 0;
@@ -291,14 +293,16 @@ pub(crate) async fn by_plan(
                 // Nobody is busy with it while the next one is asked.
                 leg.permit = None;
                 give_body_back(leg.moved.take(), call);
-                let next = way
-                    .as_mut()
-                    .and_then(|way| ground.move_on(exchange, call, way));
-                let Some(next) = next else {
-                    return best_now.tell(exchange);
+                let next = match way.as_mut() {
+                    Some(way) => ground.move_on(exchange, call, way).await,
+                    None => Ok(None),
                 };
+                match next {
+                    Ok(Some(next)) => (leg, tried) = (next, 0),
+                    Err(full) if !best_now.is_rate_limit() => return Err(full),
+                    Ok(None) | Err(_) => return best_now.tell(exchange),
+                }
                 best = Some(best_now);
-                (leg, tried) = (next, 0);
             }
         }
     }

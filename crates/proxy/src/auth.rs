@@ -116,9 +116,10 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
         return Ok(());
     };
     let token = draft.caller.token.as_ref();
-    let (Some(_), Some(route)) = (token.filter(|token| token.needs_prices()), &draft.route) else {
+    if !token.is_some_and(|token| token.needs_prices()) {
         return Ok(());
-    };
+    }
+    let route = &call.route;
     let asks_nothing = matches!(call.method, Method::GET | Method::HEAD | Method::DELETE);
     if asks_nothing
         || matches!(
@@ -154,30 +155,29 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
 }
 
 /// Every model that may answer, at least one; `None`: it cannot be told.
-fn asked_models<'d>(draft: &'d Draft, call: &Call<'_>) -> Option<Vec<Cow<'d, str>>> {
-    let asked = limit::asked_model(draft).filter(|_| is_told(draft));
-    if !draft.names_others || draft.route.as_ref()?.deployment.is_some() {
+fn asked_models<'d>(draft: &'d Draft, call: &'d Call<'_>) -> Option<Vec<Cow<'d, str>>> {
+    let route = &*call.route;
+    let asked = limit::asked_model_at(draft, route).filter(|_| is_told(draft, route));
+    if !draft.names_others || route.deployment.is_some() {
         return asked.map(|model| vec![model.into()]);
     }
     let named = scan::models(call.question()?)?;
     let mapped = named
         .into_iter()
-        .map(|name| limit::model_behind(draft, Cow::Owned(name)));
+        .map(|name| limit::model_behind(&call.route, name));
     let models: Vec<_> = mapped.chain(asked.map(Cow::Borrowed)).collect();
-    Some(models).filter(|models| !models.is_empty() && is_told(draft))
+    Some(models).filter(|models| !models.is_empty() && is_told(draft, route))
 }
 
 /// Whether what names the model is what the provider goes by: the path, or the body of a kind of call
 /// that is known to be read so. Elsewhere (Hugging Face, Baseten) a `model` in the body is idle talk.
-fn is_told(draft: &Draft) -> bool {
-    let by_path = draft.route.as_ref().is_some_and(|route| {
-        let method = draft.method.as_ref().map_or("", Method::as_str);
-        route.deployment.is_some()
-            || isango_wire::facts::facts(route.wire, method, route.path.path())
-                .model
-                .is_some()
-    });
-    by_path || draft.operation != Operation::Other
+fn is_told(draft: &Draft, route: &Route) -> bool {
+    let method = draft.method.as_ref().map_or("", Method::as_str);
+    let by_path = || {
+        let facts = isango_wire::facts::facts(route.wire, method, route.path.path());
+        facts.model.is_some()
+    };
+    draft.operation != Operation::Other || route.deployment.is_some() || by_path()
 }
 
 fn digest(token: &str) -> [u8; 32] {

@@ -202,6 +202,8 @@ pub(crate) struct Looking<'l> {
     limits: &'l Limits,
     /// Whether it would ask more than once.
     has_plan: bool,
+    /// Whether its answer on its way may be others', and the other way round.
+    shares: bool,
 }
 
 impl Looking<'_> {
@@ -269,6 +271,7 @@ impl Cache {
             terms,
             limits,
             has_plan: Plan::of(&call.route, draft.options.wishes).is_some(),
+            shares: !(draft.streams && may_be_cut(&call.route)),
         };
         let Some(key) = looking.question(draft).key().await else {
             return Ok(Found::Nothing);
@@ -360,7 +363,7 @@ impl Cache {
         };
         let mut handovers = 0;
         let flight = loop {
-            if !looking.terms.reads || handovers > MAX_HANDOVERS {
+            if !looking.terms.reads || !looking.shares || handovers > MAX_HANDOVERS {
                 break None;
             }
             let passenger = match self.enter(&key, looking, exchange.created_at()) {
@@ -493,6 +496,12 @@ fn too_late(
         }),
         (_, None) => Ok(Waited::TooLong),
     }
+}
+
+/// Whether a limit of the gateway may end streams when they have brought what is held for them: each
+/// is then paid, and ended, for itself.
+fn may_be_cut(route: &Route) -> bool {
+    route.gateway.limits.iter().any(|limit| limit.may_cut())
 }
 
 fn age_s(entry: &Entry, now: Timestamp) -> u64 {

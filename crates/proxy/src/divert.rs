@@ -11,7 +11,6 @@ use isango_types::{Limit, Snapshot, Target};
 
 use crate::Proxy;
 use crate::ask::{self, Call};
-use crate::auth;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::limit::{self, Admission, Stage};
@@ -41,21 +40,29 @@ pub(crate) async fn admit(
         };
         at = match limit::admit(exchange, stage).await? {
             Admission::Passes => at + 1,
-            Admission::Elsewhere(limit, error) => {
-                divert((proxy, config), exchange, call, &limit).ok_or(error)?;
-                auth::may_ask_for_its_model(exchange, call)?;
-                auth::has_its_price(exchange, call)?;
+            Admission::Elsewhere(full) => {
+                let from = Arc::clone(&call.route);
+                match divert((proxy, config), exchange, call, &full.limit) {
+                    Some(()) => full.diverts(exchange, from.target_name()),
+                    None => return Err(full.refuses(exchange)),
+                }
                 // All that are for it there, from the first on.
                 0
             }
         };
     }
-    if is_sent && exchange.may_cut() {
-        // What is encoded cannot be ended.
+    if is_sent {
+        asks_plainly(exchange, call);
+    }
+    Ok(())
+}
+
+/// Asks for an answer that is not encoded, where it may have to be ended.
+pub(crate) fn asks_plainly(exchange: &Exchange, call: &mut Call<'_>) {
+    if exchange.may_cut() {
         let plain = HeaderValue::from_static("identity");
         call.headers.insert(ACCEPT_ENCODING, plain);
     }
-    Ok(())
 }
 
 /// Rewrites the call for the first target of `limit` that it can be sent to; the record tells why

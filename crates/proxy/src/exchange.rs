@@ -1,12 +1,13 @@
 //! One request's diary. It is born with the request and moves into the body of the answer; dropping
 //! it hands the one draft of the one record to the sink, whatever happened.
 
+mod held;
 mod recall;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
@@ -385,16 +386,16 @@ impl Exchange {
         });
     }
 
-    /// Notes what the request holds of its limits: from here on it draws from them, whatever becomes
-    /// of the process.
-    pub(crate) fn commits(&mut self) {
-        self.note(Draft::commits);
-    }
-
     /// Another send begins beside it.
     pub(crate) fn hedging(&mut self, started_us: u64, step: usize, target: &str) {
         let step = u16::try_from(step).unwrap_or(u16::MAX);
-        self.note(|draft| draft.hedging = Some((started_us, step, target.into())));
+        self.note(|draft| {
+            draft.hedging = Some((started_us, step, target.into()));
+            if let Some(permit) = &mut draft.permit {
+                permit.sent();
+            }
+            draft.commits();
+        });
     }
 
     /// One send has come to an answer or failed.
@@ -417,11 +418,14 @@ impl Exchange {
             draft.timing.ttfb_us = Some(now_us);
             if status.is_success()
                 && let (Some(permit), Some(route)) = (&mut draft.permit, &draft.route)
-                && !headers.contains_key(CONTENT_LENGTH)
             {
                 let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
                 let kind = text(CONTENT_TYPE).unwrap_or_default();
-                permit.begins(route.wire, kind, text(CONTENT_ENCODING));
+                let encoding = text(CONTENT_ENCODING);
+                if !permit.begins(route.wire, kind, encoding) {
+                    let note = "no limit can end the answer: the provider encoded it unasked";
+                    draft.options.notes.push(note.into());
+                }
             }
             // One pass over a few names costs less than a search for each.
             let mut rank = PROVIDER_IDS.len();
@@ -503,34 +507,6 @@ impl Exchange {
     /// Where it ends.
     pub(crate) const fn sink(&self) -> &Arc<Sink> {
         &self.sink
-    }
-
-    /// Whether a limit may end the answer when it brings more than is held for it.
-    pub(crate) fn may_cut(&self) -> bool {
-        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
-        permit.is_some_and(|permit| permit.may_cut())
-    }
-
-    /// Whether a limit sent the request away from `target`.
-    pub(crate) fn has_left(&self, target: &str) -> bool {
-        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
-        permit.is_some_and(|permit| permit.has_left(target))
-    }
-
-    /// Whether a limit sent the request elsewhere.
-    pub(crate) fn is_diverted(&self) -> bool {
-        let permit = self.draft.as_ref().and_then(|draft| draft.permit.as_ref());
-        permit.is_some_and(|permit| permit.is_diverted())
-    }
-
-    /// Takes what the request holds of limits, to hold more; it must be given back.
-    pub(crate) fn take_permit(&mut self) -> Option<Box<Permit>> {
-        self.draft.as_mut()?.permit.take()
-    }
-
-    /// What the request holds of limits.
-    pub(crate) fn holds_permit(&mut self, permit: Box<Permit>) {
-        self.note(|draft| draft.permit = Some(permit));
     }
 
     /// Adds a remark to the record.

@@ -103,7 +103,7 @@ impl Proxy {
     ) -> io::Result<Arc<Self>> {
         let upstream = upstream::Upstream::new(&settings.upstream)?;
         let cache = cache::Cache::new(stores.cache, settings.cache, Arc::clone(&metrics));
-        let kept = (stores.logs as _, stores.pledges);
+        let kept = (stores.logs as _, stores.pledges, stores.checkpoint);
         let (sink, thread) = sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), kept)?;
         let health = Arc::new(health::Health::default());
         // Shown before they are first asked.
@@ -159,6 +159,17 @@ impl Proxy {
     pub fn restore_limits(&self, records: &dyn LogReader) -> Result<usize, RestoreError> {
         let now = self.sink.clock().now();
         self.sink.limits().restore(&self.config.get(), records, now)
+    }
+
+    /// Saves what the records say of all limits, so that [`Proxy::restore_limits`] of the next
+    /// process reads only what follows. Called every minute and at the end; without limits it does
+    /// nothing.
+    ///
+    /// # Errors
+    /// The records cannot be read, or it cannot be saved; what was saved before still holds.
+    pub fn save_limits(&self, records: &dyn LogReader) -> Result<(), RestoreError> {
+        let now = self.sink.clock().now();
+        self.sink.limits().save(&self.config.get(), records, now)
     }
 
     /// Compares the counters of all limits with the records. Blocks for as long as a moment passes

@@ -5,18 +5,20 @@
 //! is settled once, at the latest by its drop. All buckets of one draw are judged and drawn from
 //! together, so that a request that is refused has drawn nothing.
 //!
-//! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `admit` is what the
-//! pipeline calls, `pledge` notes what is held where a crash does not reach it, `ledger` brings
+//! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `subject` is what
+//! limits look at, `admit` is what the pipeline calls, `notice` what clients are told, `pledge` notes what is held where a crash does not reach it, `ledger` brings
 //! counters back after a restart, `view` shows them to others.
 
 mod admit;
 mod bucket;
 mod estimate;
 mod ledger;
+mod notice;
 mod permit;
 mod pledge;
 #[cfg(test)]
 mod simulation;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -28,23 +30,29 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use isango_store::checkpoint::CheckpointStore;
+use isango_store::memory::MemoryCheckpoint;
 use isango_types::limit::{Decision, OnExceeded, Verdict};
 use isango_types::{Gateway, Limit, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-pub use admit::Notice;
-pub(crate) use admit::{
-    Admission, Stage, admit, admit_here, admit_leg, asked_model, model_behind, tell,
-};
+pub(crate) use admit::{Admission, Entry, Stage};
+pub(crate) use admit::{admit, admit_at, admit_here, admit_leg};
 use bucket::{Judgement, State};
 use estimate::Observed;
+pub(crate) use ledger::Booked;
+use ledger::Recorded;
 pub use ledger::{Drift, RestoreError};
+pub use notice::Notice;
+pub(crate) use notice::tell;
 pub(crate) use permit::{Lease, Overrun, Permit, Spent};
 pub(crate) use pledge::{Pledge, Pledges};
+pub(crate) use subject::{asked_model_at, model_behind};
 pub use view::Drawn;
 
-/// Buckets that are held at most; beyond, new values share one bucket for each limit.
+/// Buckets that each limit has at most; beyond, its new values share one. Nobody's values take the
+/// place of those of another limit.
 const MAX_BUCKETS: usize = 131_072;
 /// Parts of the table, so that requests of different buckets do not wait for each other.
 const SHARDS: usize = 16;
@@ -57,11 +65,11 @@ const OTHERS: &str = "(others)";
 pub(crate) type Values = Vec<Option<Box<str>>>;
 
 /// Every bucket of every limit. Lives as long as the process; limits come with each request.
-#[derive(Debug)]
 pub(crate) struct Limits {
     shards: [Mutex<HashMap<Box<str>, Arc<Bucket>>>; SHARDS],
     hasher: RandomState,
-    count: AtomicUsize,
+    /// How many each limit has.
+    shares: Mutex<HashMap<Box<str>, Arc<AtomicUsize>>>,
     max_buckets: usize,
     serial: AtomicU64,
     /// The latest moment that was seen, in microseconds.
@@ -72,8 +80,20 @@ pub(crate) struct Limits {
     observed: Observed,
     /// What requests that were sent hold, where a crash does not reach it.
     pledges: Arc<Pledges>,
+    /// What is on record, and where that is saved.
+    recorded: Mutex<Recorded>,
+    checkpoint: Arc<dyn CheckpointStore>,
     /// How often values had to share a bucket because the table was full.
     overflows: AtomicU64,
+}
+
+impl std::fmt::Debug for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let buckets = self.buckets();
+        f.debug_struct("Limits")
+            .field("buckets", &buckets)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One bucket.
@@ -85,14 +105,36 @@ pub(crate) struct Bucket {
     state: Mutex<State>,
     /// Told whenever something that was held is settled.
     freed: Arc<Notify>,
+    _share: Share,
+}
+
+/// One of the buckets of a limit, counted as long as it is there.
+#[derive(Debug)]
+struct Share(Arc<AtomicUsize>);
+
+impl Share {
+    fn of(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a request wants of one limit.
 pub(crate) struct Want<'w> {
     pub(crate) limit: &'w Arc<Limit>,
     pub(crate) values: Values,
-    /// What it may draw.
-    pub(crate) need: u64,
+    /// What it may draw; `None`: nobody can tell, and what is left is for it alone.
+    pub(crate) need: Option<u64>,
     /// What it surely draws if it is sent.
     pub(crate) least: u64,
     /// What is charged if it was sent, and nobody can say any more what it drew.
@@ -101,6 +143,10 @@ pub(crate) struct Want<'w> {
     pub(crate) fixed: u64,
     /// It has sent the request elsewhere, and only counts what is drawn there.
     pub(crate) is_passed: bool,
+    /// The target that it is for; `None`: any.
+    pub(crate) place: Option<Box<str>>,
+    /// The values that it has, where it shares a bucket because there are too many.
+    pub(crate) crowded: Option<Values>,
 }
 
 /// How much room a bucket has left.
@@ -147,18 +193,25 @@ impl Limits {
         Self::new(MAX_BUCKETS, pledges)
     }
 
-    /// With room for so many buckets.
+    /// Limits that save what is on record of them in `checkpoint`.
+    pub(crate) fn saving(self, checkpoint: Arc<dyn CheckpointStore>) -> Self {
+        Self { checkpoint, ..self }
+    }
+
+    /// With room for so many buckets of each limit.
     pub(crate) fn new(max_buckets: usize, pledges: Arc<Pledges>) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            count: AtomicUsize::new(0),
+            shares: Mutex::default(),
             max_buckets,
             serial: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             observed: Observed::default(),
             pledges,
+            recorded: Mutex::default(),
+            checkpoint: Arc::new(MemoryCheckpoint::default()),
             overflows: AtomicU64::new(0),
         }
     }
@@ -174,7 +227,7 @@ impl Limits {
         let found: Vec<(Want<'_>, Arc<Bucket>)> = wants
             .into_iter()
             .map(|mut want| {
-                let bucket = self.bucket(gateway, want.limit, &mut want.values, now);
+                let bucket = self.bucket_of(gateway, &mut want, now);
                 (want, bucket)
             })
             .collect();
@@ -195,15 +248,12 @@ impl Limits {
         for (((want, bucket), state), (at, judgement)) in found.iter().zip(&mut states).zip(judged)
         {
             let before = state.sum().total();
+            let need = want.need.unwrap_or(0);
             let (held, verdict) = match judgement {
                 Judgement::Fits(held) => (held, Verdict::Admitted),
-                Judgement::Full | Judgement::Busy if want.limit.shadow => {
-                    (want.need, Verdict::Shadow)
-                }
-                Judgement::Full | Judgement::Busy if want.is_passed => {
-                    (want.need, Verdict::Diverted)
-                }
-                Judgement::Full | Judgement::Busy => (want.need, Verdict::Warned),
+                Judgement::Full | Judgement::Busy if want.limit.shadow => (need, Verdict::Shadow),
+                Judgement::Full | Judgement::Busy if want.is_passed => (need, Verdict::Diverted),
+                Judgement::Full | Judgement::Busy => (need, Verdict::Warned),
             };
             state.hold(at, held);
             let room = Headroom {
@@ -234,49 +284,90 @@ impl Limits {
         Timestamp::from_micros(latest.max(now.as_micros()))
     }
 
-    /// The bucket of these values; of those that all share where the table is full.
+    /// The bucket of what is wanted; of the values that all share where the limit has too many.
+    fn bucket_of(&self, gateway: &Gateway, want: &mut Want<'_>, now: Timestamp) -> Arc<Bucket> {
+        want.values.iter_mut().flatten().for_each(clip);
+        match self.bucket(gateway, want.limit, &want.values, now) {
+            Some(bucket) => bucket,
+            None => {
+                let others = vec![Some(OTHERS.into())];
+                want.crowded = Some(std::mem::replace(&mut want.values, others));
+                self.others(gateway, want.limit, now)
+            }
+        }
+    }
+
+    /// The bucket of these values; `None`: the limit has too many, and all of them hold something.
     fn bucket(
         &self,
         gateway: &Gateway,
         limit: &Arc<Limit>,
-        values: &mut Values,
+        values: &[Option<Box<str>>],
         now: Timestamp,
-    ) -> Arc<Bucket> {
-        values.iter_mut().flatten().for_each(clip);
+    ) -> Option<Arc<Bucket>> {
         let key = key(gateway, limit, values);
+        let mut shard = self.shard(&key);
+        if let Some(bucket) = shard.get(&*key) {
+            return Some(Arc::clone(bucket));
+        }
+        let most = match values.is_empty() {
+            true => usize::MAX,
+            false => self.max_buckets,
+        };
+        let rule = definition(gateway, limit);
+        let mut share = self.share(&rule, most);
+        if share.is_none() && self.evict(&mut shard, now) > 0 {
+            share = self.share(&rule, most);
+        }
+        Some(self.insert(&mut shard, key, (limit, share?), now))
+    }
+
+    /// The bucket that all values of a limit share for which there is none.
+    fn others(&self, gateway: &Gateway, limit: &Arc<Limit>, now: Timestamp) -> Arc<Bucket> {
+        self.overflows.fetch_add(1, Ordering::Relaxed);
+        let key = key(gateway, limit, &[Some(OTHERS.into())]);
         let mut shard = self.shard(&key);
         if let Some(bucket) = shard.get(&*key) {
             return Arc::clone(bucket);
         }
-        let is_full = self.count.load(Ordering::Relaxed) >= self.max_buckets;
-        if is_full && !values.is_empty() && self.evict(&mut shard, now) == 0 {
-            drop(shard);
-            self.overflows.fetch_add(1, Ordering::Relaxed);
-            values.clear();
-            values.push(Some(OTHERS.into()));
-            let key = self::key(gateway, limit, values);
-            return self.insert(&mut self.shard(&key), key, limit, now);
-        }
-        self.insert(&mut shard, key, limit, now)
+        let share = self.share(&definition(gateway, limit), usize::MAX);
+        self.insert(
+            &mut shard,
+            key,
+            (limit, share.unwrap_or_else(|| Share::of(Arc::default()))),
+            now,
+        )
+    }
+
+    /// Room for one more bucket of a limit, which has `most`.
+    fn share(&self, rule: &str, most: usize) -> Option<Share> {
+        let mut shares = self.shares.lock();
+        let count = match shares.get(rule) {
+            Some(count) => Arc::clone(count),
+            None => Arc::clone(shares.entry(rule.into()).or_default()),
+        };
+        drop(shares);
+        // Taken before it is looked at: several may come at once.
+        let share = Share::of(count);
+        (share.count() <= most).then_some(share)
     }
 
     fn insert(
         &self,
         shard: &mut HashMap<Box<str>, Arc<Bucket>>,
         key: String,
-        limit: &Arc<Limit>,
+        (limit, share): (&Arc<Limit>, Share),
         now: Timestamp,
     ) -> Arc<Bucket> {
-        let bucket = shard.entry(key.into()).or_insert_with(|| {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            Arc::new(Bucket {
-                serial: self.serial.fetch_add(1, Ordering::Relaxed),
-                limit: Arc::clone(limit),
-                state: Mutex::new(State::new(limit, now)),
-                freed: Arc::new(Notify::new()),
-            })
+        let bucket = Arc::new(Bucket {
+            serial: self.serial.fetch_add(1, Ordering::Relaxed),
+            limit: Arc::clone(limit),
+            state: Mutex::new(State::new(limit, now)),
+            freed: Arc::new(Notify::new()),
+            _share: share,
         });
-        Arc::clone(bucket)
+        shard.insert(key.into(), Arc::clone(&bucket));
+        bucket
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, HashMap<Box<str>, Arc<Bucket>>> {
@@ -291,9 +382,7 @@ impl Limits {
         shard.retain(|_, bucket| {
             Arc::strong_count(bucket) > 1 || !bucket.state.lock().is_idle(&bucket.limit, now)
         });
-        let gone = before - shard.len();
-        self.count.fetch_sub(gone, Ordering::Relaxed);
-        gone
+        before - shard.len()
     }
 
     /// Forgets every bucket that holds nothing at `now`.
@@ -302,11 +391,14 @@ impl Limits {
         for shard in &self.shards {
             self.evict(&mut shard.lock(), now);
         }
+        self.shares
+            .lock()
+            .retain(|_, count| Arc::strong_count(count) > 1);
     }
 
     /// Buckets that are held.
     pub(crate) fn buckets(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     /// How often something that a request holds could not be noted.
@@ -399,7 +491,7 @@ fn decision(want: &Want<'_>, before: u64, verdict: Verdict, at: Timestamp) -> De
         verdict,
         limit: want.limit.limit,
         before,
-        reserved: want.need,
+        reserved: want.need.unwrap_or(0),
         charged: 0,
         after: before,
         at,
@@ -409,10 +501,23 @@ fn decision(want: &Want<'_>, before: u64, verdict: Verdict, at: Timestamp) -> De
 /// The name of a bucket: no two combinations of values share one. A limit that counts something
 /// else than before, or in other windows, begins anew.
 fn key(gateway: &Gateway, limit: &Limit, values: &[Option<Box<str>>]) -> String {
-    let mut key = String::with_capacity(96);
-    // Writing to a text cannot fail.
+    let mut key = definition(gateway, limit);
+    for value in values {
+        // Writing to a text cannot fail.
+        let _written = match value {
+            Some(value) => write!(key, "\0{}:{value}", value.len()),
+            None => write!(key, "\0-"),
+        };
+    }
+    key
+}
+
+/// The beginning that the names of all buckets of a limit have: what it is called, what it counts,
+/// in which windows, and by what it is split.
+fn definition(gateway: &Gateway, limit: &Limit) -> String {
+    let mut name = String::with_capacity(96);
     let _written = write!(
-        key,
+        name,
         "{}/{}/{}\0{}\0{}",
         gateway.account,
         gateway.id,
@@ -421,15 +526,9 @@ fn key(gateway: &Gateway, limit: &Limit, values: &[Option<Box<str>>]) -> String 
         limit.window
     );
     for dimension in &limit.by {
-        let _written = write!(key, "\0{dimension}");
+        let _written = write!(name, "\0{dimension}");
     }
-    for value in values {
-        let _written = match value {
-            Some(value) => write!(key, "\0{}:{value}", value.len()),
-            None => write!(key, "\0-"),
-        };
-    }
-    key
+    name
 }
 
 /// Seconds from one moment to another, rounded up.

@@ -272,7 +272,8 @@ pub(crate) fn reply(
     }
     headers::to_client(response.headers_mut());
     let filter = (edited && is_plain_stream(&response)).then(Box::default);
-    if filter.is_some() {
+    if filter.is_some() || exchange.is_bounded() {
+        // It may get shorter on its way.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     if let Some(ticket) = ticket {

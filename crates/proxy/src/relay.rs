@@ -223,9 +223,9 @@ impl Body for Relay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.filter {
-            Some(_) => SizeHint::default(),
-            None => self.source.size_hint(),
+        match self.filter.is_some() || self.exchange.is_bounded() {
+            true => SizeHint::default(),
+            false => self.source.size_hint(),
         }
     }
 }

@@ -178,6 +178,7 @@ fn settle_limits(
         requests: u64::from(was_sent || succeeded),
         tokens,
         nanousd,
+        answered: was_sent && succeeded,
         told: told.filter(|_| succeeded).and_then(|usage| {
             let (input, output) = (usage.total_input(), usage.total_output());
             let is = |outcome| draft.outcome == Some(outcome);
@@ -367,9 +368,9 @@ fn served_model(draft: &Draft, reading: &Reading) -> Option<Box<str>> {
         let route = draft.route.as_ref()?;
         let rewritten = route.model.as_deref();
         let named = route.deployment.as_deref().or(rewritten);
-        let models = &route.target.as_ref()?.models;
-        let model = models.get(named.or(draft.model.as_deref())?);
-        model.map(|model| &**model).or(rewritten).map(Into::into)
+        let target = route.target.as_ref()?;
+        let model = target.model_of(named.or(draft.model.as_deref())?);
+        model.or(rewritten).map(Into::into)
     };
     reading
         .model

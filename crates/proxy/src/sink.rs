@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use isango_store::checkpoint::CheckpointStore;
 use isango_store::logs::{Gap, LogWriter};
 use isango_store::pledges::PledgeStore;
 use isango_types::record::{Message, Omitted};
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
-use crate::limit::{Limits, Pledge, Pledges};
+use crate::limit::{Booked, Limits, Pledges};
 use crate::metrics::{Metrics, Observer};
 use crate::readings::Readings;
 use crate::settle::{settle, settle_without_bodies};
@@ -54,6 +55,13 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long a failed store is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Where records go, what requests under way hold of limits, and what was drawn from them.
+pub(crate) type Kept = (
+    Arc<dyn LogWriter>,
+    Arc<dyn PledgeStore>,
+    Arc<dyn CheckpointStore>,
+);
+
 #[derive(Default)]
 struct Queue {
     #[expect(
@@ -87,7 +95,7 @@ impl Sink {
         settings: Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
-        (store, pledges): (Arc<dyn LogWriter>, Arc<dyn PledgeStore>),
+        (store, pledges, checkpoint): Kept,
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let sink = Arc::new(Self {
             queue: Mutex::default(),
@@ -97,7 +105,7 @@ impl Sink {
             clock,
             metrics,
             cutting: AtomicBool::new(false),
-            limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges)))),
+            limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges))).saving(checkpoint)),
             refusals: Thin::default(),
         });
         let worker = Arc::clone(&sink);
@@ -218,7 +226,7 @@ impl Sink {
         drafts: Vec<Box<Draft>>,
     ) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
-        let mut pledges = Vec::new();
+        let mut booked = Booked::default();
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
@@ -228,50 +236,51 @@ impl Sink {
             bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
             let pledge = draft.pledge.take();
+            let drew = record.limits.iter().any(|one| one.charged > 0);
+            if let (true, Some(route)) = (drew, &draft.route) {
+                let gateway = Arc::clone(&route.gateway);
+                booked.gateways.push((batch.len(), gateway));
+            }
             if collected {
                 batch.push(record);
-                pledges.extend(pledge);
-            } else if record.limits.iter().any(|one| one.charged > 0) {
+                booked.pledges.extend(pledge);
+            } else if drew {
                 batch.push(ledger_only(record));
-                pledges.extend(pledge);
+                booked.pledges.extend(pledge);
             } else if let Some(pledge) = pledge {
                 pledge.void();
             }
             // The first of a batch does not wait longer for the last than for its beginning.
             let late = begun.elapsed() >= self.settings.flush_window;
             if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
-                self.store(store, &batch, &mut pledges);
+                self.store(store, &batch, std::mem::take(&mut booked));
                 batch.clear();
                 (bytes, begun) = (0, Instant::now());
             }
         }
         if !batch.is_empty() {
-            self.store(store, &batch, &mut pledges);
+            self.store(store, &batch, booked);
         }
     }
 
-    /// Stores a batch, and gives back the `pledges` of its exchanges; without their records they go
-    /// on counting.
-    fn store(&self, store: &dyn LogWriter, batch: &[Record], pledges: &mut Vec<Pledge>) {
-        let is_stored = self.is_stored(store, batch);
-        let pledges = pledges.drain(..);
-        if is_stored {
-            pledges.for_each(Pledge::returned);
-        }
-    }
-
-    /// Stores a batch; a store that fails is tried again until it works or the sink closes.
-    /// Meanwhile the queue fills, and then drops with a count.
-    fn is_stored(&self, store: &dyn LogWriter, batch: &[Record]) -> bool {
+    /// Stores a batch, and gives back the pledges of its exchanges; without their records they go on
+    /// counting. A store that fails is tried again until it works or the sink closes. Meanwhile the
+    /// queue fills, and then drops with a count.
+    fn store(&self, store: &dyn LogWriter, batch: &[Record], mut booked: Booked) {
+        let mut append = || {
+            let now = self.clock.now();
+            let append = |batch: &[Record]| store.append(batch);
+            self.limits.store(batch, &mut booked, now, append)
+        };
         let mut told: Option<Instant> = None;
         loop {
-            match store.append(batch) {
+            match append() {
                 Ok(()) => {
                     self.metrics.records_written.inc_by(batch.len() as u64);
                     if told.is_some() {
                         tracing::info!("records are stored again");
                     }
-                    return true;
+                    return;
                 }
                 Err(error) => {
                     self.metrics.record_errors.inc();
@@ -288,15 +297,14 @@ impl Sink {
             }
             if queue.closing {
                 drop(queue);
-                let is_stored = store.append(batch).is_ok();
-                if is_stored {
+                if append().is_ok() {
                     self.metrics.records_written.inc_by(batch.len() as u64);
                 } else {
                     let lost = batch.len() as u64;
                     self.metrics.records_dropped.inc_by(lost);
                     tracing::error!(lost, "records were lost: the store failed until the end");
                 }
-                return is_stored;
+                return;
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::ask::{self, Answer, Best, Call, Limits};
 use crate::auth;
 use crate::cache::{Caching, Found, Spare};
 use crate::call::{self, CallBody, Upload};
+use crate::divert;
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
 use crate::limit::{self, Stage};
@@ -150,6 +151,7 @@ async fn ask_leg(
 ) -> Result<Answer, Error> {
     if !call.route.gateway.limits.is_empty() {
         Box::pin(limit::admit_here(exchange, Stage::Send(&call.body))).await?;
+        divert::asks_plainly(exchange, call);
     }
     call.use_credential(proxy.sink.clock())?;
     if count == 1 && policy.max_attempts == 1 {

@@ -174,8 +174,8 @@ fn asks(draft: Option<&Draft>, call: &Call<'_>) -> [Ask; 2] {
 /// The model behind a deployment's name, which is the same at all targets.
 fn model_of<'r>(route: &'r Route, named: &'r str) -> &'r str {
     let target = route.target.as_ref();
-    let mapped = target.and_then(|target| target.models.get(named));
-    mapped.map_or(named, |model| model)
+    let mapped = target.and_then(|target| target.model_of(named));
+    mapped.unwrap_or(named)
 }
 
 /// A hash of what keeps the request together with others, where it has it.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
+use isango_backends::checkpoint::FileCheckpoint;
 use isango_backends::config::FileConfig;
 use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
@@ -30,7 +31,7 @@ use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::ConfigStore as _;
 use isango_store::logs::LogStore;
-use isango_store::memory::{MemoryConfig, MemoryOutbox, MemoryPledges};
+use isango_store::memory::{MemoryCheckpoint, MemoryConfig, MemoryOutbox, MemoryPledges};
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
 use isango_store::vouched::Vouched;
@@ -49,6 +50,8 @@ use crate::tasks::Tasks;
 /// How often idle connections to providers are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the counters of limits are saved.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often the counters of limits are compared with the records.
 const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -70,6 +73,7 @@ pub struct Server {
     published: Arc<Published>,
     proxy: Arc<Proxy>,
     cache: Arc<dyn CacheStore>,
+    logs: Arc<dyn LogStore>,
     alerts: Arc<Alerts>,
     clock: Clock,
     control: Control,
@@ -100,6 +104,9 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         )),
         config: Arc::new(FileConfig::in_folder(&config.data_dir)),
         pledges: pledges(config),
+        checkpoint: Arc::new(FileCheckpoint::at(
+            &config.data_dir.join("limits").join("checkpoint"),
+        )),
     };
     let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
         Ok(outbox) => Arc::new(outbox),
@@ -122,6 +129,13 @@ fn pledges(config: &Config) -> Arc<dyn PledgeStore> {
             tracing::error!(%error, "a crash will give back what requests hold of limits");
             Arc::new(MemoryPledges::default())
         }
+    }
+}
+
+/// Saves what is drawn from limits, so that the next start need not read it from the records.
+fn save_limits(proxy: &Proxy, logs: &dyn LogStore) {
+    if let Err(error) = proxy.save_limits(logs) {
+        tracing::warn!(%error, "the next start reads more records for the counters of limits");
     }
 }
 
@@ -159,6 +173,7 @@ pub fn start_in_memory(
         cache,
         config: Arc::new(MemoryConfig::default()),
         pledges: Arc::new(MemoryPledges::default()),
+        checkpoint: Arc::new(MemoryCheckpoint::default()),
     };
     start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }
@@ -197,6 +212,7 @@ pub fn start_with(
     proxy.register_targets(&mut registry);
     let targets = Arc::clone(&proxy);
     let buckets = proxy.restore_limits(&*logs)?;
+    save_limits(&proxy, &*logs);
     if buckets > 0 {
         tracing::info!(buckets, "the counters of limits are as the records say");
     }
@@ -224,6 +240,7 @@ pub fn start_with(
             targets.targets()
         }),
         cache,
+        logs: Arc::clone(&logs),
         alerts,
         clock,
         tasks: Tasks::new(),
@@ -234,6 +251,7 @@ pub fn start_with(
     server.run_data(config, data, tls);
     server.run_cache_expiry();
     server.run_alerts(webhooks, Arc::clone(&logs));
+    server.run_saves(Arc::clone(&logs));
     server.run_comparison(logs);
     server.run_looks();
     server.run_issuers();
@@ -305,8 +323,10 @@ impl Server {
         self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
         let (cache, alerts) = (Arc::clone(&self.cache), Arc::clone(&self.alerts));
+        let logs = Arc::clone(&self.logs);
         tokio::task::spawn_blocking(move || {
             proxy.close();
+            save_limits(&proxy, &*logs);
             alerts.persist();
             if let Err(error) = cache.flush() {
                 tracing::warn!(%error, "what was kept last is lost");
@@ -346,6 +366,24 @@ impl Server {
         let alerts = Arc::clone(&self.alerts);
         let stopping = self.tasks.stopping();
         self.tasks.spawn(alerts.run(webhooks, logs, stopping));
+    }
+
+    /// Saves what is drawn from limits, every minute.
+    fn run_saves(&self, logs: Arc<dyn LogStore>) {
+        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(SAVE_EVERY) => {}
+                }
+                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
+                let saving = tokio::task::spawn_blocking(move || save_limits(&proxy, &*logs));
+                if let Err(error) = saving.await {
+                    tracing::error!(%error, "saving the counters of limits failed");
+                }
+            }
+        });
     }
 
     /// Compares the counters of limits with the records, every hour.

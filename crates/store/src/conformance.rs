@@ -2,6 +2,7 @@
 //! fails by assertion, so that a backend's test is one line.
 
 mod cache;
+mod checkpoint;
 mod config;
 mod logs;
 mod outbox;
@@ -9,6 +10,7 @@ mod pledges;
 pub mod sample;
 
 pub use cache::{cache, entry};
+pub use checkpoint::checkpoint;
 pub use config::config;
 pub use logs::logs;
 pub use outbox::{letter, outbox};

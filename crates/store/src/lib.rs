@@ -1,14 +1,16 @@
 //! What Isango asks of storage: small roles, each a trait with an in-memory reference and one
 //! conformance suite that every backend passes.
 //!
-//! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to kept answers, [`outbox`] that to messages
-//! on their way, [`pledges`] that to what requests under way hold of limits, [`config`] that to what
+//! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to
+//! kept answers, [`outbox`] that to messages on their way, [`pledges`] that to what requests under
+//! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
 //! is configured beside the file, with [`tokens`] and [`credentials`] in it, which [`seal`] closes
 //! and [`vouched`] vouches for;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod cache;
+pub mod checkpoint;
 pub mod config;
 pub mod conformance;
 pub mod credentials;
@@ -37,6 +39,8 @@ pub struct Stores {
     pub config: Arc<dyn config::ConfigStore>,
     /// Where requests under way leave what they hold of limits.
     pub pledges: Arc<dyn pledges::PledgeStore>,
+    /// Where the counters of limits are as they were a moment ago.
+    pub checkpoint: Arc<dyn checkpoint::CheckpointStore>,
 }
 
 impl std::fmt::Debug for Stores {

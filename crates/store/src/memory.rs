@@ -9,6 +9,7 @@ use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::RwLock;
 
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
+use crate::checkpoint::CheckpointStore;
 use crate::config::{self, Change, ConfigStore, Contents, Entity};
 use crate::later::{Deletion, Later, Patch};
 use crate::logs::{
@@ -323,6 +324,21 @@ impl PledgeStore for MemoryPledges {
     }
 }
 
+/// A checkpoint in memory.
+#[derive(Debug, Default)]
+pub struct MemoryCheckpoint(RwLock<Option<Box<[u8]>>>);
+
+impl CheckpointStore for MemoryCheckpoint {
+    fn load(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.read().as_ref().map(|bytes| bytes.to_vec()))
+    }
+
+    fn save(&self, bytes: &[u8]) -> io::Result<()> {
+        *self.0.write() = Some(bytes.into());
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +350,7 @@ mod tests {
         crate::conformance::outbox(MemoryOutbox::default);
         crate::conformance::config(MemoryConfig::default);
         crate::conformance::pledges(&MemoryPledges::default());
+        crate::conformance::checkpoint(&MemoryCheckpoint::default());
     }
 
     #[test]

@@ -150,6 +150,21 @@ pub struct Target {
 }
 
 impl Target {
+    /// The model behind what a deployment, or a model, is called here; `None`: it is not listed.
+    /// Names of Azure resources are the same in any case (Microsoft, "Naming rules and restrictions
+    /// for Azure resources", read 2026-11-23), and a name that is listed as it is written goes
+    /// first.
+    #[must_use]
+    pub fn model_of(&self, named: &str) -> Option<&str> {
+        let listed = self.models.get(named);
+        let alike = || {
+            let mut models = self.models.iter();
+            let found = models.find(|(name, _)| name.eq_ignore_ascii_case(named));
+            found.map(|(_, model)| model)
+        };
+        listed.or_else(alike).map(|model| &**model)
+    }
+
     /// Whether requests to both end up at the same place with the same right, so that what is known
     /// of the one holds for the other.
     #[must_use]

@@ -225,6 +225,23 @@ impl Limit {
             && !conditions.chain(&self.by).any(Dimension::needs_body)
     }
 
+    /// Whether it may end a stream that brings more than was held for it.
+    #[must_use]
+    pub fn may_cut(&self) -> bool {
+        self.on_overrun == OnOverrun::Cut
+            && self.mode == Mode::Strict
+            && self.unit.is_estimated()
+            && !self.shadow
+    }
+
+    /// Whether it depends on the target that a request is sent to.
+    #[must_use]
+    pub fn is_of_target(&self) -> bool {
+        let conditions = self.only.iter().map(|condition| &condition.dimension);
+        let mut dimensions = conditions.chain(&self.by);
+        dimensions.any(|one| matches!(one, Dimension::Target | Dimension::Provider))
+    }
+
     /// The limit in words: `200000 tokens per day (Africa/Johannesburg)`.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -80,6 +80,12 @@ impl Flow {
         })
     }
 
+    /// Whether it is encoded: it can be followed, and not be ended.
+    #[must_use]
+    pub const fn is_encoded(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// Tokens that have come, about.
     #[must_use]
     pub fn tokens(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
 use isango_types::Clock;
 use tokio::time::Instant;
 
@@ -86,6 +86,12 @@ impl Best {
             (Some(_), None) => true,
             (None, _) => false,
         }
+    }
+
+    /// Whether the provider asks to be asked later.
+    pub(super) fn is_rate_limit(&self) -> bool {
+        let answer = self.result.as_ref();
+        answer.is_ok_and(|answer| answer.response.status() == StatusCode::TOO_MANY_REQUESTS)
     }
 
     pub(crate) fn tell(self, exchange: &mut Exchange) -> Result<Answer, Error> {

@@ -14,10 +14,11 @@ use crate::call::CallBody;
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::health::{LonePlace, Permit};
+use crate::limit::{self, Entry};
 use crate::resolve::{self, Route};
 use crate::retry::{self, Failure, Leave, Next, Situation};
 use crate::way::Way;
-use crate::{auth, credentials, headers, understand};
+use crate::{auth, credentials, divert, headers, understand};
 
 /// What all sends of a request share.
 pub(super) struct Ground<'p> {
@@ -145,21 +146,46 @@ impl Ground<'_> {
     }
 
     /// The next target that the request can be sent to; the record tells why others were passed
-    /// over.
-    pub(super) fn move_on<'a>(
+    /// over. `None`: there is none.
+    ///
+    /// # Errors
+    /// There is none, and limits are why: of the last one that was passed over for them.
+    pub(super) async fn move_on<'a>(
         &self,
         exchange: &mut Exchange,
         call: &mut Call<'a>,
         way: &mut Way,
-    ) -> Option<Leg<'a>> {
+    ) -> Result<Option<Leg<'a>>, Error> {
+        let mut full = None;
         while let Some(turn) = way.next(exchange) {
-            if let Some(leg) = self.leg(exchange, call, (way, turn)) {
-                let route = leg.moved.as_ref().map_or(&call.route, |moved| &moved.route);
-                exchange.goes_to(leg.step, Arc::clone(route));
-                return Some(leg);
+            let Some(mut leg) = self.leg(exchange, call, (way, turn)) else {
+                continue;
+            };
+            let current = leg.moved.as_mut().unwrap_or(call);
+            exchange.goes_to(leg.step, Arc::clone(&current.route));
+            let is_last = way.fallback().is_none();
+            match admit(exchange, current, Entry::Next { is_last }).await {
+                Ok(()) => return Ok(Some(leg)),
+                Err(error) => full = Some(error),
             }
+            give_body_back(leg.moved.take(), call);
         }
-        None
+        full.map_or(Ok(None), Err)
+    }
+
+    /// The request's own target, where it can be sent nowhere else.
+    ///
+    /// # Errors
+    /// Those of a limit that is for it there.
+    pub(super) async fn own<'a>(
+        &self,
+        exchange: &mut Exchange,
+        call: &mut Call<'a>,
+    ) -> Result<Leg<'a>, Error> {
+        if call.route.group.is_some() {
+            admit(exchange, call, Entry::Next { is_last: true }).await?;
+        }
+        Ok(Leg::at(self.begin))
     }
 
     /// The request at the target of a step, if it can be sent there; the record tells why not.
@@ -206,6 +232,36 @@ impl Ground<'_> {
                 give_body_back(Some(moved), call);
                 Err(without_credential(&error))
             }
+        }
+    }
+}
+
+/// Draws from the limits that are for the target of a call, which is passed over where they have no
+/// room; the record tells so.
+///
+/// # Errors
+/// What the client is told if there is no other.
+pub(super) async fn admit(
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+    entry: Entry,
+) -> Result<(), Error> {
+    if call.route.gateway.limits.is_empty() {
+        return Ok(());
+    }
+    // Kept out of the future of every request.
+    let admitting = limit::admit_at(exchange, (&call.route, &call.body), entry);
+    match Box::pin(admitting).await {
+        Ok(()) => {
+            divert::asks_plainly(exchange, call);
+            Ok(())
+        }
+        Err(full) => {
+            let (name, rule) = (call.route.target_name(), &full.limit.id);
+            exchange.remark(&format!(
+                "target `{name}` was passed over: limit `{rule}` has no room"
+            ));
+            Err(full.passes_over(exchange))
         }
     }
 }
@@ -271,6 +327,12 @@ pub(crate) fn redirect<'a>(
         interim: call.interim,
     };
     understand::prepare(proxy, &mut moved);
+    let allowed = auth::may_ask_for_its_model(exchange, &moved)
+        .and_then(|()| auth::has_its_price(exchange, &moved));
+    if let Err(error) = allowed {
+        give_body_back(Some(moved), call);
+        return Err(format!("may not be asked: {error}"));
+    }
     Ok(moved)
 }
 

@@ -8,12 +8,13 @@ use http::Response;
 use isango_types::record::Attempt;
 use tokio::time::{Instant, sleep};
 
-use super::ground::{Ground, Leg};
+use super::ground::{Ground, Leg, admit};
 use super::{Answer, Best, Call, account, checked, head, judge, usable};
 use crate::Proxy;
 use crate::credentials;
 use crate::error::Error;
 use crate::exchange::Exchange;
+use crate::limit::Entry;
 use crate::retry::Failure;
 use crate::upstream::{Bounds, Sending, Source};
 use crate::watch;
@@ -58,6 +59,7 @@ pub(super) async fn race<'a>(
         beaten,
     } = running.await;
     last.ended(ground, exchange, &end);
+    exchange.settles_at(last.call.route.target_name());
     let result = match end.0 {
         Ok(response) => {
             let asked = (last.bounds, response);
@@ -98,7 +100,13 @@ async fn run<'a>(
         () = sleep(delay) => {}
     }
     let turn = way.hedge(exchange);
-    let leg = turn.and_then(|turn| ground.leg(exchange, call, (way, turn)));
+    let mut leg = turn.and_then(|turn| ground.leg(exchange, call, (way, turn)));
+    if let Some(hedge) = &mut leg {
+        let there = hedge.moved.as_mut().unwrap_or(call);
+        if admit(exchange, there, Entry::Beside).await.is_err() {
+            leg = None;
+        }
+    }
     // Nobody waits for an issuer while the first send is under way.
     let is_ready = |leg: &Leg<'_>| {
         let call = leg.moved.as_ref().unwrap_or(call);

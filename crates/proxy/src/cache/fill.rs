@@ -132,6 +132,12 @@ impl Ticket {
             self.plan = Some(plan);
             return response;
         }
+        if exchange.is_bounded() {
+            // It was not expected to stream; those who wait for it ask for themselves.
+            self.cache.remove(&plan.key, &self.flight);
+            self.flight.fail();
+            self.flight = self.cache.new_flight();
+        }
         let (parts, source) = response.into_parts();
         let length = parts.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());

@@ -47,13 +47,13 @@ impl Sum {
 
 /// What one bucket holds. What was drawn in a window that is over is forgotten, also where it was
 /// held then and is settled later: it counts in the window in which it was admitted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State {
     kept: Kept,
     sum: Sum,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kept {
     /// The window under way.
     Window { start: Timestamp, end: Timestamp },
@@ -151,34 +151,35 @@ impl State {
     }
 
     /// What the bucket, rolled to now, says to a request that may draw `need`, and surely draws
-    /// `least` if it is sent.
+    /// `least` if it is sent. `need`: `None` where nobody can tell; then it gets all that is left, as
+    /// long as anything is, so that no other one is admitted beside it.
     ///
     /// Where less than four fifths are drawn, what is left is given to one request alone if it may
     /// need more than that: a bound that is far above what requests draw must not keep a budget from
     /// being spent, and the limit is passed by at most what this one draws beyond.
-    pub(crate) fn judge(&self, limit: &Limit, need: u64, least: u64) -> Judgement {
+    pub(crate) fn judge(&self, limit: &Limit, need: Option<u64>, least: u64) -> Judgement {
+        let counted = need.unwrap_or(1);
         let fits = |drawn: u64, more: u64| drawn.saturating_add(more.max(1)) <= limit.limit;
         let Sum { used, reserved } = self.sum;
         match (limit.unit, limit.mode) {
-            (Unit::Requests, _) if fits(self.sum.total(), need) => Judgement::Fits(need),
+            (Unit::Requests, _) if fits(self.sum.total(), counted) => Judgement::Fits(counted),
             (Unit::Requests, _) => Judgement::Full,
-            (Unit::Concurrent, _) if fits(self.sum.total(), need) => Judgement::Fits(need),
+            (Unit::Concurrent, _) if fits(self.sum.total(), counted) => Judgement::Fits(counted),
             (Unit::Concurrent, _) => Judgement::Busy,
             (Unit::Tokens | Unit::Cost, Mode::Relaxed) if used < limit.limit => Judgement::Fits(0),
             (Unit::Tokens | Unit::Cost, Mode::Relaxed) => Judgement::Full,
-            (Unit::Tokens | Unit::Cost, Mode::Strict) => {
-                if fits(self.sum.total(), need) {
-                    Judgement::Fits(need)
-                } else if !fits(used, least) {
-                    Judgement::Full
-                } else if reserved > 0 {
-                    Judgement::Busy
-                } else if used < limit.limit - limit.limit / 5 {
-                    Judgement::Fits(limit.limit - used)
-                } else {
-                    Judgement::Full
+            (Unit::Tokens | Unit::Cost, Mode::Strict) => match need {
+                Some(need) if fits(self.sum.total(), need) => Judgement::Fits(need),
+                Some(_) | None if !fits(used, least) => Judgement::Full,
+                None if fits(self.sum.total(), 1) => {
+                    Judgement::Fits(limit.limit - self.sum.total())
                 }
-            }
+                Some(_) | None if reserved > 0 => Judgement::Busy,
+                Some(_) if used < limit.limit - limit.limit / 5 => {
+                    Judgement::Fits(limit.limit - used)
+                }
+                Some(_) | None => Judgement::Full,
+            },
         }
     }
 
@@ -252,7 +253,7 @@ impl State {
         };
         let is_within = match &self.kept {
             Kept::Window { start, end } => *start <= at && at < *end,
-            Kept::Rolling { .. } => charged > 0,
+            Kept::Rolling { length, rolled, .. } => at.plus(*length) > *rolled,
             Kept::Now => false,
         };
         if is_within {
@@ -264,6 +265,29 @@ impl State {
                 }
                 Kept::Rolling { .. } | Kept::Window { .. } | Kept::Now => at,
             };
+            self.put(at, drawn);
+        }
+    }
+
+    /// What is drawn for good, and when; a window that does not roll has it from its beginning.
+    pub(crate) fn pieces(&self) -> Vec<(Timestamp, u64)> {
+        let pieces = match &self.kept {
+            Kept::Window { start, .. } => vec![(*start, self.sum.used)],
+            Kept::Rolling { drawn, .. } => drawn.iter().map(|(at, sum)| (*at, sum.used)).collect(),
+            Kept::Now => Vec::new(),
+        };
+        pieces.into_iter().filter(|(_, used)| *used > 0).collect()
+    }
+
+    /// Counts such a piece, if it still matters to the bucket, which is rolled to now.
+    pub(crate) fn add_piece(&mut self, (at, used): (Timestamp, u64)) {
+        let matters = match &self.kept {
+            Kept::Window { start, end } => *start <= at && at < *end,
+            Kept::Rolling { length, rolled, .. } => at.plus(*length) > *rolled,
+            Kept::Now => false,
+        };
+        if matters {
+            let drawn = Sum { used, reserved: 0 };
             self.put(at, drawn);
         }
     }

@@ -1,19 +1,25 @@
 //! Brings counters back from the records after a restart, and compares them with the records while
 //! the gateway runs. Both count what the records say into empty buckets and then set, so that
 //! nothing is ever counted twice.
+//!
+//! What the records say is kept up while they are stored, and saved now and then (`checkpoint`), so
+//! that a start reads only what follows, and what retention has dropped meanwhile still counts.
 
-use std::collections::{HashMap, HashSet};
+mod checkpoint;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isango_store::logs::{Error, LogReader, MAX_PAGE, Order, Query};
-use isango_types::limit::Unit;
-use isango_types::{Gateway, Limit, Record, Snapshot, Timestamp};
+use isango_store::logs::{Error, LogReader, MAX_PAGE, Order, Position, Query};
+use isango_types::limit::{Decision, Unit};
+use isango_types::{Gateway, Limit, Record, RecordId, Snapshot, Timestamp};
 use isango_wire::tokens;
 
+use self::checkpoint::{Checkpoint, Saved};
 use super::bucket::State;
-use super::pledge::{Entry, Unreturned};
-use super::{Limits, key};
+use super::pledge::{Entry, Pledge, Unreturned};
+use super::{Limits, definition, key};
 
 /// How long before it drew a request may have begun, its body and its turn included.
 const SLACK: Duration = Duration::from_secs(3_600);
@@ -24,9 +30,9 @@ pub enum RestoreError {
     /// The record store cannot be read.
     #[error("the counters of limits cannot be rebuilt: {0}")]
     Store(#[from] Error),
-    /// What was held when a process ended cannot be read.
-    #[error("what requests held of limits cannot be read: {0}")]
-    Pledges(#[from] std::io::Error),
+    /// What was held when a process ended, or drawn by then, cannot be read or saved.
+    #[error("what is noted of limits cannot be read or saved: {0}")]
+    Notes(#[from] std::io::Error),
 }
 
 /// A bucket whose counter is not what the records say.
@@ -41,10 +47,10 @@ pub struct Drift {
 }
 
 /// What the records say of each bucket, and of requests that left none what they had noted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger(HashMap<Box<str>, Account>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Account {
     rule: Box<str>,
     gateway: Arc<Gateway>,
@@ -53,26 +59,34 @@ struct Account {
     state: State,
 }
 
-impl Ledger {
-    /// Counts all records that can matter to the windows under way at `now`, and of `unreturned`
-    /// what has no record; only what counts is left there.
-    fn read(
-        config: &Snapshot,
-        reader: &dyn LogReader,
-        unreturned: &mut Unreturned,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
-        let counted = |limit: &&Arc<Limit>| limit.unit != Unit::Concurrent;
-        let gateways = config.gateways().flat_map(|gateway| &gateway.limits);
-        let begins = gateways.filter(counted).map(|limit| {
-            let (start, _) = limit.window.around(now);
-            start.minus(SLACK)
-        });
+/// Where counters are read from.
+struct Reading<'r> {
+    config: &'r Snapshot,
+    reader: &'r dyn LogReader,
+    /// What need not be read again; `None`: all must.
+    checkpoint: Option<&'r Checkpoint>,
+    now: Timestamp,
+}
+
+impl Reading<'_> {
+    /// Every limit whose counters outlive the process, and what the checkpoint has of it.
+    fn limits(&self) -> impl Iterator<Item = (&Arc<Gateway>, &Arc<Limit>, Option<&[Saved]>)> {
+        self.config.gateways().flat_map(move |gateway| {
+            counted(gateway).map(move |limit| {
+                let saved = self.checkpoint.and_then(|one| one.of(gateway, limit));
+                (gateway, limit, saved)
+            })
+        })
+    }
+
+    /// Shows every record since the beginning of the windows under way of limits that the
+    /// checkpoint does not have.
+    fn whole(&self, mut see: impl FnMut(&Record)) -> Result<(), Error> {
+        let unknown = self.limits().filter(|(_, _, saved)| saved.is_none());
+        let begins = unknown.map(|(_, limit, _)| limit.window.around(self.now).0.minus(SLACK));
         let Some(since) = begins.min() else {
-            unreturned.clear();
-            return Ok(Self::default());
+            return Ok(());
         };
-        let mut ledger = Self::default();
         let mut query = Query {
             order: Order::OldestFirst,
             limit: MAX_PAGE,
@@ -82,36 +96,124 @@ impl Ledger {
             ..Query::default()
         };
         loop {
-            let page = reader.query(&query)?;
-            for record in &page.records {
-                unreturned.remove(&record.id);
-                ledger.count(config, record, now);
-            }
+            let page = self.reader.query(&query)?;
+            page.records.iter().for_each(&mut see);
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => break,
+                None => return Ok(()),
             }
         }
-        unreturned.retain(|_, entries| {
-            entries.retain(|(_, entry)| ledger.count_entry(config, entry, now));
-            !entries.is_empty()
-        });
+    }
+
+    /// Shows every record behind the checkpoint, once.
+    fn rest(&self, mut see: impl FnMut(&Record)) -> Result<(), Error> {
+        let Some(checkpoint) = self.checkpoint else {
+            return Ok(());
+        };
+        let mut latest = Latest::default();
+        // A store that lost its end, or was made anew, has other records there.
+        let mut at = checkpoint.position.min(self.reader.end()?);
+        loop {
+            let (records, next) = self.reader.follow(at, MAX_PAGE)?;
+            let new = records.iter().filter(|record| latest.is_new(record.id));
+            new.for_each(&mut see);
+            if next <= at {
+                return Ok(());
+            }
+            at = next;
+        }
+    }
+}
+
+/// Which limits are counted.
+type Due<'d> = &'d dyn Fn(&Arc<Limit>) -> bool;
+
+/// Ids that were seen lately: a record that was appended again follows its first copy soon.
+#[derive(Default)]
+struct Latest {
+    ids: HashSet<RecordId>,
+    order: VecDeque<RecordId>,
+}
+
+impl Latest {
+    fn is_new(&mut self, id: RecordId) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_PAGE
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// The limits of a gateway whose counters outlive the process.
+fn counted(gateway: &Gateway) -> impl Iterator<Item = &Arc<Limit>> {
+    let limits = gateway.limits.iter();
+    limits.filter(|limit| limit.unit != Unit::Concurrent)
+}
+
+impl Ledger {
+    /// Counts all records that can matter to the windows under way, but for what the checkpoint
+    /// has; that is taken from there. Requests that left a record go from `unreturned`.
+    fn read(reading: &Reading<'_>, unreturned: &mut Unreturned) -> Result<Self, Error> {
+        let now = reading.now;
+        let mut ledger = Self::default();
+        let mut known = HashSet::new();
+        for (gateway, limit, saved) in reading.limits() {
+            for bucket in saved.unwrap_or_default() {
+                let account = ledger.account(gateway, limit, &bucket.values, now);
+                let pieces = bucket.drawn.iter().copied();
+                pieces.for_each(|piece| account.state.add_piece(piece));
+            }
+            known.extend(saved.map(|_| Arc::as_ptr(limit)));
+        }
+        let mut count = |record: &Record, is_known: bool| {
+            unreturned.remove(&record.id);
+            let gateway = reading.config.gateway(&record.account, &record.gateway);
+            if let Some(gateway) = gateway {
+                let is_due = |limit: &Arc<Limit>| known.contains(&Arc::as_ptr(limit)) == is_known;
+                ledger.count(gateway, &record.limits, (now, &is_due));
+            }
+        };
+        reading.whole(|record| count(record, false))?;
+        reading.rest(|record| count(record, true))?;
         Ok(ledger)
     }
 
-    fn count(&mut self, config: &Snapshot, record: &Record, now: Timestamp) {
-        if record.limits.is_empty() {
-            return;
-        }
-        let Some(gateway) = config.gateway(&record.account, &record.gateway) else {
-            return;
-        };
-        for decision in record.limits.iter().filter(|decision| decision.charged > 0) {
-            if let Some(limit) = limit_of(gateway, &decision.rule, decision.unit) {
+    /// Counts what one exchange drew from the limits of its gateway that are `due`.
+    fn count(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        decisions: &[Decision],
+        (now, is_due): (Timestamp, Due<'_>),
+    ) {
+        for decision in decisions.iter().filter(|decision| decision.charged > 0) {
+            let limit = limit_of(gateway, &decision.rule, decision.unit);
+            if let Some(limit) = limit.filter(|limit| is_due(limit)) {
                 let account = self.account(gateway, limit, &decision.bucket, now);
+                account.state.roll(limit, now);
                 account.state.restore(limit, decision.at, decision.charged);
             }
         }
+    }
+
+    /// Counts what requests that left no record had noted; what counts in no window any more goes
+    /// from `unreturned`.
+    fn count_unreturned(&mut self, config: &Snapshot, unreturned: &mut Unreturned, now: Timestamp) {
+        unreturned.retain(|_, entries| {
+            entries.retain(|(_, entry)| self.count_entry(config, entry, now));
+            !entries.is_empty()
+        });
+    }
+
+    /// Forgets buckets that hold nothing at `now`.
+    fn sweep(&mut self, now: Timestamp) {
+        self.0
+            .retain(|_, account| !account.state.is_idle(&account.limit, now));
     }
 
     /// Counts what a request that left no record had noted; whether it counts in any window.
@@ -162,7 +264,134 @@ fn slots(unreturned: &Unreturned) -> HashSet<u32> {
     entries.map(|(slot, _)| *slot).collect()
 }
 
+/// What the records say, kept up while they are stored: a start need not read all of them again.
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    ledger: Ledger,
+    /// Buckets there were when empty ones were forgotten last.
+    swept: usize,
+    /// What was saved last.
+    saved: Option<Vec<u8>>,
+    /// There is something that was saved, by this process or before.
+    is_kept: bool,
+}
+
+impl Recorded {
+    /// Buckets that are counted before empty ones are looked for.
+    const FEW: usize = 1_024;
+
+    fn count(&mut self, gateway: &Arc<Gateway>, decisions: &[Decision], now: Timestamp) {
+        let is_counted = |limit: &Arc<Limit>| limit.unit != Unit::Concurrent;
+        self.ledger.count(gateway, decisions, (now, &is_counted));
+        if self.ledger.0.len() > 2 * self.swept + Self::FEW {
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        self.ledger.sweep(now);
+        self.swept = self.ledger.0.len();
+    }
+
+    /// All of it, of the records before `position`. What is configured is in it even if nothing was
+    /// drawn. `None`: there is nothing to save.
+    fn write(&mut self, config: &Snapshot, position: Position, now: Timestamp) -> Option<Vec<u8>> {
+        self.sweep(now);
+        let mut checkpoint = Checkpoint::at(position);
+        for gateway in config.gateways() {
+            for limit in counted(gateway) {
+                checkpoint.covers(gateway, limit);
+            }
+        }
+        for account in self.ledger.0.values() {
+            // As it is configured now: what else is asked of requests may have changed.
+            let limits = config.gateway(&account.gateway.account, &account.gateway.id);
+            let unit = account.limit.unit;
+            let limit = limits.and_then(|gateway| limit_of(gateway, &account.limit.id, unit));
+            let is_same = |limit: &&Arc<Limit>| {
+                definition(&account.gateway, limit) == definition(&account.gateway, &account.limit)
+            };
+            let limit = limit.filter(is_same).unwrap_or(&account.limit);
+            checkpoint.covers(&account.gateway, limit).push(Saved {
+                values: account.values.clone(),
+                drawn: account.state.pieces(),
+            });
+        }
+        (self.is_kept || !checkpoint.is_empty()).then(|| checkpoint.to_bytes())
+    }
+}
+
+/// What exchanges drew whose records are about to be stored.
+#[derive(Default)]
+pub(crate) struct Booked {
+    /// Places in the batch, and whose limits it was drawn from.
+    pub(crate) gateways: Vec<(usize, Arc<Gateway>)>,
+    pub(crate) pledges: Vec<Pledge>,
+}
+
 impl Limits {
+    /// Stores a batch of records, and counts what is `booked` of it once they are stored; then their
+    /// pledges are given back.
+    ///
+    /// # Errors
+    /// Those of `append`.
+    pub(crate) fn store<E>(
+        &self,
+        batch: &[Record],
+        booked: &mut Booked,
+        now: Timestamp,
+        append: impl FnOnce(&[Record]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Nobody else looks between a record and its count.
+        let mut recorded = self.recorded.lock();
+        append(batch)?;
+        let now = self.present(now);
+        for (at, gateway) in booked.gateways.drain(..) {
+            let decisions = batch.get(at).map_or(&[][..], |record| &record.limits);
+            recorded.count(&gateway, decisions, now);
+        }
+        booked.pledges.drain(..).for_each(Pledge::returned);
+        Ok(())
+    }
+
+    /// Saves what the records say of every limit, if that has changed.
+    ///
+    /// # Errors
+    /// The records cannot be read, or it cannot be saved.
+    pub(crate) fn save(
+        &self,
+        config: &Snapshot,
+        reader: &dyn LogReader,
+        now: Timestamp,
+    ) -> Result<(), RestoreError> {
+        let now = self.present(now);
+        let mut recorded = self.recorded.lock();
+        let bytes = recorded.write(config, reader.end()?, now);
+        let Some(bytes) = bytes.filter(|bytes| recorded.saved.as_ref() != Some(bytes)) else {
+            return Ok(());
+        };
+        // Their records are counted in what is saved, and are not looked for again.
+        let returned = self.pledges.take_returned();
+        drop(recorded);
+        self.pledges.empty(returned);
+        self.checkpoint.save(&bytes)?;
+        let mut recorded = self.recorded.lock();
+        (recorded.saved, recorded.is_kept) = (Some(bytes), true);
+        Ok(())
+    }
+
+    /// What was saved last; `None`: nothing that can be read.
+    fn saved(&self) -> Result<Option<Checkpoint>, RestoreError> {
+        let Some(bytes) = self.checkpoint.load()? else {
+            return Ok(None);
+        };
+        let read = Checkpoint::from_bytes(&bytes);
+        if read.is_none() {
+            tracing::warn!("the counters of limits that were saved cannot be read");
+        }
+        Ok(read)
+    }
+
     /// Sets every counter to what the records say. Called before the first request.
     pub(crate) fn restore(
         &self,
@@ -179,19 +408,40 @@ impl Limits {
             }
         }
         let mut unreturned = self.pledges.load()?;
-        let ledger = Ledger::read(config, reader, &mut unreturned, now)?;
+        let saved = self.saved()?;
+        let reading = Reading {
+            config,
+            reader,
+            checkpoint: saved.as_ref(),
+            now,
+        };
+        let mut ledger = Ledger::read(&reading, &mut unreturned)?;
+        *self.recorded.lock() = Recorded {
+            swept: ledger.0.len(),
+            ledger: ledger.clone(),
+            saved: None,
+            is_kept: saved.is_some(),
+        };
+        ledger.count_unreturned(config, &mut unreturned, now);
         self.pledges.keep(|_| true, &slots(&unreturned));
         let count = ledger.0.len();
         for (_, account) in ledger.0 {
-            let mut values = account.values;
-            let bucket = self.bucket(&account.gateway, &account.limit, &mut values, now);
-            *bucket.state.lock() = account.state;
+            let (gateway, limit) = (&account.gateway, &account.limit);
+            match self.bucket(gateway, limit, &account.values, now) {
+                Some(bucket) => *bucket.state.lock() = account.state,
+                None => {
+                    let others = self.others(gateway, limit, now);
+                    let mut state = others.state.lock();
+                    let pieces = account.state.pieces().into_iter();
+                    pieces.for_each(|piece| state.add_piece(piece));
+                }
+            }
         }
         Ok(count)
     }
 
     /// What every counter has drawn in its window at `now`, by key.
-    fn drawn(&self, now: Timestamp) -> HashMap<Box<str>, u64> {
+    pub(super) fn drawn(&self, now: Timestamp) -> HashMap<Box<str>, u64> {
         let mut drawn = HashMap::new();
         for shard in &self.shards {
             for (key, bucket) in &*shard.lock() {
@@ -218,7 +468,15 @@ impl Limits {
         pause();
         let mut unreturned = self.pledges.lost()?;
         let known = slots(&unreturned);
-        let mut ledger = Ledger::read(config, reader, &mut unreturned, begun)?;
+        let saved = self.saved()?;
+        let reading = Reading {
+            config,
+            reader,
+            checkpoint: saved.as_ref(),
+            now: begun,
+        };
+        let mut ledger = Ledger::read(&reading, &mut unreturned)?;
+        ledger.count_unreturned(config, &mut unreturned, begun);
         let is_known = |slot| known.contains(&slot);
         self.pledges.keep(is_known, &slots(&unreturned));
         let ended = now();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use isango_types::limit::{Decision, Mode, OnOverrun, Unit, Verdict};
+use isango_types::limit::{Decision, Unit, Verdict};
 use isango_types::record::MetadataValue;
 use isango_types::{Gateway, RecordId, Wire};
 use isango_wire::flow::Flow;
@@ -25,25 +25,36 @@ pub(crate) struct Lease {
     fixed: u64,
     /// A stream that brings more than is held ends.
     cuts: bool,
+    /// The target that it is for; `None`: any.
+    place: Option<Box<str>>,
+    /// The request's own values, where it shares a bucket because there are too many.
+    crowded: Option<Values>,
     sent: bool,
     open: bool,
 }
 
 impl Lease {
     pub(super) fn new(bucket: Arc<Bucket>, decision: Decision, want: &Want<'_>) -> Self {
+        let held = decision.reserved;
         Self {
             bucket,
             decision,
             least: want.least,
             likely: want.likely.max(want.least),
-            need: want.need,
-            fixed: want.fixed,
-            cuts: want.limit.on_overrun == OnOverrun::Cut
-                && want.limit.mode == Mode::Strict
-                && !want.limit.shadow,
+            need: want.need.unwrap_or(held),
+            fixed: want.need.map_or(held, |_known| want.fixed),
+            cuts: want.limit.may_cut(),
+            place: want.place.clone(),
+            crowded: want.crowded.clone(),
             sent: false,
             open: true,
         }
+    }
+
+    /// Whether it is still held, of this limit and by a request of these values.
+    fn is_of(&self, rule: &str, values: &Values) -> bool {
+        let own = self.crowded.as_ref().unwrap_or(&self.decision.bucket);
+        self.open && *self.decision.rule == *rule && own == values
     }
 
     const fn unit(&self) -> Unit {
@@ -95,6 +106,11 @@ impl Lease {
         }
     }
 
+    /// Whether more is held for an answer that is longer.
+    const fn grows(&self) -> bool {
+        self.unit().is_estimated() && self.need > self.fixed
+    }
+
     /// What an answer of `output` tokens draws, where one of `estimated` was counted on.
     fn grown(&self, output: u64, estimated: u64) -> u64 {
         let grows = self.need.saturating_sub(self.fixed);
@@ -134,6 +150,10 @@ impl Lease {
 
 #[cfg(test)]
 impl Permit {
+    pub(super) const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
     pub(super) fn leases(&self) -> &[Lease] {
         &self.leases
     }
@@ -163,6 +183,8 @@ pub(crate) struct Spent<'m> {
     pub(crate) tokens: Option<u64>,
     /// The same, in nano-dollars.
     pub(crate) nanousd: Option<u64>,
+    /// A provider answered, and did not refuse.
+    pub(crate) answered: bool,
     /// Tokens of input and output that a whole answer had, to learn from.
     pub(crate) told: Option<(u64, u64)>,
     /// What the model called itself.
@@ -176,6 +198,11 @@ pub(crate) struct Permit {
     leases: Vec<Lease>,
     /// What was decided without a lease: a refusal.
     told: Vec<Decision>,
+    /// Limits of targets that were passed over for them since it was last admitted, and before.
+    passed: Vec<Decision>,
+    gone: Vec<Decision>,
+    /// The target whose limits it holds; `None`: it was not told yet which it is.
+    place: Option<Box<str>>,
     /// Targets that limits sent the request away from.
     left: Vec<Box<str>>,
     /// The bucket that has least room left.
@@ -210,6 +237,9 @@ impl Permit {
             limits,
             leases: Vec::new(),
             told: Vec::new(),
+            passed: Vec::new(),
+            gone: Vec::new(),
+            place: None,
             left: Vec::new(),
             headroom: None,
             labels: None,
@@ -238,10 +268,69 @@ impl Permit {
 
     /// Whether a bucket is drawn from already.
     pub(super) fn holds(&self, rule: &str, values: &Values) -> bool {
-        let is_same = |one: &Decision| *one.rule == *rule && one.bucket == *values;
-        self.leases
-            .iter()
-            .any(|lease| lease.open && is_same(&lease.decision))
+        self.leases.iter().any(|lease| lease.is_of(rule, values))
+    }
+
+    /// Whether a bucket is drawn from already, and enough. What is not enough goes back.
+    pub(super) fn keeps(&mut self, want: &Want<'_>) -> bool {
+        let is_it = |lease: &Lease| lease.is_of(&want.limit.id, &want.values);
+        let Some(at) = self.leases.iter().position(is_it) else {
+            return false;
+        };
+        let lease = &mut self.leases[at];
+        let is_enough = want
+            .need
+            .is_some_and(|need| need <= lease.decision.reserved);
+        if is_enough || !lease.unit().is_estimated() {
+            return true;
+        }
+        lease.settle(0);
+        if !lease.sent {
+            self.leases.remove(at);
+        }
+        self.is_noted = false;
+        false
+    }
+
+    /// Whether it holds what is for this target.
+    pub(super) fn is_at(&self, place: &str) -> bool {
+        self.place.as_deref() == Some(place)
+    }
+
+    /// It holds what is for this target, if for any.
+    pub(super) fn is_for(&mut self, place: &str) {
+        self.place = Some(place.into());
+    }
+
+    /// The request is admitted at a target; the others were passed over for it.
+    pub(super) fn arrives(&mut self, place: &str) {
+        self.is_for(place);
+        self.passed
+            .iter_mut()
+            .for_each(|one| one.verdict = Verdict::Diverted);
+        self.gone.append(&mut self.passed);
+    }
+
+    /// A target is passed over because of a limit.
+    pub(super) fn passes_over(&mut self, decision: Decision) {
+        self.passed.push(decision);
+    }
+
+    /// The request is at this target and at no other: what it holds elsewhere goes back, but that it
+    /// was sent there counts.
+    pub(crate) fn settles_at(&mut self, place: &str) {
+        let mut is_changed = false;
+        self.leases.retain_mut(|lease| {
+            if lease.place.as_deref().is_none_or(|own| *own == *place) {
+                return true;
+            }
+            if !lease.sent || lease.unit() != Unit::Requests {
+                is_changed |= lease.open;
+                lease.settle(0);
+            }
+            lease.sent
+        });
+        self.is_noted &= !is_changed;
     }
 
     /// The request goes elsewhere, because where it was sent it failed: that was free.
@@ -264,6 +353,7 @@ impl Permit {
         self.told.push(decision);
         self.headroom = None;
         self.estimate = None;
+        self.place = None;
     }
 
     /// Whether a limit has sent the request away from `target`: no other sends it back there.
@@ -331,17 +421,30 @@ impl Permit {
         self.leases.iter().any(|lease| lease.cuts && lease.open)
     }
 
-    /// An answer of this type and encoding begins, whose length is not known.
-    pub(crate) fn begins(&mut self, wire: Wire, content_type: &str, encoding: Option<&str>) {
+    /// Whether the answer, which has begun, may bring so much and no more.
+    pub(crate) const fn is_bounded(&self) -> bool {
+        self.most.is_some()
+    }
+
+    /// An answer of this type and encoding begins. `false`: it may have to be ended, and cannot be,
+    /// because it is encoded.
+    pub(crate) fn begins(
+        &mut self,
+        wire: Wire,
+        content_type: &str,
+        encoding: Option<&str>,
+    ) -> bool {
         let Some(estimate) = &self.estimate else {
-            return;
+            return true;
         };
         self.flow = Flow::of(wire, content_type, encoding).map(Box::new);
+        let Some(flow) = &self.flow else {
+            return true;
+        };
         let rooms = self.leases.iter();
-        self.most = rooms
-            .filter_map(|lease| lease.room(estimate.output))
-            .min()
-            .filter(|_| self.flow.is_some());
+        let most = rooms.filter_map(|lease| lease.room(estimate.output)).min();
+        self.most = most.filter(|_| !flow.is_encoded());
+        self.most == most
     }
 
     /// A piece of a streamed answer passes; whether the answer ends in it, because it brings more
@@ -374,7 +477,7 @@ impl Permit {
         }
         self.grown = tokens + tokens / 2;
         for lease in &mut self.leases {
-            if lease.unit().is_estimated() {
+            if lease.grows() {
                 let drawn = lease.grown(self.grown, estimate.output);
                 lease.likely = drawn.max(lease.likely);
                 lease.extend(drawn);
@@ -402,9 +505,9 @@ impl Permit {
 
     /// Settles everything, and tells what each limit did.
     pub(crate) fn settle(mut self, spent: &Spent<'_>) -> Vec<Decision> {
-        if let (Some(estimate), Some(told)) = (&self.estimate, spent.told) {
+        if let Some(estimate) = self.estimate.as_ref().filter(|_| spent.answered) {
             let observed = &self.limits.observed;
-            observed.learn(estimate, told, spent.served);
+            observed.learn(estimate, spent.told, spent.served);
         }
         for lease in &mut self.leases {
             lease.settle(lease.charge(spent));
@@ -414,7 +517,9 @@ impl Permit {
             .into_iter()
             .map(|lease| lease.decision.clone())
             .collect();
+        decisions.append(&mut self.gone);
         decisions.append(&mut self.told);
+        decisions.append(&mut self.passed);
         decisions
     }
 }

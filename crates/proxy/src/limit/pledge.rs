@@ -19,8 +19,8 @@ use isango_types::{Gateway, RecordId};
 use parking_lot::Mutex;
 
 use super::permit::Lease;
-pub(super) use entry::Entry;
 use entry::Share;
+pub(super) use entry::{Bytes, Entry, text, values};
 
 /// The table of all pledges.
 pub(crate) struct Pledges {
@@ -34,6 +34,8 @@ pub(crate) struct Pledges {
 struct Slots {
     /// Below `next`, those that nobody uses.
     free: Vec<u32>,
+    /// Of these, those with an entry whose record is stored.
+    returned: Vec<u32>,
     /// From here on nobody has used any.
     next: u32,
     /// Those whose requests have left no record; they count until their windows are over.
@@ -77,7 +79,11 @@ impl Pledges {
         let entries = self.store.entries()?;
         let end = entries.last().map_or(0, |(slot, _)| slot + 1);
         let mut slots = self.slots.lock();
-        (slots.next, slots.free, slots.lost) = (end, Vec::new(), (0..end).collect());
+        *slots = Slots {
+            next: end,
+            lost: (0..end).collect(),
+            ..Slots::default()
+        };
         drop(slots);
         Ok(by_id(entries.into_iter()))
     }
@@ -100,12 +106,29 @@ impl Pledges {
         let goes = |slot: &u32| is_known(*slot) && !live.contains(slot);
         let (gone, lost) = slots.lost.iter().partition(|slot| goes(slot));
         slots.lost = lost;
-        slots.free.extend::<Vec<u32>>(gone);
+        slots.returned.extend::<Vec<u32>>(gone);
+    }
+
+    /// The slots with entries whose records are stored by now; nobody else gets them.
+    pub(super) fn take_returned(&self) -> Vec<u32> {
+        std::mem::take(&mut self.slots.lock().returned)
+    }
+
+    /// Empties such slots, for others to use.
+    pub(super) fn empty(&self, returned: Vec<u32>) {
+        for slot in &returned {
+            if let Err(error) = self.store.clear(*slot) {
+                self.failed(&error);
+            }
+        }
+        self.slots.lock().free.extend(returned);
     }
 
     fn take(&self) -> Option<u32> {
         let mut slots = self.slots.lock();
-        if let Some(slot) = slots.free.pop() {
+        // What is written over need not be emptied.
+        let used = slots.returned.pop();
+        if let Some(slot) = used.or_else(|| slots.free.pop()) {
             return Some(slot);
         }
         let slot = slots.next;
@@ -186,7 +209,7 @@ impl Pledge {
     /// Its record is stored: the slots may be written over.
     pub(crate) fn returned(mut self) {
         let slots = std::mem::take(&mut self.slots);
-        self.pledges.slots.lock().free.extend(slots);
+        self.pledges.slots.lock().returned.extend(slots);
     }
 
     /// It drew nothing and leaves no record.

@@ -38,11 +38,13 @@ pub(super) fn want<'l>(limit: &'l Arc<Limit>, tenant: &str, need: u64, least: u6
     Want {
         limit,
         values: vec![Some(tenant.into())],
-        need,
+        need: Some(need),
         least,
         likely: need,
         fixed: 0,
         is_passed: false,
+        place: None,
+        crowded: None,
     }
 }
 
@@ -322,6 +324,55 @@ fn a_full_table_forgets_what_is_empty_and_nothing_else() {
 }
 
 #[test]
+fn made_up_values_crowd_their_own_limit_only() {
+    let limits = Arc::new(Limits::new(4, Arc::default()));
+    let rule = |id: &str| {
+        let limit = Limit {
+            id: id.into(),
+            ..limit(Unit::Tokens)
+        };
+        One {
+            limits: Arc::clone(&limits),
+            ..One::new(limit)
+        }
+    };
+    let (crowded, other) = (rule("crowded"), rule("other"));
+    for tenant in 0..20 {
+        let drawn = crowded.draw(&tenant.to_string(), 1, NOW).unwrap();
+        drawn.settle(&tokens(1));
+    }
+    for tenant in ["a", "b", "c", "d"] {
+        let drawn = other.draw(tenant, 1, NOW).unwrap().settle(&tokens(1));
+        assert_eq!(drawn[0].bucket, [Some(tenant.into())]);
+    }
+    let drawn = other.draw("e", 1, NOW).unwrap().settle(&tokens(1));
+    assert_eq!(drawn[0].bucket, [Some(OTHERS.into())]);
+    assert_eq!((limits.buckets(), limits.overflows()), (10, 17));
+    // Behind the window there is room again, for both.
+    limits.sweep(at(60));
+    for (one, tenant) in [(&crowded, "x"), (&other, "e")] {
+        let drawn = one.draw(tenant, 1, at(60)).unwrap().settle(&tokens(1));
+        assert_eq!(drawn[0].bucket, [Some(tenant.into())]);
+    }
+}
+
+#[test]
+fn who_shares_a_bucket_holds_it_by_its_own_values() {
+    let one = One {
+        limits: Arc::new(Limits::new(1, Arc::default())),
+        ..One::new(limit(Unit::Requests))
+    };
+    let _first = one.draw("a", 1, NOW).unwrap();
+    let crowded = one.draw("b", 1, NOW).unwrap();
+    let of = |tenant: &str| vec![Some(tenant.into())];
+    assert!(
+        crowded.holds("rule", &of("b")),
+        "a second leg draws no more"
+    );
+    assert!(!crowded.holds("rule", &of("c")) && !crowded.holds("rule", &of(OTHERS)));
+}
+
+#[test]
 fn no_two_values_share_a_bucket() {
     let two = Arc::new(Limit {
         by: vec![Dimension::Token, Dimension::Model],
@@ -349,11 +400,13 @@ fn no_two_values_share_a_bucket() {
             let want = Want {
                 limit: &two,
                 values,
-                need: 1,
+                need: Some(1),
                 least: 1,
                 likely: 1,
                 fixed: 0,
                 is_passed: false,
+                place: None,
+                crowded: None,
             };
             limits.draw(&gateway, vec![want], NOW).unwrap()
         })

@@ -97,9 +97,7 @@ pub(crate) fn redirect(
 
 /// What `to` calls the model that a request to `from` calls `asked`.
 fn name_at(from: Option<&Target>, to: &Target, asked: &str) -> Result<Box<str>, String> {
-    let model = from
-        .and_then(|from| from.models.get(asked))
-        .map_or(asked, |model| model);
+    let model = from.and_then(|from| from.model_of(asked)).unwrap_or(asked);
     if to.models.is_empty() {
         return Ok(model.into());
     }

@@ -116,7 +116,10 @@ impl LegText<'_> {
         );
         let mut headers = self.headers()?;
         let options = options::read(&headers).over(from);
-        let route = Arc::new(resolve::resolve(config, resolve::place(&path), &headers)?);
+        let mut route = resolve::resolve(config, resolve::place(&path), &headers)?;
+        // The legs are the chain: none is shared with the equals of its target.
+        route.group = None;
+        let route = Arc::new(route);
         auth::may_ask(exchange, &route.provider)?;
         let tokens = Tokens::take(&path, &mut headers);
         tokens.are_in_place()?;

@@ -583,6 +583,34 @@ async fn counters_are_as_the_records_say_after_kill_9() {
     assert_eq!(upstream.count(), 11);
 }
 
+/// What was drawn counts for as long as its window, whatever becomes of the records: life after
+/// life, of which none ends in good order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_outlive_the_records_that_retention_drops() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let toml = format!(
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\n\
+         [records]\nflush_window = \"20ms\"\n{}[providers.openai]\nbase_url = \"{}/v1\"\n",
+        limit("unit = \"requests\"\nlimit = 3\nwindow = \"month\""),
+        upstream.url()
+    );
+    std::fs::write(folder.path().join("isango.toml"), toml).unwrap();
+    for expected in [200, 200, 200, 429] {
+        let isango = Isango::start(folder.path());
+        let reply = isango_testkit::client::ask(isango.addr, &chat()).await;
+        assert_eq!(reply.status(), expected);
+        if expected == 200 {
+            stored(folder.path(), 1).await;
+        }
+        drop(isango);
+        // The next one saves what it found, and is killed, too.
+        drop(Isango::start(folder.path()));
+        std::fs::remove_dir_all(folder.path().join("data/journal")).unwrap();
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
 /// Waits until so many requests that drew something are in the store.
 async fn stored(folder: &std::path::Path, count: usize) {
     use isango_records::Records;

@@ -55,6 +55,7 @@ impl Harness {
             cache: Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes)),
             config: entities,
             pledges: Arc::new(isango_store::memory::MemoryPledges::default()),
+            checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
         };
         let outbox = Arc::new(MemoryOutbox::default());
         let server = isango_server::start_with(config, stores, outbox, clock).unwrap();

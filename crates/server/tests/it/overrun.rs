@@ -107,6 +107,100 @@ async fn an_answer_within_what_is_held_is_left_as_it_is() {
     assert_eq!(record.limits[0].verdict, Verdict::Admitted);
 }
 
+#[tokio::test]
+async fn a_stream_that_announces_its_length_is_ended_too() {
+    let whole = chat_events(&WORDS).concat();
+    let answer = Answer::new(200)
+        .header("content-type", "text/event-stream")
+        .body(whole);
+    let (reply, record, _upstream) = streamed(
+        "unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"\non_overrun = \"cut\"",
+        true,
+        answer,
+    )
+    .await;
+    let text = reply.text();
+    assert!(text.contains(" two.") && !text.contains(" tri."), "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert_eq!(reply.header("content-length"), None);
+    assert_eq!(record.outcome, Outcome::Overrun);
+    assert_eq!(record.limits[0].verdict, Verdict::Cut);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_encoded_unasked_goes_on_and_the_record_says_so() {
+    let (reply, record, _upstream) = streamed(
+        "unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"\non_overrun = \"cut\"",
+        true,
+        sse(chat_events(&WORDS)).gzipped(),
+    )
+    .await;
+    assert_eq!(reply.header("content-encoding"), Some("gzip"));
+    assert_eq!(record.outcome, Outcome::Answered);
+    let note = "no limit can end the answer: the provider encoded it unasked";
+    assert!(
+        record.notes.iter().any(|one| **one == *note),
+        "{:?}",
+        record.notes
+    );
+    // What it brought is paid all the same.
+    assert_eq!(record.limits[0].charged, record.usage.unwrap().total());
+}
+
+#[tokio::test]
+async fn a_leg_is_ended_as_every_other_request() {
+    let upstream = Upstream::start([sse(chat_events(&WORDS))]).await;
+    let settings = "[[gateways]]\nid = \"default\"\n[[gateways.limits]]\nid = \"rule\"\n\
+                    unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"\non_overrun = \"cut\"\n";
+    let gateway = Harness::with(settings, &upstream).await;
+    let query = STREAM_PROMPT.replacen('{', r#"{"max_tokens":3,"#, 1);
+    let leg = format!(
+        r#"[{{"provider":"openai","endpoint":"chat/completions","headers":{{"authorization":"Bearer k","accept-encoding":"gzip"}},"query":{query}}}]"#
+    );
+    let reply = gateway.ask(&Ask::post("/v1/local/default", leg)).await;
+    let text = reply.text();
+    assert!(text.contains(" two.") && !text.contains(" tri."), "{text}");
+    let sent = upstream.request(0).await;
+    assert_eq!(sent.head.all("accept-encoding"), ["identity"]);
+    assert_eq!(gateway.record().await.outcome, Outcome::Overrun);
+}
+
+/// Two who ask the same at once each pay for what they get, and each gets what it paid for.
+#[tokio::test]
+async fn a_stream_that_may_be_ended_is_not_shared() {
+    let answer = sse(chat_events(&WORDS)).first(Step::Wait);
+    let upstream = Upstream::start([answer]).await;
+    let settings = "[[gateways]]\nid = \"default\"\n[[gateways.limits]]\nid = \"rule\"\n\
+                    unit = \"tokens\"\nlimit = 2_000\nwindow = \"day\"\non_overrun = \"cut\"\n";
+    let gateway = Harness::with(settings, &upstream).await;
+    let ask = bounded(true).with("cf-aig-cache-ttl", "3600");
+    let mut first = gateway.send(&ask).await;
+    upstream.request(0).await;
+    let mut second = gateway.send(&ask).await;
+    upstream.request(1).await;
+    upstream.go();
+    upstream.go();
+    for client in [&mut first, &mut second] {
+        let reply = client.reply().await;
+        let text = reply.text();
+        assert!(text.contains(" two.") && !text.contains(" tri."), "{text}");
+        assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+    for record in gateway.records(2).await {
+        assert_eq!(record.outcome, Outcome::Overrun);
+        let one = &record.limits[0];
+        assert_eq!(
+            (one.verdict, one.charged),
+            (Verdict::Cut, record.usage.unwrap().total())
+        );
+    }
+    // What was ended is not kept.
+    let mut third = gateway.send(&ask).await;
+    upstream.request(2).await;
+    upstream.go();
+    third.reply().await;
+}
+
 const AZURE: &str = "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
 
 fn ask() -> Ask {
@@ -274,12 +368,47 @@ async fn where_it_cannot_go_it_is_refused() {
     assert_eq!((sa.count(), eu.count()), (1, 0));
     let record = gateway.records(2).await.remove(1);
     assert_eq!(record.outcome, Outcome::Refused);
+    assert_eq!(verdicts(&record), [("all", Verdict::Refused, 0)]);
     assert!(
         record
             .notes
             .iter()
             .any(|note| note.contains("has no `other` among its models"))
     );
+}
+
+#[tokio::test]
+async fn a_deployment_is_the_same_in_any_case() {
+    for (only, by) in [
+        ("only = { model = [\"gpt-4o\"] }\n", ""),
+        ("", "by = [\"model\"]\n"),
+    ] {
+        let (gateway, sa, _eu) = two(&format!(
+            "[[gateways.limits]]\nid = \"one\"\nunit = \"requests\"\nlimit = 1\n\
+             window = \"day\"\n{only}{by}"
+        ))
+        .await;
+        for (name, status) in [("chat", 200), ("Chat", 429), ("CHAT", 429)] {
+            let path = AZURE.replace("sa/chat/", &format!("sa/{name}/"));
+            let reply = gateway
+                .ask(&Ask::post(&path, PROMPT).with("api-key", "k"))
+                .await;
+            assert_eq!(reply.status(), status, "{name}");
+        }
+        // One that nobody mapped has a bucket of its own, one in all cases.
+        if only.is_empty() {
+            for (name, status) in [("other", 200), ("Other", 429)] {
+                let path = AZURE.replace("sa/chat/", &format!("sa/{name}/"));
+                let reply = gateway
+                    .ask(&Ask::post(&path, PROMPT).with("api-key", "k"))
+                    .await;
+                assert_eq!(reply.status(), status, "{name}");
+            }
+        }
+        let first = gateway.records(3).await.remove(0);
+        assert_eq!(first.model.as_deref(), Some("gpt-4o-2024-08-06"));
+        assert_eq!(sa.count(), if only.is_empty() { 2 } else { 1 });
+    }
 }
 
 /// Ways to name an endpoint, of which each provider understands one at least.

@@ -128,6 +128,7 @@ fn digest(asked: &Asked, replaces: bool) -> (Key, Prints) {
             replaces,
             tenant: asked.tenant.as_deref().map(Into::into),
         }),
+        shares: true,
     };
     let question = Question {
         account: &asked.account,

@@ -1,11 +1,12 @@
 use std::cell::Cell;
 
+use isango_store::checkpoint::CheckpointStore as _;
 use isango_store::conformance::sample;
 use isango_store::later::Deletion;
 use isango_store::logs::LogWriter as _;
-use isango_store::memory::{MemoryLogs, MemoryPledges};
+use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges};
 use isango_types::price::PriceTable;
-use isango_types::{RecordId, limit::Decision};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::limit::tests::{gateway, limit, want};
@@ -20,6 +21,7 @@ struct Ground {
     gateway: Gateway,
     logs: MemoryLogs,
     store: Arc<MemoryPledges>,
+    checkpoint: Arc<MemoryCheckpoint>,
 }
 
 impl Ground {
@@ -33,15 +35,24 @@ impl Ground {
             gateway,
             logs: MemoryLogs::default(),
             store: Arc::default(),
+            checkpoint: Arc::default(),
         }
     }
 
     /// A process that begins.
     fn start(&self) -> Arc<Limits> {
+        self.start_reading(&self.logs)
+    }
+
+    fn start_reading(&self, reader: &dyn LogReader) -> Arc<Limits> {
         let pledges = Pledges::new(Arc::clone(&self.store) as _);
-        let limits = Arc::new(Limits::noting(Arc::new(pledges)));
-        limits.restore(&self.config, &self.logs, NOW).unwrap();
-        limits
+        let limits = Limits::noting(Arc::new(pledges)).saving(Arc::clone(&self.checkpoint) as _);
+        limits.restore(&self.config, reader, NOW).unwrap();
+        Arc::new(limits)
+    }
+
+    fn save(&self, limits: &Limits) {
+        limits.save(&self.config, &self.logs, NOW).unwrap();
     }
 
     /// A request that is sent, and holds 40.
@@ -64,20 +75,28 @@ impl Ground {
             ..Spent::default()
         };
         permit.note_spent(id, &self.gateway, &spent);
-        let pledge = permit.take_pledge();
-        self.record(id, permit.settle(&spent));
-        pledge.into_iter().for_each(super::super::Pledge::returned);
+        let mut booked = Booked {
+            gateways: vec![(0, Arc::new(self.gateway.clone()))],
+            pledges: permit.take_pledge().into_iter().collect(),
+        };
+        let limits = Arc::clone(permit.limits());
+        let record = Self::record_of(id, permit.settle(&spent));
+        let append = |batch: &[Record]| self.logs.append(batch);
+        limits.store(&[record], &mut booked, NOW, append).unwrap();
     }
 
-    fn record(&self, id: RecordId, limits: Vec<Decision>) {
-        let record = Record {
+    fn record_of(id: RecordId, limits: Vec<Decision>) -> Record {
+        Record {
             id,
             account: "local".into(),
             gateway: "support".into(),
             limits,
             ..sample::record(0)
-        };
-        self.logs.append(&[record]).unwrap();
+        }
+    }
+
+    fn record(&self, id: RecordId, limits: Vec<Decision>) {
+        self.logs.append(&[Self::record_of(id, limits)]).unwrap();
     }
 
     fn used(limits: &Limits) -> Vec<u64> {
@@ -185,4 +204,153 @@ impl Ground {
             Arc::clone(&self.store) as _,
         ))))
     }
+}
+
+/// Records of which it is told who reads what.
+struct Watched<'l> {
+    logs: &'l MemoryLogs,
+    read: Mutex<Vec<String>>,
+}
+
+impl<'l> Watched<'l> {
+    fn new(logs: &'l MemoryLogs) -> Self {
+        let read = Mutex::default();
+        Self { logs, read }
+    }
+}
+
+impl LogReader for Watched<'_> {
+    fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
+        self.logs.get(id)
+    }
+
+    fn query(&self, query: &Query) -> Result<isango_store::logs::Page, Error> {
+        self.read.lock().push("all".to_owned());
+        self.logs.query(query)
+    }
+
+    fn end(&self) -> Result<Position, Error> {
+        self.logs.end()
+    }
+
+    fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
+        let (records, next) = self.logs.follow(from, limit)?;
+        let read = format!("{} from {from}", records.len());
+        self.read.lock().push(read);
+        Ok((records, next))
+    }
+}
+
+#[test]
+fn a_start_reads_what_follows_what_was_saved_and_nothing_else() {
+    let ground = Ground::new();
+    let limits = ground.start();
+    (0..2).for_each(|_| ground.end(ground.send(&limits), 7));
+    ground.save(&limits);
+    let under_way = ground.send(&limits);
+    ground.end(ground.send(&limits), 5);
+    let watched = Watched::new(&ground.logs);
+    let limits = ground.start_reading(&watched);
+    assert_eq!(Ground::used(&limits), [2 * 7 + 5 + 40]);
+    assert_eq!(
+        std::mem::take(&mut *watched.read.lock()),
+        ["1 from 2", "0 from 3"]
+    );
+    // What is compared is read from there, too.
+    assert_eq!(ground.drift(&limits), []);
+    // It ends after all; nothing of it is counted twice, in however many lives.
+    ground.end(under_way, 9);
+    for _life in 0..3 {
+        let limits = ground.start();
+        assert_eq!(Ground::used(&limits), [2 * 7 + 5 + 9]);
+        ground.save(&limits);
+    }
+    let limits = ground.start_reading(&watched);
+    assert_eq!(Ground::used(&limits), [2 * 7 + 5 + 9]);
+    assert_eq!(std::mem::take(&mut *watched.read.lock()), ["0 from 4"]);
+}
+
+#[test]
+fn what_retention_has_dropped_still_counts() {
+    let mut ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    ground.save(&limits);
+    // Every record is gone, and the next ones stand where they stood.
+    ground.logs = MemoryLogs::default();
+    for life in 1..=3 {
+        let limits = ground.start();
+        ground.save(&limits);
+        assert_eq!(ground.drift(&limits), [], "life {life}");
+        ground.end(ground.send(&limits), 5);
+        assert_eq!(Ground::used(&ground.start()), [30 + 5 * life]);
+    }
+}
+
+#[test]
+fn a_limit_that_counts_otherwise_is_read_from_the_records() {
+    let mut ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    ground.save(&limits);
+    let mut start_with = |limit: Limit| {
+        ground.gateway = gateway(&Arc::new(limit));
+        let prices = Arc::new(PriceTable::default());
+        let gateways = vec![ground.gateway.clone()];
+        ground.config = Snapshot::new(gateways, Vec::new(), prices, None, Vec::new());
+        let watched = Watched::new(&ground.logs);
+        let used = Ground::used(&ground.start_reading(&watched));
+        (used, std::mem::take(&mut *watched.read.lock()).join(", "))
+    };
+    let same = limit(Unit::Tokens);
+    let hour = isango_types::limit::Window::Fixed(Duration::from_secs(3_600));
+    let longer = Limit {
+        window: hour,
+        ..limit(Unit::Tokens)
+    };
+    assert_eq!(start_with(longer), (vec![30], "all, 0 from 1".to_owned()));
+    let counted = Limit {
+        unit: Unit::Cost,
+        ..limit(Unit::Tokens)
+    };
+    assert_eq!(
+        start_with(counted),
+        (Vec::new(), "all, 0 from 1".to_owned())
+    );
+    let less = Limit { limit: 31, ..same };
+    assert_eq!(start_with(less), (vec![30], "0 from 1".to_owned()));
+}
+
+#[test]
+fn what_was_saved_and_cannot_be_read_is_read_from_the_records() {
+    let ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    ground.save(&limits);
+    let saved = ground.checkpoint.load().unwrap().unwrap();
+    for bytes in [&b""[..], b"nonsense", &saved[..saved.len() - 1]] {
+        ground.checkpoint.save(bytes).unwrap();
+        assert_eq!(Ground::used(&ground.start()), [30]);
+    }
+}
+
+#[test]
+fn without_limits_nothing_is_saved() {
+    let ground = Ground::new();
+    let prices = Arc::new(PriceTable::default());
+    let none = Snapshot::new(Vec::new(), Vec::new(), prices, None, Vec::new());
+    let limits = Limits::default().saving(Arc::clone(&ground.checkpoint) as _);
+    limits.save(&none, &ground.logs, NOW).unwrap();
+    assert_eq!(ground.checkpoint.load().unwrap(), None);
+}
+
+#[test]
+fn a_record_that_was_appended_again_counts_once() {
+    let ground = Ground::new();
+    let limits = ground.start();
+    ground.save(&limits);
+    ground.end(ground.send(&limits), 30);
+    let (records, _) = ground.logs.follow(Position::START, 1).unwrap();
+    ground.logs.append(&records).unwrap();
+    assert_eq!(Ground::used(&ground.start()), [30]);
 }

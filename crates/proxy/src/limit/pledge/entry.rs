@@ -48,18 +48,23 @@ pub(super) fn write(out: &mut Vec<u8>, id: RecordId, gateway: [&str; 2], shares:
         });
         out.extend_from_slice(&share.at.as_micros().to_le_bytes());
         out.extend_from_slice(&share.amount.to_le_bytes());
-        out.push(u8::try_from(share.bucket.len()).unwrap_or(u8::MAX));
-        for value in share.bucket.iter().take(usize::from(u8::MAX)) {
-            match value {
-                Some(value) => text(out, value),
-                None => out.extend_from_slice(&ABSENT.to_le_bytes()),
-            }
+        values(out, &share.bucket);
+    }
+}
+
+/// Appends the values of a bucket.
+pub(in crate::limit) fn values(out: &mut Vec<u8>, values: &[Option<Box<str>>]) {
+    out.push(u8::try_from(values.len()).unwrap_or(u8::MAX));
+    for value in values.iter().take(usize::from(u8::MAX)) {
+        match value {
+            Some(value) => text(out, value),
+            None => out.extend_from_slice(&ABSENT.to_le_bytes()),
         }
     }
 }
 
-/// Names and values are far shorter than could be written; one that is not is cut.
-fn text(out: &mut Vec<u8>, text: &str) {
+/// Appends a text. Names and values are far shorter than could be written; one that is not is cut.
+pub(in crate::limit) fn text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(usize::from(ABSENT) - 1)];
     let length = u16::try_from(text.len()).unwrap_or(0);
     out.extend_from_slice(&length.to_le_bytes());
@@ -69,11 +74,11 @@ fn text(out: &mut Vec<u8>, text: &str) {
 impl Entry<'static> {
     /// Reads what [`write()`] wrote; `None` of anything else.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(bytes);
+        let mut bytes = Bytes::of(bytes);
         let id = RecordId::from_bytes(bytes.take()?);
         let (account, gateway) = (bytes.text()??, bytes.text()??);
         let mut shares = Vec::new();
-        while !bytes.0.is_empty() {
+        while !bytes.is_empty() {
             shares.push(bytes.share()?);
         }
         Some(Self {
@@ -85,17 +90,30 @@ impl Entry<'static> {
     }
 }
 
-struct Bytes<'b>(&'b [u8]);
+/// Bytes that are read from their beginning.
+pub(in crate::limit) struct Bytes<'b>(&'b [u8]);
 
-impl Bytes<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl<'b> Bytes<'b> {
+    pub(in crate::limit) const fn of(bytes: &'b [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(in crate::limit) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::limit) fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take()?))
+    }
+
+    pub(in crate::limit) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
     }
 
     /// The inner `None`: it is absent.
-    fn text(&mut self) -> Option<Option<Box<str>>> {
+    pub(in crate::limit) fn text(&mut self) -> Option<Option<Box<str>>> {
         let length = u16::from_le_bytes(self.take()?);
         if length == ABSENT {
             return Some(None);
@@ -105,16 +123,18 @@ impl Bytes<'_> {
         Some(Some(std::str::from_utf8(text).ok()?.into()))
     }
 
+    pub(in crate::limit) fn values(&mut self) -> Option<Values> {
+        let [count] = self.take()?;
+        (0..count).map(|_| self.text()).collect()
+    }
+
     fn share(&mut self) -> Option<Share<'static>> {
         let rule = self.text()??;
         let [unit] = self.take()?;
         let unit = *Unit::ALL.get(usize::from(unit))?;
-        let at = Timestamp::from_micros(u64::from_le_bytes(self.take()?));
-        let amount = u64::from_le_bytes(self.take()?);
-        let [count] = self.take()?;
-        let bucket = (0..count)
-            .map(|_| self.text())
-            .collect::<Option<Values>>()?;
+        let at = Timestamp::from_micros(self.number()?);
+        let amount = self.number()?;
+        let bucket = self.values()?;
         Some(Share {
             rule: rule.into_string().into(),
             bucket: bucket.into(),

@@ -65,6 +65,7 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         cache,
         config: Arc::new(MemoryConfig::default()),
         pledges: Arc::new(MemoryPledges::default()),
+        checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
     };
     let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
     isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()
