@@ -1,19 +1,24 @@
 //! The proof that nothing in a journal was changed or removed: every link of the chain, every
-//! checksum, every count.
+//! checksum, every count, and the seal of every file that was rewritten.
 //!
 //! What no chain can prove alone: that its end was not cut off, or that it was not made anew from
 //! some point on. Write the head down elsewhere from time to time and compare.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use isango_store::logs::{Error, Gap};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::catalog::{journal_path, numbers};
-use crate::frame::{Chain, Entry, GapLine, Unpacker, split_lines};
-use crate::label::{HEADER_BYTES, Kind, Link, Range};
+use crate::frame::{Chain, Entry, GapLine, Unpacker, parse, record_lines, split_lines};
+use crate::label::{HEADER_BYTES, Kind, Range};
+use crate::rewrite::{RewrittenLine, Seal, SealLine, hex};
 use crate::scan::Scan;
 
 /// Most findings, and most gaps, that a report lists; it counts all of them.
@@ -38,6 +43,13 @@ pub struct Report {
     pub gaps: Vec<Gap>,
     /// Records that these, and any further, markers count.
     pub dropped: u64,
+    /// Files that were rewritten, without records that were erased or without bodies, and are as
+    /// they were sealed then.
+    pub rewritten: u64,
+    /// Records of which only what counts is left, and their digests.
+    pub erased: u64,
+    /// Rewrites that were sealed but not carried out: a crash came between, and they are made again.
+    pub unfinished_rewrites: u64,
     /// Bytes behind the last whole frame: a write that is under way, or that a crash cut short.
     pub unfinished_bytes: u64,
     /// How many things are wrong.
@@ -78,6 +90,8 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
         unpacker: Unpacker::new()?,
         chain: Chain::default(),
         file: PathBuf::new(),
+        rewritten: Vec::new(),
+        seals: BTreeMap::new(),
     };
     let numbers = numbers(&dir)?;
     let mut last = None;
@@ -94,6 +108,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
         last = Some(*number);
         audit.examine(*number, Some(number) == numbers.last())?;
     }
+    audit.compare_seals(&dir);
     audit.report.head = hex(&audit.chain.link);
     Ok(audit.report)
 }
@@ -105,6 +120,10 @@ struct Audit {
     chain: Chain,
     /// Which file is being read.
     file: PathBuf,
+    /// Number and SHA-256 of each file with rewritten frames.
+    rewritten: Vec<(u64, String)>,
+    /// The seals of each file, in their order.
+    seals: BTreeMap<u64, Vec<Seal>>,
 }
 
 impl Audit {
@@ -154,6 +173,10 @@ impl Audit {
         for entry in &scan.entries {
             self.examine_frame(&file, entry)?;
         }
+        let mut kinds = scan.entries.iter().map(|entry| entry.contents.kind);
+        if kinds.any(|kind| matches!(kind, Kind::Slim | Kind::Rewritten)) {
+            self.rewritten.push((number, digest_of(&file)?));
+        }
         self.report.bytes += scan.end;
         match scan.len - scan.end {
             0 => {}
@@ -174,7 +197,13 @@ impl Audit {
             }
             Err(error) => return Err(error),
         };
-        let follows = label.expected_link(&self.chain.link, data) == label.link;
+        let follows = match entry.contents.kind {
+            Kind::Records | Kind::Gap | Kind::Seal => {
+                label.expected_link(&self.chain.link, data) == label.link
+            }
+            // It carries the link of what was there; the seal of its file proves it.
+            Kind::Slim | Kind::Rewritten => true,
+        };
         self.chain = Chain {
             link: label.link,
             sequence: entry.end_sequence(),
@@ -191,39 +220,97 @@ impl Audit {
             Err(error) => return Err(error),
         };
         match read {
-            Ok(None) => {}
-            Ok(Some(gap)) => {
+            Ok(Told::Records { erased }) => self.report.erased += erased,
+            Ok(Told::Gap(gap)) => {
                 self.report.dropped += gap.dropped;
                 if self.report.gaps.len() < MAX_LISTED {
                     self.report.gaps.push(gap);
                 }
             }
+            Ok(Told::Seal(seal)) => self.seals.entry(seal.file).or_default().push(seal),
             Err(what) => self.find(entry.offset, what),
         }
         Ok(())
     }
+
+    /// Compares each rewritten file with its seals.
+    fn compare_seals(&mut self, dir: &Path) {
+        let rewritten = std::mem::take(&mut self.rewritten);
+        let mut carried_out = BTreeSet::new();
+        for (number, sha256) in rewritten {
+            let seals = self.seals.get(&number).map_or(&[][..], Vec::as_slice);
+            let Some(at) = seals.iter().rposition(|seal| seal.sha256 == sha256) else {
+                self.file = journal_path(dir, number);
+                self.find(
+                    0,
+                    "it was rewritten, and no seal says that it was to become this",
+                );
+                continue;
+            };
+            self.report.rewritten += 1;
+            if at + 1 == seals.len() {
+                carried_out.insert(number);
+            }
+        }
+        let is_open = |number: &&u64| !carried_out.contains(*number);
+        let there = |number: &&u64| journal_path(dir, **number).exists();
+        let unfinished = self.seals.keys().filter(is_open).filter(there).count();
+        self.report.unfinished_rewrites = unfinished as u64;
+    }
 }
 
-/// Compares a frame's lines with its label; returns the gap that it marks.
-fn read_frame(entry: &Entry, lines: &[u8]) -> Result<Option<Gap>, String> {
-    let contents = &entry.contents;
-    if contents.kind == Kind::Gap {
-        let line: GapLine = serde_json::from_slice(lines).map_err(|error| error.to_string())?;
-        return Ok(Some(line.gap));
+/// What a frame tells.
+enum Told {
+    Records {
+        /// How many of them were erased.
+        erased: u64,
+    },
+    Gap(Gap),
+    Seal(Seal),
+}
+
+/// Compares a frame's lines with its label.
+fn read_frame(entry: &Entry, lines: &[u8]) -> Result<Told, String> {
+    fn marker<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+        serde_json::from_slice(line).map_err(|error| error.to_string())
     }
-    let (mut count, mut range) = (0, Range::EMPTY);
-    for line in split_lines(lines) {
-        let record = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let contents = &entry.contents;
+    let is_rewritten = match contents.kind {
+        Kind::Gap => return marker(lines).map(|line: GapLine| Told::Gap(line.gap)),
+        Kind::Seal => return marker(lines).map(|line: SealLine| Told::Seal(line.seal)),
+        Kind::Records => false,
+        Kind::Slim | Kind::Rewritten => true,
+    };
+    let (mut count, mut range, mut erased) = (0, Range::EMPTY, 0);
+    for line in record_lines(contents.records, lines) {
+        let record = parse(line).map_err(|error| error.to_string())?;
         range.widen(&Range::of(&record));
         count += 1;
+        erased += u64::from(record.is_erased());
     }
-    if (count, range) == (contents.records, contents.range) {
-        Ok(None)
+    let mut rest = split_lines(lines).skip(usize::try_from(count).unwrap_or(usize::MAX));
+    if let Some(traces) = rest.next().filter(|_| is_rewritten) {
+        marker::<RewrittenLine>(traces)?;
+    } else if is_rewritten {
+        return Err("it does not tell what was rewritten".into());
+    }
+    if (count, range) == (contents.records, contents.range) && rest.next().is_none() {
+        Ok(Told::Records { erased })
     } else {
         Err("the label does not tell what the frame holds".into())
     }
 }
 
-fn hex(link: &Link) -> String {
-    link.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of a file, in hex.
+fn digest_of(file: &File) -> Result<String, Error> {
+    let mut digest = Context::new(&SHA256);
+    let (mut buffer, mut at) = (vec![0; 1 << 20], 0);
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(hex(digest.finish().as_ref()));
+        }
+        digest.update(&buffer[..read]);
+        at += read as u64;
+    }
 }

@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 
 use crate::disk::Disk;
 use crate::frame::{Chain, Entry};
-use crate::label::{CONTENTS_BYTES, Contents, Fields, Range};
+use crate::label::{CONTENTS_BYTES, Contents, Fields, LABEL_BYTES, Label, Range};
 use crate::scan::Scan;
 
 const INDEX_MAGIC: &[u8; 8] = b"ISANGOI1";
@@ -126,22 +126,37 @@ impl Volume {
         Ok(())
     }
 
-    /// The file's frames, in order.
+    /// The frames of its file as it was opened, in order: a rewrite may just have replaced it.
     ///
     /// # Errors
     /// Neither the index nor the file can be read.
-    pub(crate) fn entries(&self, dir: &Path) -> Result<Arc<Vec<Entry>>, Error> {
-        if let Some(entries) = &self.entries {
+    pub(crate) fn entries(&self, dir: &Path, file: &File) -> Result<Arc<Vec<Entry>>, Error> {
+        if let Some(entries) = &self.entries
+            && still_holds(file, entries)?
+        {
             return Ok(Arc::clone(entries));
         }
-        match read_index(dir, &self.summary)? {
-            Some(entries) => Ok(Arc::new(entries)),
+        let indexed = read_index(dir, &self.summary)?;
+        match indexed.filter(|(bytes, _)| file.metadata().is_ok_and(|file| file.len() == *bytes)) {
+            Some((_, entries)) => Ok(Arc::new(entries)),
             None => {
-                let file = File::open(journal_path(dir, self.summary.number))?;
-                let scan = Scan::of(&file)?;
+                let scan = Scan::of(file)?;
                 Ok(Arc::new(scan.map(|scan| scan.entries).unwrap_or_default()))
             }
         }
+    }
+}
+
+/// Whether the last of some frames lies in a file where it should.
+fn still_holds(file: &File, entries: &[Entry]) -> Result<bool, Error> {
+    let Some(last) = entries.last() else {
+        return Ok(true);
+    };
+    let mut bytes = [0; LABEL_BYTES];
+    match file.read_exact_at(&mut bytes, last.offset) {
+        Ok(()) => Ok(Label::read(&bytes)?.is_some_and(|label| label.contents == last.contents)),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -222,6 +237,22 @@ impl Catalog {
         Ok(())
     }
 
+    /// Shows readers the file that took the place of an older one.
+    pub(crate) fn replace_one(&self, volume: Volume) {
+        let number = volume.summary.number;
+        let mut volumes = self.volumes.write();
+        if let Some(old) = volumes.iter_mut().find(|old| old.summary.number == number) {
+            *old = volume;
+        }
+    }
+
+    /// Whether a file is there, and complete.
+    pub(crate) fn is_complete(&self, number: u64) -> bool {
+        let volumes = self.volumes.read();
+        let older = volumes.split_last().map_or(&[][..], |(_, older)| older);
+        older.iter().any(|volume| volume.summary.number == number)
+    }
+
     /// Takes the oldest file out, so that readers no longer look for it.
     pub(crate) fn forget_oldest(&self) {
         self.volumes.write().remove(0);
@@ -288,8 +319,8 @@ fn read_summary(dir: &Path, number: u64) -> Option<Summary> {
     (file.metadata().ok()?.len() == len).then_some(summary)
 }
 
-/// The frames in an index; `None` if it is gone or damaged.
-fn read_index(dir: &Path, summary: &Summary) -> Result<Option<Vec<Entry>>, Error> {
+/// The length of a file and its frames by its index; `None` if that is gone or damaged.
+fn read_index(dir: &Path, summary: &Summary) -> Result<Option<(u64, Vec<Entry>)>, Error> {
     let bytes = match fs::read(index_path(dir, summary.number)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -302,6 +333,10 @@ fn read_index(dir: &Path, summary: &Summary) -> Result<Option<Vec<Entry>>, Error
         return Ok(None);
     }
     let head = usize::try_from(INDEX_HEAD_BYTES).unwrap_or(usize::MAX);
+    let mut fields = Fields(covered.get(INDEX_MAGIC.len()..).unwrap_or_default());
+    let Some(found) = Summary::read(&mut fields) else {
+        return Ok(None);
+    };
     let mut fields = Fields(covered.get(head..).unwrap_or_default());
     let mut entries = Vec::new();
     while let Some(offset) = fields.number() {
@@ -310,7 +345,7 @@ fn read_index(dir: &Path, summary: &Summary) -> Result<Option<Vec<Entry>>, Error
         };
         entries.push(Entry { offset, contents });
     }
-    Ok((entries.len() as u64 == summary.frames).then_some(entries))
+    Ok((entries.len() as u64 == summary.frames).then_some((found.bytes, entries)))
 }
 
 fn write_index(

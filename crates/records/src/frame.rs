@@ -5,12 +5,13 @@ use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 
 use isango_store::logs::{Error, Gap};
-use isango_types::Record;
+use isango_types::{Record, Timestamp};
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound};
 
 use crate::label::{Contents, Kind, LABEL_BYTES, Label, Link, Range};
+use crate::rewrite::{Seal, SealLine};
 
 /// Most JSON of a frame, in bytes; a larger record is a frame of its own.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
@@ -39,6 +40,12 @@ pub(crate) struct GapLine {
     pub(crate) gap: Gap,
 }
 
+fn compressor() -> Result<Compressor<'static>, Error> {
+    let mut compressor = Compressor::new(LEVEL)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    Ok(compressor)
+}
+
 /// Makes frames.
 pub(crate) struct Packer {
     compressor: Compressor<'static>,
@@ -56,10 +63,8 @@ pub(crate) struct Packer {
 
 impl Packer {
     pub(crate) fn new() -> Result<Self, Error> {
-        let mut compressor = Compressor::new(LEVEL)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         Ok(Self {
-            compressor,
+            compressor: compressor()?,
             raw: Vec::new(),
             records: 0,
             range: Range::EMPTY,
@@ -103,11 +108,25 @@ impl Packer {
 
     /// Adds a gap marker, in a frame of its own.
     pub(crate) fn push_gap(&mut self, gap: &Gap) -> Result<(), Error> {
+        self.push_marker(Kind::Gap, &GapLine { gap: gap.clone() }, gap.at)
+    }
+
+    /// Adds the seal of a rewritten file, in a frame of its own.
+    pub(crate) fn push_seal(&mut self, seal: &Seal) -> Result<(), Error> {
+        self.push_marker(Kind::Seal, &SealLine { seal: seal.clone() }, seal.at)
+    }
+
+    fn push_marker(
+        &mut self,
+        kind: Kind,
+        line: &impl Serialize,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         self.finish()?;
-        serde_json::to_writer(&mut self.raw, &GapLine { gap: gap.clone() })?;
+        serde_json::to_writer(&mut self.raw, line)?;
         self.raw.push(b'\n');
-        self.range = Range::at(gap.at);
-        self.seal(Kind::Gap, self.raw.len())
+        self.range = Range::at(at);
+        self.seal(kind, self.raw.len())
     }
 
     /// Moves what was added to `out`, and says where the chain then stands.
@@ -144,6 +163,29 @@ impl Packer {
         self.raw.drain(..len);
         (self.records, self.range) = (0, Range::EMPTY);
         Ok(())
+    }
+}
+
+/// Makes single data frames.
+pub(crate) struct FramePacker {
+    compressor: Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl FramePacker {
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            compressor: compressor()?,
+            packed: Vec::new(),
+        })
+    }
+
+    /// The data frame of some lines.
+    pub(crate) fn pack(&mut self, raw: &[u8]) -> Result<&[u8], Error> {
+        self.packed.clear();
+        self.packed.reserve(compress_bound(raw.len()));
+        self.compressor.compress_to_buffer(raw, &mut self.packed)?;
+        Ok(&self.packed)
     }
 }
 
@@ -230,6 +272,17 @@ fn damaged(entry: &Entry, what: &str) -> Error {
 pub(crate) fn split_lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
     raw.split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
+}
+
+/// Those of its lines that are records: the first ones, so many as its label says.
+pub(crate) fn record_lines(records: u32, raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split_lines(raw).take(usize::try_from(records).unwrap_or(usize::MAX))
+}
+
+/// The record of a line.
+pub(crate) fn parse(line: &[u8]) -> Result<Record, Error> {
+    serde_json::from_slice(line)
+        .map_err(|error| Error::Damaged(format!("a line is no record: {error}")))
 }
 
 impl std::fmt::Debug for Packer {

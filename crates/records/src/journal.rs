@@ -6,18 +6,20 @@
 //! Deliberately not here: queueing and waiting, which are the caller's.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::logs::{Error, Gap};
 use isango_types::{Record, Timestamp};
 
-use crate::catalog::{Catalog, Summary, index_path, journal_path};
+use crate::catalog::{Catalog, Summary, Volume, index_path, journal_path};
 use crate::disk::Disk;
 use crate::flush::Flusher;
 use crate::frame::{Chain, Entry, Packer};
 use crate::label::Header;
 use crate::recovery::Found;
+use crate::rewrite::Rewritten;
 use crate::scan::Scan;
 use crate::{Options, Sync};
 
@@ -293,15 +295,51 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes what retention no longer keeps, the newest file included if all of it is too old.
-    pub(crate) fn expire(&mut self, now: Timestamp) -> Result<u64, Error> {
+    /// Makes the newest file complete, if it holds records and `is_due` says so of it.
+    pub(crate) fn complete_if(&mut self, is_due: impl Fn(&Summary) -> bool) -> Result<(), Error> {
         let newest = self.catalog.newest().filter(|newest| newest.frames > 0);
-        if let (Some(newest), Some(max_age)) = (newest, self.options.retain.max_age)
-            && is_too_old(&newest, now, max_age)
-        {
+        if newest.is_some_and(|newest| is_due(&newest)) {
             self.close_newest()?;
             // An empty file carries the chain and the position on.
             self.start_file()?;
+        }
+        Ok(())
+    }
+
+    /// Puts a rewritten file in the place of the old one, once its seal is on the medium. False if
+    /// retention has removed the old one meanwhile.
+    pub(crate) fn put_in_place(&mut self, rewritten: &Rewritten) -> Result<bool, Error> {
+        let number = rewritten.seal.file;
+        if !self.catalog.is_complete(number) {
+            return Ok(false);
+        }
+        self.commit(rewritten.seal.at, |journal, _| {
+            journal.packer.push_seal(&rewritten.seal)
+        })?;
+        self.sync()?;
+        let dir = self.catalog.dir.clone();
+        // It fits the old file only; there may be none.
+        for projection in [index_path(&dir, number)] {
+            match self.disk.remove(&projection) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.disk
+            .rename(&rewritten.path, &journal_path(&dir, number))?;
+        self.disk.sync_dir(&dir)?;
+        let mut volume = Volume::new(rewritten.scan.clone());
+        if let Err(error) = volume.seal(&*self.disk, &dir) {
+            tracing::warn!(%error, number, "an index could not be written");
+        }
+        self.catalog.replace_one(volume);
+        Ok(true)
+    }
+
+    /// Removes what retention no longer keeps, the newest file included if all of it is too old.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Result<u64, Error> {
+        if let Some(max_age) = self.options.retain.max_age {
+            self.complete_if(|newest| is_too_old(newest, now, max_age))?;
         }
         self.drop_old(now)
     }
@@ -335,6 +373,6 @@ impl Journal {
     }
 }
 
-fn is_too_old(summary: &Summary, now: Timestamp, max_age: Duration) -> bool {
+pub(crate) fn is_too_old(summary: &Summary, now: Timestamp, max_age: Duration) -> bool {
     summary.range.created[1] < now.minus(max_age).as_micros()
 }

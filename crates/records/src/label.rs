@@ -8,10 +8,14 @@
 //! header  0x184D2A50 u32 | 56 u32 | version u8, 7 zero bytes | file number u64
 //!         | sequence u64 | link of the file before [32]
 //! label   0x184D2A51 u32 | 120 u32 | contents [80] | synced u64 | link [32]
-//! contents  version u8, kind u8 (0 records, 1 gap marker), 2 zero bytes | records u32
+//! contents  version u8, kind u8, 2 zero bytes | records u32
 //!         | sequence u64 | packed bytes u64 | raw bytes u64
 //!         | first and last created_at u64 × 2, microseconds | first and last id [16] × 2
 //! ```
+//! `kind` is, in version 1, 0 for records and 1 for a gap marker; in version 2, 2 and 3 for what a
+//! rewrite left of a frame of records, without and with its bodies, and 4 for a seal. A rewritten
+//! frame keeps the link of the frame that was there, so that the chain goes on behind it; what it
+//! holds now is proved by the seal (rewrite.rs).
 //! `sequence` is the number of records in the journal before this frame. `synced` is how much of
 //! this file, in bytes, was on disk when the frame was written: recovery trusts that much. `link` is
 //! SHA-256 over the previous link, the label's bytes before its link, and the data frame. The
@@ -21,8 +25,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use isango_store::logs::Error;
 use isango_types::{Record, RecordId, Timestamp};
 
-/// The only version of the format so far.
-const VERSION: u8 = 1;
+/// The newest version of the format. Only what a rewrite leaves, and its seals, are written so.
+const VERSION: u8 = 2;
+/// The version of headers.
+const HEADER_VERSION: u8 = 1;
 const HEADER_MAGIC: u32 = 0x184D_2A50;
 const LABEL_MAGIC: u32 = 0x184D_2A51;
 /// Bytes of a header.
@@ -44,6 +50,40 @@ pub(crate) enum Kind {
     Records,
     /// One line, `{"gap":{…}}`.
     Gap,
+    /// One record a line, none of them with a body, and a line `{"rewritten":{…}}`.
+    Slim,
+    /// The same, some of them with bodies.
+    Rewritten,
+    /// One line, `{"seal":{…}}`: what a rewritten file holds.
+    Seal,
+}
+
+impl Kind {
+    /// All of them, with the version since which there are such frames, and their number in it.
+    const ALL: [(Self, [u8; 2]); 5] = [
+        (Self::Records, [1, 0]),
+        (Self::Gap, [1, 1]),
+        (Self::Slim, [2, 2]),
+        (Self::Rewritten, [2, 3]),
+        (Self::Seal, [2, 4]),
+    ];
+
+    /// Version and number.
+    fn code(self) -> [u8; 2] {
+        let is_it = |(kind, _): &&(Self, [u8; 2])| *kind == self;
+        Self::ALL
+            .iter()
+            .find(is_it)
+            .map_or([0; 2], |(_, code)| *code)
+    }
+
+    /// Whether its lines are records.
+    pub(crate) const fn holds_records(self) -> bool {
+        match self {
+            Self::Records | Self::Slim | Self::Rewritten => true,
+            Self::Gap | Self::Seal => false,
+        }
+    }
 }
 
 /// What a frame holds, for a reader to decide whether it needs it.
@@ -108,11 +148,8 @@ impl Range {
 
 impl Contents {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let kind = match self.kind {
-            Kind::Records => 0,
-            Kind::Gap => 1,
-        };
-        out.extend([VERSION, kind, 0, 0]);
+        let [version, kind] = self.kind.code();
+        out.extend([version, kind, 0, 0]);
         out.extend(self.records.to_le_bytes());
         out.extend(self.sequence.to_le_bytes());
         out.extend(self.packed_bytes.to_le_bytes());
@@ -127,11 +164,13 @@ impl Contents {
     pub(crate) fn read(from: &mut Fields<'_>) -> Result<Option<Self>, Error> {
         let kind = match from.take::<4>() {
             Some([version, ..]) if version > VERSION => return Err(newer(version)),
-            Some([VERSION, 0, 0, 0]) => Kind::Records,
-            Some([VERSION, 1, 0, 0]) => Kind::Gap,
-            Some(_) | None => return Ok(None),
+            Some([version, kind, 0, 0]) => {
+                let is_it = |(_, code): &&(Kind, [u8; 2])| *code == [version, kind];
+                Kind::ALL.iter().find(is_it).map(|(kind, _)| *kind)
+            }
+            Some(_) | None => None,
         };
-        Ok(Self::read_fields(kind, from))
+        Ok(kind.and_then(|kind| Self::read_fields(kind, from)))
     }
 
     fn read_fields(kind: Kind, from: &mut Fields<'_>) -> Option<Self> {
@@ -175,7 +214,7 @@ impl Header {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         write_magic(&mut out, HEADER_MAGIC, HEADER_BYTES);
-        out.extend([VERSION, 0, 0, 0, 0, 0, 0, 0]);
+        out.extend([HEADER_VERSION, 0, 0, 0, 0, 0, 0, 0]);
         out.extend(self.number.to_le_bytes());
         out.extend(self.sequence.to_le_bytes());
         out.extend(self.previous);
@@ -193,7 +232,7 @@ impl Header {
         }
         match from.take::<8>() {
             Some([version, ..]) if version > VERSION => return Err(newer(version)),
-            Some([VERSION, 0, 0, 0, 0, 0, 0, 0]) => {}
+            Some([HEADER_VERSION, 0, 0, 0, 0, 0, 0, 0]) => {}
             Some(_) | None => return Ok(None),
         }
         let fields = (from.number(), from.number(), from.take());
@@ -313,10 +352,10 @@ mod tests {
             any::<[u64; 5]>(),
             any::<u32>(),
             any::<[[u8; 16]; 2]>(),
-            any::<bool>(),
+            prop::sample::select(&Kind::ALL),
         )
-            .prop_map(|(numbers, records, ids, gap)| Contents {
-                kind: if gap { Kind::Gap } else { Kind::Records },
+            .prop_map(|(numbers, records, ids, (kind, _))| Contents {
+                kind,
                 records,
                 sequence: numbers[0],
                 packed_bytes: numbers[1],
@@ -377,12 +416,12 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_instead_of_cut() {
         let mut bytes = Label::new(SAMPLE, 0, &[0; 32], b"").to_bytes();
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert!(
             Label::read(&bytes)
                 .unwrap_err()
                 .to_string()
-                .contains("format 2")
+                .contains("format 3")
         );
     }
 }

@@ -7,12 +7,13 @@
 //! journal/NNNNNNNN.jsonl.zst   the records (label.rs tells the format; `zstdcat FILE | jq`)
 //! journal/NNNNNNNN.index       where the frames of a complete file are; made again if lost
 //! journal/NNNNNNNN.torn        what a crash left behind the last whole frame
+//! journal/NNNNNNNN.rewrite      a file without what was erased, before it takes its place
 //! journal/lock                 held by the process that writes
 //! overlay.sqlite               what was said of records later
 //! ```
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
 //! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `overlay` (what is
-//! said later), `audit`. Columns,
+//! said later), `rewrite` and `upkeep` (what must go), `audit`. Columns,
 //! rollups and the token filter will be consumers that keep a position and call `follow`.
 
 mod audit;
@@ -26,10 +27,12 @@ mod overlay;
 mod query;
 mod reader;
 mod recovery;
+mod rewrite;
 mod scan;
 mod slim;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
@@ -39,12 +42,13 @@ use std::time::Duration;
 
 use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
-use isango_types::{Record, RecordId, Timestamp};
+use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
 pub use audit::{Finding, Report, verify};
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
+pub use upkeep::Upkeep;
 
 use catalog::Catalog;
 use disk::{Disk, RealDisk};
@@ -91,6 +95,8 @@ pub struct Retention {
     pub max_bytes: Option<u64>,
     /// Records go when all of their file were created longer ago than this.
     pub max_age: Option<Duration>,
+    /// The bodies of records go when all of their file were created longer ago than this.
+    pub max_body_age: Option<Duration>,
 }
 
 /// A record store that this process writes to.
@@ -98,6 +104,10 @@ pub struct Retention {
 pub struct Records {
     reader: Reader,
     journal: Mutex<Journal>,
+    disk: Arc<dyn Disk>,
+    retain: Retention,
+    /// Held by the one round of upkeep that is under way.
+    upkeep: Mutex<()>,
     recovery: Recovery,
     _lock: File,
 }
@@ -120,11 +130,15 @@ impl Records {
         let mut found = recovery::recover(&*disk, &dir)?;
         let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));
         let recovery = std::mem::take(&mut found.recovery);
-        let journal = Journal::new(disk, Arc::clone(&catalog), options, found)?;
+        let retain = options.retain.clone();
+        let journal = Journal::new(Arc::clone(&disk), Arc::clone(&catalog), options, found)?;
         let reader = Reader::of(catalog, overlay);
         Ok(Self {
             reader,
             journal: Mutex::new(journal),
+            disk,
+            retain,
+            upkeep: Mutex::default(),
             recovery,
             _lock: lock,
         })
@@ -152,15 +166,6 @@ impl Records {
     /// The disk failed.
     pub fn sync(&self) -> Result<(), Error> {
         self.journal.lock().sync()
-    }
-
-    /// Removes what [`Options::retain`] no longer keeps at `now`; says how many bytes that freed.
-    /// Appends see to the limit of bytes themselves; the age needs this call, once an hour or so.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn expire(&self, now: Timestamp) -> Result<u64, Error> {
-        self.journal.lock().expire(now)
     }
 
     /// Bytes of all journal files.

@@ -4,7 +4,7 @@
 //! the first thing that is said. Readers, also those in other processes, ask it once for each frame
 //! that they read, by the frame's first and last id, so that nothing of it is held in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ const SCHEMA: &str = "
     CREATE INDEX later_due ON later (id) WHERE due = 1;";
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(2);
+/// Most records that one round of upkeep erases.
+const MAX_DUE: u32 = 100_000;
 /// Connections that are kept for readers.
 const MAX_IDLE: usize = 8;
 
@@ -105,6 +107,53 @@ impl Overlay {
         self.change_each(ids, Later::restore)
     }
 
+    /// Records that were erased while the disk still holds what they said, in the order of their
+    /// ids.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub(crate) fn due(&self) -> Result<BTreeSet<RecordId>, Error> {
+        let view = self.view()?;
+        let Some(connection) = &view.connection else {
+            return Ok(BTreeSet::new());
+        };
+        let read = || -> rusqlite::Result<BTreeSet<RecordId>> {
+            let mut due =
+                connection.prepare("SELECT id FROM later WHERE due = 1 ORDER BY id LIMIT ?1")?;
+            let ids = due.query_map([MAX_DUE], |row| row.get(0).map(RecordId::from_bytes))?;
+            ids.collect()
+        };
+        read().map_err(|error| self.failed(&error))
+    }
+
+    /// The disk holds no more what these records said.
+    ///
+    /// # Errors
+    /// The file failed; nothing is changed then.
+    pub(crate) fn settle(&self, ids: &BTreeSet<RecordId>) -> Result<(), Error> {
+        self.transact(|transaction| {
+            let mut settle = transaction.prepare("UPDATE later SET due = 0 WHERE id = ?1")?;
+            for id in ids {
+                settle.execute([id.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what was said of records before this one: retention has dropped them.
+    ///
+    /// # Errors
+    /// The file failed; nothing is changed then.
+    pub(crate) fn forget_before(&self, id: RecordId) -> Result<(), Error> {
+        if self.view()?.is_empty {
+            return Ok(());
+        }
+        self.transact(|transaction| {
+            transaction.execute("DELETE FROM later WHERE id < ?1", [id.as_bytes()])?;
+            Ok(())
+        })
+    }
+
     fn change_each(
         &self,
         ids: &[RecordId],
@@ -126,10 +175,17 @@ impl Overlay {
         })
     }
 
-    /// Does something in one transaction, which is on the medium when this returns.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut Table<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        self.transact(|transaction| change(&mut Table::new(transaction)?))
+    }
+
+    /// Does something in one transaction, which is on the medium when this returns.
+    fn transact<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let mut writer = self.writer.lock();
         let connection = match &mut *writer {
@@ -140,7 +196,7 @@ impl Overlay {
             .transaction()
             .map_err(Failure::from)
             .and_then(|transaction| {
-                let done = change(&mut Table::new(&transaction)?)?;
+                let done = change(&transaction)?;
                 transaction.commit()?;
                 Ok(done)
             });

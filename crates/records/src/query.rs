@@ -14,8 +14,8 @@ use isango_types::{Record, RecordId};
 use memchr::memmem::Finder;
 
 use crate::catalog::{Catalog, Volume, journal_path};
-use crate::frame::{Entry, Unpacker, split_lines};
-use crate::label::{Kind, Range};
+use crate::frame::{Entry, Unpacker, parse, record_lines};
+use crate::label::Range;
 use crate::overlay::{Overlay, Said};
 use crate::slim::{head, slim};
 
@@ -59,7 +59,8 @@ fn find(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Error> {
             let Some(lines) = source.lines(&file, entry)? else {
                 continue;
             };
-            for line in split_lines(lines).filter(|line| needle.find(line).is_some()) {
+            let lines = record_lines(entry.contents.records, lines);
+            for line in lines.filter(|line| needle.find(line).is_some()) {
                 let record = parse(line)?;
                 if record.id == id {
                     return Ok(Some(record));
@@ -89,14 +90,15 @@ pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Resu
         sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
         for entry in entries {
             let range = &entry.contents.range;
-            if entry.contents.kind != Kind::Records || !selection.wants(range) {
+            if !entry.contents.kind.holds_records() || !selection.wants(range) {
                 continue;
             }
             let said = view.between(range.record_ids())?;
             if needs_review && said.is_empty() {
                 continue;
             }
-            for line in split_lines(source.lines(&file, entry)?.unwrap_or_default()) {
+            let lines = source.lines(&file, entry)?.unwrap_or_default();
+            for line in record_lines(entry.contents.records, lines) {
                 selection.offer(line, &said)?;
             }
         }
@@ -134,7 +136,7 @@ pub(crate) fn follow(
             // Retention may have dropped what lies between.
             at = at.max(entry.contents.sequence);
             let passed = usize::try_from(at - entry.contents.sequence).unwrap_or(usize::MAX);
-            for line in split_lines(lines).skip(passed) {
+            for line in record_lines(entry.contents.records, lines).skip(passed) {
                 if records.len() == limit || bytes >= PAGE_BYTES {
                     return Ok((records, Position::after(at)));
                 }
@@ -157,11 +159,6 @@ pub(crate) fn follow(
 /// The position behind the last record.
 pub(crate) fn end(catalog: &Catalog) -> Position {
     Position::after(catalog.newest().map_or(0, |newest| newest.chain.sequence))
-}
-
-fn parse(line: &[u8]) -> Result<Record, Error> {
-    serde_json::from_slice(line)
-        .map_err(|error| Error::Damaged(format!("a line is no record: {error}")))
 }
 
 fn sort_by_range<T>(items: &mut [T], order: Order, range: impl Fn(&T) -> &Range) {
@@ -193,9 +190,9 @@ impl<'a> Source<'a> {
         let dir = &self.catalog.dir;
         let opened = File::open(journal_path(dir, volume.summary.number))
             .map_err(Error::Io)
-            .and_then(|file| Ok((file, volume.entries(dir)?)));
+            .and_then(|file| Ok((volume.entries(dir, &file)?, file)));
         match opened {
-            Ok(opened) => Ok(Some(opened)),
+            Ok((entries, file)) => Ok(Some((file, entries))),
             Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

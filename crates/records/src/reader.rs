@@ -33,6 +33,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// What was said of its records later.
     pub(crate) const fn overlay(&self) -> &Overlay {
         &self.overlay

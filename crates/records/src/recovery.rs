@@ -48,6 +48,7 @@ pub(crate) struct Found {
 
 /// Finds the files of a journal and repairs the newest one.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
+    remove_unfinished(disk, dir)?;
     let mut numbers = catalog::numbers(dir)?;
     let mut found = Found {
         next_number: 1,
@@ -89,6 +90,17 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
     let records = |volume: &Volume| volume.summary.chain.sequence - volume.summary.sequence;
     found.recovery.records = found.volumes.iter().map(records).sum();
     Ok(found)
+}
+
+/// Removes new files of rewrites that did not come to their end.
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    for file in std::fs::read_dir(dir)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|ending| ending == "rewrite") {
+            disk.remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Moves what follows the last whole frame into a file of its own.

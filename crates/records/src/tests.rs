@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod faults;
+mod rewrite;
 
 /// A store in a folder of its own.
 struct Temporary {
@@ -355,6 +356,7 @@ fn retention_drops_whole_files_and_keeps_the_position() {
     let retain = Retention {
         max_bytes,
         max_age: Some(Duration::from_secs(3_600)),
+        ..Retention::default()
     };
     let options = Options {
         retain,
@@ -376,7 +378,7 @@ fn retention_drops_whole_files_and_keeps_the_position() {
         "{report:?}"
     );
     // All of it is too old: the chain goes on from an empty file.
-    assert!(store.expire(sample::time(300 + 3_601)).unwrap() > 0);
+    assert!(store.upkeep(sample::time(300 + 3_601)).unwrap().freed_bytes > 0);
     assert_eq!(all(&store), []);
     drop(store);
     let store = open(dir.path(), options);

@@ -26,7 +26,7 @@ use isango_backends::pledges::FilePledges;
 use isango_control::Control;
 use isango_control::alerts::{Alerts, Parts};
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
-use isango_records::{Records, Recovery, Retention, Sync};
+use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
 use isango_store::Stores;
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::ConfigStore as _;
@@ -463,10 +463,14 @@ impl Server {
         self.tasks.spawn(async move {
             loop {
                 let records = Arc::clone(&records);
-                let expire = move || records.expire(Clock::system().now());
-                match tokio::task::spawn_blocking(expire).await {
-                    Ok(Ok(0)) => {}
-                    Ok(Ok(bytes)) => tracing::info!(bytes, "old records were removed"),
+                let upkeep = move || records.upkeep(Clock::system().now());
+                match tokio::task::spawn_blocking(upkeep).await {
+                    Ok(Ok(done)) if done == Upkeep::default() => {}
+                    Ok(Ok(done)) => tracing::info!(
+                        freed_bytes = done.freed_bytes + done.rewritten_bytes,
+                        erased = done.erased,
+                        "what is not to be kept was removed from the record store"
+                    ),
                     Ok(Err(error)) => tracing::error!(%error, "old records cannot be removed"),
                     Err(error) => tracing::error!(%error, "removing old records failed"),
                 }
@@ -591,6 +595,7 @@ impl Config {
             retain: Retention {
                 max_bytes: self.records.retention_bytes,
                 max_age: self.records.retention_age,
+                max_body_age: self.records.body_retention_age,
             },
             ..isango_records::Options::default()
         }

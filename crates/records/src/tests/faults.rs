@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isango_store::conformance::sample;
+use isango_store::later::Deletion;
 use isango_store::logs::{LogReader, LogWriter};
 use isango_types::RecordId;
 use parking_lot::Mutex;
@@ -48,6 +49,11 @@ enum Op {
     /// Not the disk's: these records were acknowledged.
     Acknowledge {
         ids: Vec<RecordId>,
+    },
+    /// Not the disk's: from now on these records may go, or have gone.
+    Erase {
+        ids: Vec<RecordId>,
+        is_done: bool,
     },
 }
 
@@ -165,8 +171,8 @@ fn options() -> Options {
     }
 }
 
-/// Opens a store and appends six batches to it, trying again what fails; returns what was
-/// acknowledged.
+/// Opens a store, appends six batches to it and erases two records of files in it, trying again
+/// what fails; returns what was acknowledged and not erased.
 fn work(disk: &Arc<FaultyDisk>, dir: &Path) -> Vec<RecordId> {
     fn stubborn<T>(mut call: impl FnMut() -> Result<T, crate::Error>) -> T {
         for _ in 0..9 {
@@ -191,46 +197,70 @@ fn work(disk: &Arc<FaultyDisk>, dir: &Path) -> Vec<RecordId> {
             .push(Op::Acknowledge { ids: ids(&batch) });
         acknowledged.extend(ids(&batch));
     }
+    let ids = vec![acknowledged[1], acknowledged[21]];
+    acknowledged.retain(|id| !ids.contains(id));
+    store.delete(&ids, Deletion::Erased).unwrap();
+    for is_done in [false, true] {
+        let ids = ids.clone();
+        disk.trace.lock().1.push(Op::Erase { ids, is_done });
+        if !is_done {
+            stubborn(|| store.upkeep(sample::time(60)));
+        }
+    }
     acknowledged
+}
+
+/// Lets `count` calls in a row fail, from each call on.
+fn check_failing(count: usize) {
+    let dir = TempDir::new().unwrap();
+    let flawless = Arc::new(FaultyDisk::default());
+    work(&flawless, dir.path());
+    assert!(flawless.calls() > 40);
+    for first in 0..flawless.calls() {
+        let dir = TempDir::new().unwrap();
+        let disk = FaultyDisk {
+            failing: first..first + count,
+            ..FaultyDisk::default()
+        };
+        let acknowledged = work(&Arc::new(disk), dir.path());
+        let store = open(dir.path(), options());
+        assert_eq!(
+            store.recovery().torn,
+            [],
+            "calls {first} to {}",
+            first + count
+        );
+        assert_eq!(
+            all(&store),
+            acknowledged,
+            "calls {first} to {}",
+            first + count
+        );
+        let (followed, _) = store.follow(super::Position::START, 100).unwrap();
+        assert_eq!(ids(&followed), acknowledged, "each of them once");
+        let report = verify(dir.path()).unwrap();
+        assert_eq!((report.erased, report.unfinished_rewrites), (2, 0));
+        assert!(
+            report.is_intact(),
+            "calls {first} to {}: {report:?}",
+            first + count
+        );
+    }
 }
 
 #[test]
 fn whichever_call_fails_the_next_append_goes_on() {
-    let dir = TempDir::new().unwrap();
-    let flawless = Arc::new(FaultyDisk::default());
-    work(&flawless, dir.path());
-    assert!(flawless.calls() > 30);
-    for first in 0..flawless.calls() {
-        for count in [1, 2, 4] {
-            let dir = TempDir::new().unwrap();
-            let disk = FaultyDisk {
-                failing: first..first + count,
-                ..FaultyDisk::default()
-            };
-            let acknowledged = work(&Arc::new(disk), dir.path());
-            let store = open(dir.path(), options());
-            assert_eq!(
-                store.recovery().torn,
-                [],
-                "calls {first} to {}",
-                first + count
-            );
-            assert_eq!(
-                all(&store),
-                acknowledged,
-                "calls {first} to {}",
-                first + count
-            );
-            let (followed, _) = store.follow(super::Position::START, 100).unwrap();
-            assert_eq!(ids(&followed), acknowledged, "each of them once");
-            let report = verify(dir.path()).unwrap();
-            assert!(
-                report.is_intact(),
-                "calls {first} to {}: {report:?}",
-                first + count
-            );
-        }
-    }
+    check_failing(1);
+}
+
+#[test]
+fn whichever_two_calls_fail_the_next_append_goes_on() {
+    check_failing(2);
+}
+
+#[test]
+fn whichever_four_calls_fail_the_next_append_goes_on() {
+    check_failing(4);
 }
 
 /// How much of what was not synced a loss of power leaves.
@@ -257,6 +287,8 @@ struct Medium {
     synced: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(Vec<u8>, usize)>,
+    /// The file that had its name before, and has it again if the folder was not synced since.
+    before: Option<Box<Self>>,
 }
 
 fn put(data: &mut Vec<u8>, bytes: &[u8], offset: usize) {
@@ -269,7 +301,9 @@ impl Medium {
         let mut left = self.synced.clone();
         match loss {
             Loss::None | Loss::HalfAWrite => return Some(self.now.clone()),
-            Loss::All if !self.is_named => return None,
+            Loss::All if !self.is_named => {
+                return self.before.as_ref().and_then(|before| before.after(loss));
+            }
             Loss::All => {}
             Loss::Data => left.resize(self.now.len().max(left.len()), 0),
             Loss::EveryOther => {
@@ -282,10 +316,20 @@ impl Medium {
     }
 }
 
-/// The folder that a crash after `ops` leaves, and what had been acknowledged.
-fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Vec<RecordId> {
+/// What the world knew when the crash came.
+#[derive(Debug, Default)]
+struct Known {
+    acknowledged: Vec<RecordId>,
+    /// Records that may have gone.
+    going: Vec<RecordId>,
+    /// Records that must have gone.
+    gone: Vec<RecordId>,
+}
+
+/// The folder that a crash after `ops` leaves, and what was known.
+fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
     let mut media: BTreeMap<u64, Medium> = BTreeMap::new();
-    let mut acknowledged = Vec::new();
+    let mut known = Known::default();
     for (n, op) in ops.iter().enumerate() {
         match op {
             Op::Create { inode, name } => {
@@ -328,14 +372,33 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Vec<RecordId> {
                 medium.synced.clone_from(&medium.now);
                 medium.unsynced.clear();
             }
-            Op::SyncDir => media.values_mut().for_each(|medium| medium.is_named = true),
+            Op::SyncDir => media.values_mut().for_each(|medium| {
+                (medium.is_named, medium.before) = (true, None);
+            }),
             Op::Rename { from, to } => {
-                for medium in media.values_mut().filter(|m| m.name.as_ref() == Some(from)) {
+                let of = |name: &PathBuf| {
+                    let mut found = media
+                        .iter()
+                        .filter(|(_, one)| one.name.as_ref() == Some(name));
+                    found.next().map(|(inode, _)| *inode)
+                };
+                let (moved, replaced) = (of(from), of(to));
+                let before = replaced
+                    .and_then(|inode| media.remove(&inode))
+                    .map(Box::new);
+                if let Some(medium) = moved.and_then(|inode| media.get_mut(&inode)) {
                     medium.name = Some(to.clone());
+                    (medium.is_named, medium.before) = (false, before);
                 }
             }
             Op::Remove { name } => media.retain(|_, medium| medium.name.as_ref() != Some(name)),
-            Op::Acknowledge { ids } => acknowledged.extend(ids),
+            Op::Acknowledge { ids } => known.acknowledged.extend(ids),
+            Op::Erase { ids, is_done } => {
+                known.going.clone_from(ids);
+                if *is_done {
+                    known.gone.clone_from(ids);
+                }
+            }
         }
     }
     fs::create_dir_all(dir.join("journal")).unwrap();
@@ -344,7 +407,7 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Vec<RecordId> {
             fs::write(dir.join("journal").join(name), data).unwrap();
         }
     }
-    acknowledged
+    known
 }
 
 #[test]
@@ -367,18 +430,24 @@ fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
                 Loss::EveryOther,
             ] {
                 let dir = TempDir::new().unwrap();
-                let acknowledged = crash(&ops[..len], loss, dir.path());
+                let known = crash(&ops[..len], loss, dir.path());
                 let store = open(dir.path(), small_files());
                 let found = all(&store);
+                let stays = |ids: &[RecordId]| -> Vec<RecordId> {
+                    let stays = ids.iter().filter(|id| !known.going.contains(id));
+                    stays.copied().collect()
+                };
+                let kept = stays(&known.acknowledged);
                 assert_eq!(
-                    found[..acknowledged.len()],
-                    acknowledged,
+                    stays(&found)[..kept.len()],
+                    kept,
                     "{loss:?} after {len} operations"
                 );
                 assert!(
-                    found.len() <= acknowledged.len() + 4,
+                    found.len() <= known.acknowledged.len() + 4,
                     "only the batch under way besides"
                 );
+                assert!(!found.iter().any(|id| known.gone.contains(id)));
                 store.append(&[sample::record(900)]).unwrap();
                 assert_eq!(all(&store).len(), found.len() + 1);
                 let report = verify(dir.path()).unwrap();

@@ -59,6 +59,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             report.expired
         )?;
     }
+    if report.rewritten > 0 {
+        writeln!(
+            out,
+            "{} files were rewritten, and are as they were sealed; {} records are erased",
+            report.rewritten, report.erased
+        )?;
+    }
+    if report.unfinished_rewrites > 0 {
+        writeln!(
+            out,
+            "{} rewrites were begun and not carried out; they will be made again",
+            report.unfinished_rewrites
+        )?;
+    }
     if report.dropped > 0 {
         writeln!(
             out,

@@ -190,6 +190,7 @@ fn records(section: &Section<'_>) -> RecordSettings {
         max_queue_bytes: section.size("max_queue_bytes"),
         retention_bytes: section.limit("retention_bytes"),
         retention_age: section.timeout("retention_age"),
+        body_retention_age: section.timeout("body_retention_age"),
     }
 }
 

@@ -118,6 +118,8 @@ pub struct RecordSettings {
     pub retention_bytes: Option<u64>,
     /// Records go when they are older; `None`: no limit.
     pub retention_age: Option<Duration>,
+    /// Bodies go when their records are older; `None`: with their records.
+    pub body_retention_age: Option<Duration>,
 }
 
 /// How much of answers is kept.

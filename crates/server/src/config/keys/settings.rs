@@ -220,6 +220,17 @@ pub(super) const KEYS: &[Key] = &[
         r#""90d""#,
         "Records go when they are older than this. `0s`: no limit.",
     ),
+    key(
+        "records.body_retention_age",
+        Kind::Wait {
+            min_ms: 0,
+            max_ms: 36_500 * DAY_MS,
+        },
+        Is("0s"),
+        r#""30d""#,
+        "The bodies of records go when they are older than this; the rest is kept. `0s`: bodies are \
+         kept as long as their records.",
+    ),
     // cache
     key(
         "cache.memory_bytes",
