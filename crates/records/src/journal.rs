@@ -21,6 +21,7 @@ use crate::label::Header;
 use crate::recovery::Found;
 use crate::rewrite::Rewritten;
 use crate::scan::Scan;
+use crate::words::words_path;
 use crate::{Options, Sync};
 
 /// Most frames of a file, which bounds the memory for those of the newest one: 6 MiB.
@@ -318,8 +319,8 @@ impl Journal {
         })?;
         self.sync()?;
         let dir = self.catalog.dir.clone();
-        // It fits the old file only; there may be none.
-        for projection in [index_path(&dir, number)] {
+        // They fit the old file only, and may tell of what was erased.
+        for projection in [index_path(&dir, number), words_path(&dir, number)] {
             match self.disk.remove(&projection) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 Ok(()) | Err(_) => {}
@@ -362,11 +363,13 @@ impl Journal {
             self.disk
                 .remove(&journal_path(&self.catalog.dir, oldest.number))?;
             self.catalog.forget_oldest();
-            // The index may never have been written, and says nothing without its file.
-            drop(
-                self.disk
-                    .remove(&index_path(&self.catalog.dir, oldest.number)),
-            );
+            // They may never have been written, and say nothing without their file.
+            for projection in [index_path, words_path] {
+                drop(
+                    self.disk
+                        .remove(&projection(&self.catalog.dir, oldest.number)),
+                );
+            }
             freed += oldest.bytes;
         }
         Ok(freed)

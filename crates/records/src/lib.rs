@@ -6,15 +6,16 @@
 //! ```text
 //! journal/NNNNNNNN.jsonl.zst   the records (label.rs tells the format; `zstdcat FILE | jq`)
 //! journal/NNNNNNNN.index       where the frames of a complete file are; made again if lost
+//! journal/NNNNNNNN.words       which frames hold which words; made again if lost
 //! journal/NNNNNNNN.torn        what a crash left behind the last whole frame
-//! journal/NNNNNNNN.rewrite      a file without what was erased, before it takes its place
+//! journal/NNNNNNNN.rewrite     a file without what was erased, before it takes its place
 //! journal/lock                 held by the process that writes
 //! overlay.sqlite               what was said of records later
 //! ```
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
 //! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `overlay` (what is
-//! said later), `rewrite` and `upkeep` (what must go), `audit`. Columns,
-//! rollups and the token filter will be consumers that keep a position and call `follow`.
+//! said later), `rewrite` and `upkeep` (what must go), `words` (which frames a search must read),
+//! `audit`. Columns and rollups will be consumers that keep a position and call `follow`.
 
 mod audit;
 mod catalog;
@@ -33,6 +34,7 @@ mod slim;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod words;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
@@ -54,6 +56,7 @@ use catalog::Catalog;
 use disk::{Disk, RealDisk};
 use journal::Journal;
 use overlay::Overlay;
+use words::Indexer;
 
 /// How a record store behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,7 @@ pub struct Retention {
 pub struct Records {
     reader: Reader,
     journal: Mutex<Journal>,
+    indexer: Indexer,
     disk: Arc<dyn Disk>,
     retain: Retention,
     /// Held by the one round of upkeep that is under way.
@@ -132,10 +136,12 @@ impl Records {
         let recovery = std::mem::take(&mut found.recovery);
         let retain = options.retain.clone();
         let journal = Journal::new(Arc::clone(&disk), Arc::clone(&catalog), options, found)?;
+        let indexer = Indexer::start(Arc::clone(&catalog))?;
         let reader = Reader::of(catalog, overlay);
         Ok(Self {
             reader,
             journal: Mutex::new(journal),
+            indexer,
             disk,
             retain,
             upkeep: Mutex::default(),
@@ -177,7 +183,9 @@ impl Records {
 
 impl LogWriter for Records {
     fn append(&self, batch: &[Record]) -> Result<(), Error> {
-        self.journal.lock().append(batch)
+        self.journal.lock().append(batch)?;
+        self.indexer.look();
+        Ok(())
     }
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {

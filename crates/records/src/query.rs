@@ -18,6 +18,7 @@ use crate::frame::{Entry, Unpacker, parse, record_lines};
 use crate::label::Range;
 use crate::overlay::{Overlay, Said};
 use crate::slim::{head, slim};
+use crate::words::Candidates;
 
 /// A page with bodies, or one round of following, ends when its JSON has reached this many bytes.
 const PAGE_BYTES: usize = 32 << 20;
@@ -76,6 +77,7 @@ pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Resu
     let mut source = Source::new(catalog)?;
     let view = overlay.view()?;
     let needs_review = query.filter.needs_review();
+    let words = query.filter.words();
     let mut selection = Selection::new(query);
     let mut volumes = catalog.volumes();
     sort_by_range(&mut volumes, query.order, |volume| &volume.summary.range);
@@ -86,9 +88,16 @@ pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Resu
         let Some((file, entries)) = source.open(&volume)? else {
             continue;
         };
-        let mut entries: Vec<&Entry> = entries.iter().collect();
-        sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
-        for entry in entries {
+        let candidates = Candidates::find(&catalog.dir, volume.summary.number, &file, &words)?;
+        if !candidates.may_be_in(entries.len()) {
+            continue;
+        }
+        let may_hold = |(at, _): &(usize, &Entry)| candidates.may_hold(*at);
+        let mut entries: Vec<_> = entries.iter().enumerate().filter(may_hold).collect();
+        sort_by_range(&mut entries, query.order, |(_, entry)| {
+            &entry.contents.range
+        });
+        for (_, entry) in entries {
             let range = &entry.contents.range;
             if !entry.contents.kind.holds_records() || !selection.wants(range) {
                 continue;

@@ -20,37 +20,74 @@ pub(crate) fn slim(line: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let head = head(line);
     out.extend_from_slice(head);
-    slim_messages(&line[head.len()..], out) == Some(b"}")
+    let mut is_first = false;
+    let rest = walk(&line[head.len()..], &mut |part| match part {
+        Part::Frame(bytes) => {
+            is_first = bytes.ends_with(b"{");
+            out.extend_from_slice(bytes);
+        }
+        Part::Member(member) => {
+            if !std::mem::take(&mut is_first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(member);
+        }
+        Part::Body(_) => {}
+    });
+    rest.is_some_and(|rest| {
+        out.extend_from_slice(rest);
+        rest == b"}"
+    })
 }
 
-/// Copies both messages and what follows them, which is returned.
-fn slim_messages<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+/// The bodies in a line as JSON, without those that are no text; all of the line if it is not built
+/// as the journal builds it.
+pub(crate) fn bodies(line: &[u8]) -> Vec<&[u8]> {
+    let mut bodies = Vec::new();
+    let rest = walk(&line[head(line).len()..], &mut |part| match part {
+        Part::Body(body) if !body.starts_with(b"{\"base64\"") => bodies.push(body),
+        Part::Body(_) | Part::Frame(_) | Part::Member(_) => {}
+    });
+    if rest == Some(b"}") {
+        bodies
+    } else {
+        vec![line]
+    }
+}
+
+/// A part of a line behind its head.
+enum Part<'a> {
+    /// What stands before, between and behind the members of messages.
+    Frame(&'a [u8]),
+    /// A member of a message that is no body.
+    Member(&'a [u8]),
+    /// The value of a body.
+    Body(&'a [u8]),
+}
+
+/// Shows the parts of both messages; returns what follows them.
+fn walk<'a>(rest: &'a [u8], each: &mut impl FnMut(Part<'a>)) -> Option<&'a [u8]> {
     let rest = rest.strip_prefix(MESSAGES)?;
-    out.extend_from_slice(MESSAGES);
-    let rest = slim_message(rest, out)?.strip_prefix(BETWEEN)?;
-    out.extend_from_slice(BETWEEN);
-    let rest = slim_message(rest, out)?;
-    out.extend_from_slice(rest);
-    Some(rest)
+    each(Part::Frame(MESSAGES));
+    let rest = walk_message(rest, each)?.strip_prefix(BETWEEN)?;
+    each(Part::Frame(BETWEEN));
+    walk_message(rest, each)
 }
 
-/// Copies the members of a message up to and with its `}`, but for the bodies; returns the rest.
-fn slim_message<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let mut is_first = true;
+/// Shows the members of a message and its `}`; returns the rest.
+fn walk_message<'a>(mut rest: &'a [u8], each: &mut impl FnMut(Part<'a>)) -> Option<&'a [u8]> {
     loop {
         if let Some(behind) = rest.strip_prefix(b"}") {
-            out.push(b'}');
+            each(Part::Frame(b"}"));
             return Some(behind);
         }
         let member = rest.strip_prefix(b",").unwrap_or(rest);
         let value = skip_string(member)?.strip_prefix(b":")?;
         let behind = skip_value(value)?;
-        if !member.starts_with(b"\"body\":") && !member.starts_with(b"\"raw\":") {
-            if !is_first {
-                out.push(b',');
-            }
-            is_first = false;
-            out.extend_from_slice(&member[..member.len() - behind.len()]);
+        if member.starts_with(b"\"body\":") || member.starts_with(b"\"raw\":") {
+            each(Part::Body(&value[..value.len() - behind.len()]));
+        } else {
+            each(Part::Member(&member[..member.len() - behind.len()]));
         }
         rest = behind;
     }
@@ -124,6 +161,16 @@ mod tests {
             record.request.raw = parts[1].then_some(Body::Base64("e30=".into()));
             record.response.body = parts[2].then_some(Body::Text(nasty.into()));
             record.response.chunk_times_us = if parts[3] { vec![1, 2, 3] } else { Vec::new() };
+            let line = serde_json::to_string(&record).unwrap();
+            let found: Vec<_> = bodies(line.as_bytes())
+                .into_iter()
+                .map(|body| serde_json::from_slice::<serde_json::Value>(body).unwrap())
+                .collect();
+            let expected = [&record.request.body, &record.response.body]
+                .into_iter()
+                .flatten()
+                .map(|body| serde_json::to_value(body).unwrap());
+            prop_assert_eq!(found, expected.collect::<Vec<_>>());
             check(record)?;
         }
 

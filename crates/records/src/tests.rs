@@ -15,6 +15,7 @@ use super::*;
 
 mod faults;
 mod rewrite;
+mod words;
 
 /// A store in a folder of its own.
 struct Temporary {

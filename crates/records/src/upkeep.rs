@@ -79,6 +79,9 @@ impl Records {
         if !settled.is_empty() {
             overlay.settle(&settled)?;
         }
+        if done.rewritten > 0 {
+            self.indexer.make_again();
+        }
         done.erased = erased.len() as u64;
         Ok(done)
     }

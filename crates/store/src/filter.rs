@@ -10,7 +10,8 @@
 //!   includes its ends (`400..499`, `..10`, `1..`);
 //! - several of these with commas between, of which one must hold.
 //!
-//! Anything else is a text to find in the bodies, regardless of case. A record without the field
+//! Anything else is words to find in the bodies, regardless of case; a `*` before or behind them
+//! says that they may begin or end within a word. A record without the field
 //! matches no value of it, and therefore matches every `-field:…`.
 //!
 //! This module holds what a filter means; its child `parse` holds how it is spelled.
@@ -30,6 +31,7 @@ use isango_types::{Record, Timestamp, Usage};
 
 use parse::{FIELDS, write_pattern, write_quoted};
 pub use parse::{FilterError, MAX_BYTES};
+pub use search::{Needle, words_of_json};
 
 /// A parsed filter. Its text form ([`fmt::Display`]) parses to the same filter; relative times
 /// have become absolute ones.
@@ -46,7 +48,7 @@ struct Term {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
-    Body(search::Needle),
+    Body(Needle),
     Text(TextField, Vec<Pattern>),
     Meta(Box<str>, Vec<MetaValue>),
     Number(NumberField, Vec<Span<u64>>),
@@ -169,6 +171,24 @@ impl Filter {
         self.terms
             .iter()
             .any(|term| matches!(term.test, Test::Body(_)))
+    }
+
+    /// Numbers of words that the bodies of every record that passes hold, as
+    /// [`words_of_json`] tells them: for a store to skip records that it has not read.
+    #[must_use]
+    pub fn words(&self) -> Vec<u64> {
+        let required = self.terms.iter().filter(|term| !term.negated);
+        let words = required.filter_map(|term| match &term.test {
+            Test::Body(needle) => Some(needle.words()),
+            Test::Text(..)
+            | Test::Meta(..)
+            | Test::Number(..)
+            | Test::Status(_)
+            | Test::Cost(_)
+            | Test::Review(..)
+            | Test::Stream(_) => None,
+        });
+        words.flatten().collect()
     }
 
     /// Whether only records of which something was said later can pass.
@@ -414,7 +434,12 @@ impl fmt::Display for Filter {
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Body(needle) => write_quoted(f, needle.as_str()),
+            Self::Body(needle) => {
+                let [start, end] = needle.open().map(|is_open| if is_open { "*" } else { "" });
+                write!(f, "{start}")?;
+                write_quoted(f, needle.as_str())?;
+                write!(f, "{end}")
+            }
             Self::Text(field, any) => {
                 write!(f, "{}:", Field::Text(*field).name())?;
                 write_list(f, any, |f, pattern| write_pattern(f, &pattern.pieces))

@@ -165,14 +165,8 @@ impl Parser<'_> {
         let start = self.at;
         let Some((name, key)) = self.field_name()? else {
             self.at = start;
-            let text = self.word(&|_| false)?.text();
-            if text.is_empty() {
-                return Err(FilterError::NoValue("\"\"".into()));
-            }
-            return Ok(Term {
-                negated,
-                test: Test::Body(Needle::new(&text)),
-            });
+            let test = Test::Body(needle(&self.word(&|_| false)?)?);
+            return Ok(Term { negated, test });
         };
         let differs = self.take("!=");
         if !differs && !self.take(":") {
@@ -397,6 +391,33 @@ fn whole_day(span: Span<u64>, text: &str) -> Span<u64> {
         return Span::Between(start, start + 86_400_000_000 - 1);
     }
     span
+}
+
+/// Words to find, with a `*` where they may begin or end within a word.
+fn needle(word: &Word) -> Result<Needle, FilterError> {
+    let mut pieces = &word.pieces[..];
+    let mut open = [false; 2];
+    if let Some((first, rest)) = pieces
+        .split_first()
+        .filter(|(first, rest)| first.is_empty() && !rest.is_empty())
+    {
+        (pieces, open[0]) = (rest, first.is_empty());
+    }
+    if let Some((last, rest)) = pieces
+        .split_last()
+        .filter(|(last, rest)| last.is_empty() && !rest.is_empty())
+    {
+        (pieces, open[1]) = (rest, last.is_empty());
+    }
+    match pieces {
+        [text] if !text.is_empty() => Ok(Needle::new(text, open)),
+        [_] | [] => Err(FilterError::NoValue("\"\"".into())),
+        _ => Err(bad(
+            "text",
+            word,
+            "words with a `*` before or behind them, or in quotes",
+        )),
+    }
 }
 
 fn pattern(word: &Word) -> Pattern {

@@ -1,47 +1,226 @@
-//! Finding a text in a body, regardless of case.
+//! Finding words in a body, regardless of case.
+//!
+//! A needle is found where it stands between the borders of words: `art` is not in `start`, but
+//! `art*` is in `artist`. A store can therefore keep which words are where ([`words_of_json`]), and
+//! look only where all words of a needle are ([`Needle::words`]).
+//!
+//! A word is a run of letters, digits and `_`. Letters of scripts that put no spaces between words
+//! (Han, Kana, Hangul, Thai and its neighbors) are each a word of their own.
 
-/// A text to find.
+/// Words to find, with whatever stands between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Needle {
+pub struct Needle {
     text: Box<str>,
-    lower: Box<str>,
+    folded: Box<str>,
+    /// Whether it may begin, or end, within a word.
+    open: [bool; 2],
 }
 
 impl Needle {
-    pub(super) fn new(text: &str) -> Self {
+    /// Finds `text`; `open` says whether it may begin, and whether it may end, within a word.
+    pub(super) fn new(text: &str, open: [bool; 2]) -> Self {
         Self {
             text: text.into(),
-            lower: text.to_lowercase().into(),
+            folded: fold(text).into(),
+            open,
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(super) const fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it may begin, and whether it may end, within a word.
+    pub(super) const fn open(&self) -> [bool; 2] {
+        self.open
     }
 
     /// Whether `text` contains the needle. An ASCII needle ignores the case of ASCII letters only;
     /// another one that of all letters.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        let lower = self.lower.as_bytes();
-        let Some(first) = lower.first().copied() else {
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        let folded = self.folded.as_bytes();
+        let Some(first) = folded.first().copied() else {
             return true;
         };
-        if !lower.is_ascii() {
-            return text.to_lowercase().contains(&*self.lower);
+        if !folded.is_ascii() {
+            let text = fold(text);
+            let found = memchr::memmem::Finder::new(folded);
+            let mut from = 0;
+            while let Some(at) = text
+                .get(from..)
+                .and_then(|rest| found.find(rest.as_bytes()))
+            {
+                let at = from + at;
+                if self.is_between_words(&text, at) {
+                    return true;
+                }
+                from = at + text[at..].chars().next().map_or(1, char::len_utf8);
+            }
+            return false;
         }
         let haystack = text.as_bytes();
         memchr::memchr2_iter(first, first.to_ascii_uppercase(), haystack).any(|at| {
             haystack
-                .get(at..at + lower.len())
-                .is_some_and(|found| found.eq_ignore_ascii_case(lower))
+                .get(at..at + folded.len())
+                .is_some_and(|found| found.eq_ignore_ascii_case(folded))
+                && self.is_between_words(text, at)
         })
     }
 
-    /// Whether JSON contains the needle: as it is spelled, or with its escapes resolved.
-    pub(super) fn is_in_json(&self, json: &str) -> bool {
-        self.is_in(json)
-            || (memchr::memchr(b'\\', json.as_bytes()).is_some() && self.is_in(&unescape(json)))
+    /// Whether JSON contains the needle once its escapes are resolved.
+    #[must_use]
+    pub fn is_in_json(&self, json: &str) -> bool {
+        match memchr::memchr(b'\\', json.as_bytes()) {
+            Some(_) => self.is_in(&unescape(json)),
+            None => self.is_in(json),
+        }
     }
+
+    /// Words that every text has which contains the needle, as [`words_of_json`] tells them.
+    #[must_use]
+    pub fn words(&self) -> Vec<u64> {
+        let mut text = &*self.folded;
+        // A word at an open end may be a part of a longer one.
+        let is_part = |c: char| is_word(c) && !is_alone(c);
+        if self.open[0] {
+            text = text.trim_start_matches(is_part);
+        }
+        if self.open[1] {
+            text = text.trim_end_matches(is_part);
+        }
+        let mut words = Vec::new();
+        each_word(text, false, &mut |word| words.push(word));
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+
+    /// Whether the needle, found at a byte of `text`, begins and ends with words.
+    fn is_between_words(&self, text: &str, at: usize) -> bool {
+        let end = at + self.folded.len();
+        let before = || text.get(..at).and_then(|before| before.chars().next_back());
+        let after = || text.get(end..).and_then(|after| after.chars().next());
+        (self.open[0] || is_border(before(), self.folded.chars().next()))
+            && (self.open[1] || is_border(self.folded.chars().next_back(), after()))
+    }
+}
+
+/// Whether a word ends or begins between two characters that follow each other, or none does.
+fn is_border(one: Option<char>, next: Option<char>) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(|c| is_word(c) && !is_alone(c));
+    !(is_part(one) && is_part(next))
+}
+
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+/// Whether a letter is a word of its own.
+const fn is_alone(c: char) -> bool {
+    matches!(
+        c as u32,
+        0x0E00..=0x0EFF     // Thai, Lao
+            | 0x1000..=0x109F   // Burmese
+            | 0x1100..=0x11FF   // Hangul
+            | 0x1780..=0x17FF   // Khmer
+            | 0x2E80..=0x2FDF   // Han
+            | 0x3005..=0x30FF   // Han, Kana
+            | 0x3130..=0x318F   // Hangul
+            | 0x31F0..=0x31FF   // Kana
+            | 0x3400..=0x4DBF   // Han
+            | 0x4E00..=0x9FFF   // Han
+            | 0xA960..=0xA97F   // Hangul
+            | 0xAC00..=0xD7FF   // Hangul
+            | 0xF900..=0xFAFF   // Han
+            | 0x20000..=0x3FFFF // Han
+    )
+}
+
+/// A character regardless of case, whatever stands around it.
+fn fold_char(c: char) -> char {
+    match c {
+        'ς' => 'σ',
+        c if c.is_ascii() => c.to_ascii_lowercase(),
+        // Only the dotted İ has a second one, a combining dot.
+        c => c.to_lowercase().next().unwrap_or(c),
+    }
+}
+
+fn fold(text: &str) -> String {
+    text.chars().map(fold_char).collect()
+}
+
+/// Tells a number for each word in JSON, in its strings and outside of them, regardless of case.
+/// Equal words have equal numbers, and hardly any others have.
+pub fn words_of_json(json: &str, each: &mut impl FnMut(u64)) {
+    each_word(json, true, each);
+}
+
+/// The word that is being read: FNV-1a over its folded bytes, and how many they are.
+struct Word {
+    hash: u64,
+    bytes: usize,
+}
+
+impl Word {
+    const EMPTY: Self = Self {
+        hash: 0xCBF2_9CE4_8422_2325,
+        bytes: 0,
+    };
+
+    const fn push(&mut self, byte: u8) {
+        self.hash = (self.hash ^ byte as u64).wrapping_mul(0x100_0000_01B3);
+        self.bytes += 1;
+    }
+
+    fn push_char(&mut self, c: char, each: &mut impl FnMut(u64)) {
+        if !is_word(c) {
+            return self.end(each);
+        }
+        let alone = is_alone(c);
+        if alone {
+            self.end(each);
+        }
+        let mut utf8 = [0; 4];
+        let folded = fold_char(c).encode_utf8(&mut utf8);
+        folded.bytes().for_each(|byte| self.push(byte));
+        if alone {
+            self.end(each);
+        }
+    }
+
+    fn end(&mut self, each: &mut impl FnMut(u64)) {
+        if self.bytes > 0 {
+            // All bits of it depend on all of the word.
+            let mixed = (self.hash ^ (self.hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            each(mixed ^ (mixed >> 29));
+            *self = Self::EMPTY;
+        }
+    }
+}
+
+fn each_word(text: &str, is_json: bool, each: &mut impl FnMut(u64)) {
+    let bytes = text.as_bytes();
+    let (mut word, mut at) = (Word::EMPTY, 0);
+    while let Some(byte) = bytes.get(at).copied() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            word.push(byte.to_ascii_lowercase());
+            at += 1;
+        } else if byte == b'\\' && is_json {
+            let (c, len) = escape(&text[at + 1..]);
+            word.push_char(c, each);
+            at += 1 + len;
+        } else if byte.is_ascii() {
+            word.end(each);
+            at += 1;
+        } else {
+            let c = text[at..].chars().next().unwrap_or(' ');
+            word.push_char(c, each);
+            at += c.len_utf8();
+        }
+    }
+    word.end(each);
 }
 
 /// JSON text with every escape sequence resolved, its structure left as it is.
@@ -50,32 +229,38 @@ fn unescape(json: &str) -> String {
     let mut rest = json;
     while let Some((before, behind)) = rest.split_once('\\') {
         out.push_str(before);
-        let mut units = Vec::new();
-        let mut after = behind;
-        // A character past the basic plane is a pair of escapes.
-        if let Some(unit) = hex(after) {
-            units.push(unit);
-            after = &after[5..];
-            if let Some(low) = after.strip_prefix('\\').and_then(hex)
-                && (0xD800..0xDC00).contains(&unit)
-            {
-                units.push(low);
-                after = &after[6..];
-            }
-            out.push_str(&String::from_utf16_lossy(&units));
-        } else if let Some(letter) = after.chars().next() {
-            out.push(match letter {
-                'n' => '\n',
-                't' => '\t',
-                'r' => '\r',
-                other => other,
-            });
-            after = &after[letter.len_utf8()..];
-        }
-        rest = after;
+        let (c, len) = escape(behind);
+        out.push(c);
+        rest = &behind[len..];
     }
     out.push_str(rest);
     out
+}
+
+/// The character of an escape sequence, and the bytes that it takes behind its backslash. What is
+/// none stands for itself, half a pair for U+FFFD.
+fn escape(behind: &str) -> (char, usize) {
+    if let Some(unit) = hex(behind) {
+        // A character past the basic plane is a pair of escapes.
+        let low = behind[5..].strip_prefix('\\').and_then(hex);
+        if let Some(low) = low
+            && let Some(Ok(c)) = char::decode_utf16([unit, low]).next()
+            && c.len_utf16() == 2
+        {
+            return (c, 11);
+        }
+        let c = char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER);
+        return (c, 5);
+    }
+    match behind.chars().next() {
+        Some('n') => ('\n', 1),
+        Some('t') => ('\t', 1),
+        Some('r') => ('\r', 1),
+        Some('b') => ('\u{8}', 1),
+        Some('f') => ('\u{c}', 1),
+        Some(other) => (other, other.len_utf8()),
+        None => ('\\', 0),
+    }
 }
 
 /// The code unit of `uXXXX` at the beginning of `text`.
@@ -88,41 +273,123 @@ fn hex(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn needle(text: &str) -> Needle {
+        let open = [text.starts_with('*'), text.ends_with('*')];
+        Needle::new(text.trim_matches('*'), open)
+    }
+
     #[test]
-    fn a_needle_is_found_regardless_of_case_and_escapes() {
-        for (needle, json) in [
+    fn words_are_found_regardless_of_case_and_escapes() {
+        for (text, json) in [
             ("hello", r#""He said HELLO""#),
+            ("he said", r#""He said HELLO""#),
             ("CAFÉ", r#""a caf\u00e9""#),
             ("café", r#""a CAFÉ""#),
             ("two\nlines", r#""two\nlines""#),
+            ("lines", r#""two\nlines""#),
             ("a \"quote\"", r#""a \"quote\"""#),
-            ("😀", r#""\ud83d\ude00""#),
+            ("😀", r#""x\ud83d\ude00y""#),
             ("C:\\temp", r#""c:\\temp""#),
+            ("退款", r#""我要退款吗""#),
+            ("gpt", r#""用GPT写""#),
+            ("ΟΔΟΣ", r#""οδος""#),
+            ("οδοσ", r#""ΟΔΟΣ""#),
+            ("art*", r#""artist""#),
+            ("*art", r#""start""#),
+            ("*ar*", r#""start""#),
+            ("*é*", r#""cafés""#),
+            ("café*", r#""(cafés)""#),
+            ("é é", r#""xé é é""#),
             ("", r#""""#),
         ] {
-            assert!(Needle::new(needle).is_in_json(json), "{needle} in {json}");
+            assert!(needle(text).is_in_json(json), "{text} in {json}");
         }
-        for (needle, json) in [
+        for (text, json) in [
             ("hello", r#""hell""#),
+            ("art", r#""start""#),
+            ("art", r#""artist""#),
+            ("café", r#""cafés""#),
+            ("out of stock", r#""out of stocks""#),
+            ("art*", r#""start""#),
+            ("*art", r#""artist""#),
             ("lo", r#""l""#),
             ("é", r#""\u00e""#),
+            ("nlines", r#""two\nlines""#),
         ] {
-            assert!(!Needle::new(needle).is_in_json(json), "{needle} in {json}");
+            assert!(!needle(text).is_in_json(json), "{text} in {json}");
         }
     }
 
-    proptest::proptest! {
+    #[test]
+    fn folding_makes_no_word_and_ends_none() {
+        for c in '\0'..=char::MAX {
+            let folded = fold_char(c);
+            assert_eq!(is_word(c), is_word(folded), "{c:?}");
+            assert_eq!(is_alone(c), is_alone(folded), "{c:?}");
+            assert_eq!(fold_char(folded), folded, "{c:?}");
+        }
+    }
+
+    fn words_of(json: &str) -> Vec<u64> {
+        let mut words = Vec::new();
+        words_of_json(json, &mut |word| words.push(word));
+        words
+    }
+
+    /// Texts of few letters, so that needles are found in them.
+    fn few(most: usize) -> impl Strategy<Value = String> {
+        let letters: Vec<char> = "abAB_1é É退款İſ\u{212a}σςΣ \"\\/\n\t.\u{307}"
+            .chars()
+            .collect();
+        prop::collection::vec(prop::sample::select(letters), 0..=most)
+            .prop_map(|letters| letters.into_iter().collect())
+    }
+
+    proptest! {
         #[test]
         fn whatever_json_escapes_is_found_again(text in "\\PC{1,20}", before in ".{0,8}") {
             let json = serde_json::to_string(&format!("{before}{text}")).unwrap();
-            proptest::prop_assert!(Needle::new(&text).is_in_json(&json));
+            let needle = Needle::new(&text, [true, true]);
+            prop_assert!(needle.is_in_json(&json));
         }
 
         #[test]
-        fn no_text_makes_it_panic(needle in ".{0,4}", json in "[\\\\uU0-9a-fD8é+\"]{0,24}") {
-            let _found = Needle::new(&needle).is_in_json(&json);
+        fn where_a_needle_is_found_its_words_are(
+            text in few(6),
+            other in few(12),
+            around in any::<[bool; 2]>(),
+            open in any::<[bool; 2]>(),
+        ) {
+            let needle = Needle::new(&text, open);
+            let [before, after] = around.map(|is_there| if is_there { other.as_str() } else { "" });
+            for text in [format!("{before}{text}{after}"), other.clone()] {
+                let json = serde_json::to_string(&text).unwrap();
+                let ascii: String = json
+                    .encode_utf16()
+                    .map(|unit| match u8::try_from(unit) {
+                        Ok(byte) if byte.is_ascii() => char::from(byte).to_string(),
+                        _ => format!("\\u{unit:04x}"),
+                    })
+                    .collect();
+                prop_assert_eq!(words_of(&json), words_of(&ascii), "{}", json);
+                for json in [json, ascii] {
+                    let words = words_of(&json);
+                    if needle.is_in_json(&json) {
+                        let is_there = |word: &u64| words.contains(word);
+                        prop_assert!(needle.words().iter().all(is_there), "{:?} in {}", needle, json);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,4}", json in "[\\\\uU0-9a-fD8é+\"]{0,24}") {
+            let _found = Needle::new(&text, [false, true]).is_in_json(&json);
+            let _words = words_of(&json);
         }
     }
 }
