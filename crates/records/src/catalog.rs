@@ -237,6 +237,24 @@ impl Catalog {
         Ok(())
     }
 
+    /// Makes the indexes of all complete files again.
+    ///
+    /// # Errors
+    /// A file cannot be read, or its index not be written.
+    pub(crate) fn index_again(&self, disk: &dyn Disk) -> Result<(), Error> {
+        let volumes = self.volumes();
+        let older = volumes.split_last().map_or(&[][..], |(_, older)| older);
+        for volume in older {
+            let number = volume.summary.number;
+            let file = File::open(journal_path(&self.dir, number))?;
+            if let Some(mut volume) = Scan::of(&file)?.map(Volume::new) {
+                volume.seal(disk, &self.dir)?;
+                self.replace_one(volume);
+            }
+        }
+        Ok(())
+    }
+
     /// Shows readers the file that took the place of an older one.
     pub(crate) fn replace_one(&self, volume: Volume) {
         let number = volume.summary.number;

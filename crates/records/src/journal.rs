@@ -103,6 +103,7 @@ impl Journal {
             return Ok(());
         };
         self.commit(newest, |journal, pending| {
+            journal.packer.expect(batch.len())?;
             for record in batch {
                 journal.packer.push(record)?;
                 if journal.packer.out.len() >= WRITE_BYTES {
@@ -294,6 +295,11 @@ impl Journal {
         self.catalog.start(scan);
         self.next_number += 1;
         Ok(())
+    }
+
+    /// Makes the indexes of all complete files again.
+    pub(crate) fn index_again(&self) -> Result<(), Error> {
+        self.catalog.index_again(&*self.disk)
     }
 
     /// Makes the newest file complete, if it holds records and `is_due` says so of it.

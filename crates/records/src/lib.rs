@@ -15,9 +15,10 @@
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
 //! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `overlay` (what is
 //! said later), `rewrite` and `upkeep` (what must go), `words` (which frames a search must read),
-//! `audit`. Columns and rollups will be consumers that keep a position and call `follow`.
+//! `audit`, `backup`. Columns and rollups will be consumers that keep a position and call `follow`.
 
 mod audit;
+mod backup;
 mod catalog;
 mod disk;
 mod flush;
@@ -48,6 +49,7 @@ use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
 pub use audit::{Finding, Report, verify};
+pub use backup::{Backup, backup};
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
 pub use upkeep::Upkeep;

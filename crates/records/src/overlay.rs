@@ -260,6 +260,38 @@ impl Overlay {
     }
 }
 
+/// Copies the overlay of one folder into another one, as it is at one moment.
+///
+/// # Errors
+/// It cannot be read, or the copy cannot be made.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let overlay = Overlay::in_folder(from);
+    let (target, aside) = (to.join(FILE), to.join("overlay.copy"));
+    if !overlay.file.try_exists()? {
+        return Ok(());
+    }
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = OpenOptions::new();
+    drop(
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&aside)?,
+    );
+    let vacuum = |connection: &Connection| {
+        let name = aside.to_string_lossy();
+        connection.execute("VACUUM INTO ?1", [name]).map(drop)
+    };
+    vacuum(&overlay.connect()?).map_err(|error| overlay.failed(&error))?;
+    std::fs::rename(aside, target)?;
+    Ok(())
+}
+
 /// What a reader sees; changes that come while it reads it may see or not.
 #[derive(Debug)]
 pub(crate) struct View<'a> {

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod backup;
+mod damage;
 mod faults;
 mod rewrite;
 mod words;

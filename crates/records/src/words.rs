@@ -454,6 +454,8 @@ struct Shared {
     /// Number of the newest file and full groups of its frames, when the thread last looked.
     looked: Mutex<Option<(u64, u64)>>,
     wake: Condvar,
+    /// Held while files are written.
+    making: Mutex<()>,
     stop: AtomicBool,
 }
 
@@ -463,6 +465,7 @@ impl Indexer {
             catalog,
             looked: Mutex::default(),
             wake: Condvar::new(),
+            making: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let worker = Arc::clone(&shared);
@@ -480,6 +483,21 @@ impl Indexer {
         if *self.shared.looked.lock() != self.shared.stage() {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Returns when everything is indexed that can be.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        let (stop, mut maker) = (AtomicBool::new(false), Maker::new()?);
+        // Not while the thread does the same.
+        let _looking = self.shared.making.lock();
+        let catalog = &self.shared.catalog;
+        for (back, volume) in catalog.volumes().iter().rev().enumerate() {
+            complete(&mut maker, &catalog.dir, (volume, back == 0), &stop)?;
+        }
+        Ok(())
     }
 
     /// The index of a file is of no use any more.
@@ -519,6 +537,7 @@ impl Shared {
 
     /// Adds to every file what it lacks, the newest files first.
     fn index_all(&self, done: &mut BTreeSet<u64>) -> Result<(), Error> {
+        let _making = self.making.lock();
         let mut maker = Maker::new()?;
         let dir = &self.catalog.dir;
         let volumes = self.catalog.volumes();
@@ -568,18 +587,6 @@ impl Drop for Indexer {
         if let Some(thread) = self.thread.take() {
             // Only a panic of the thread makes this fail, and the panic was reported.
             drop(thread.join());
-        }
-    }
-}
-
-#[cfg(test)]
-impl Indexer {
-    /// Returns when everything is indexed that can be.
-    pub(crate) fn finish(&self) {
-        let stop = AtomicBool::new(false);
-        let (catalog, mut maker) = (&self.shared.catalog, Maker::new().unwrap());
-        for (back, volume) in catalog.volumes().iter().rev().enumerate() {
-            complete(&mut maker, &catalog.dir, (volume, back == 0), &stop).unwrap();
         }
     }
 }

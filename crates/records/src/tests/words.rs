@@ -42,7 +42,7 @@ fn a_search_unpacks_only_frames_that_hold_its_words() {
         store.append(std::slice::from_ref(record)).unwrap();
     }
     assert_eq!(files(dir.path(), ".jsonl.zst").len(), 2);
-    store.indexer.finish();
+    store.indexer.finish().unwrap();
     assert_eq!(files(dir.path(), ".words").len(), 2);
     let expected = |n: usize| vec![records[n].id];
     for n in [0, 255, 256, 500, 899] {
@@ -54,9 +54,7 @@ fn a_search_unpacks_only_frames_that_hold_its_words() {
         assert_eq!(search(&store, &format!("{n}")), expected(n), "{n}");
     }
     assert_eq!(search(&store, "\"question 89\"*").len(), 11);
-    let words = Filter::parse("321", sample::START)
-        .unwrap()
-        .words();
+    let words = Filter::parse("321", sample::START).unwrap().words();
     let (file, number) = (&files(dir.path(), ".jsonl.zst")[0], 1);
     let journal = fs::File::open(file).unwrap();
     let dir = dir.path().join("journal");
@@ -75,7 +73,7 @@ fn an_index_that_is_damaged_or_does_not_fit_hides_nothing() {
     for record in &records {
         store.append(std::slice::from_ref(record)).unwrap();
     }
-    store.indexer.finish();
+    store.indexer.finish().unwrap();
     let index = &files(dir.path(), ".words")[0];
     let whole = fs::read(index).unwrap();
     for at in (0..whole.len()).step_by(31) {
@@ -91,7 +89,7 @@ fn an_index_that_is_damaged_or_does_not_fit_hides_nothing() {
     // That of another file.
     fs::copy(&files(dir.path(), ".words")[1], index).unwrap();
     assert_eq!(search(&store, "7"), [records[7].id]);
-    store.indexer.finish();
+    store.indexer.finish().unwrap();
     assert_eq!(fs::read(index).unwrap(), whole, "it was made again");
 }
 
@@ -103,10 +101,10 @@ fn an_index_goes_with_what_was_erased() {
     records
         .chunks(4)
         .for_each(|some| store.append(some).unwrap());
-    store.indexer.finish();
+    store.indexer.finish().unwrap();
     store.delete(&[records[9].id], Deletion::Erased).unwrap();
     assert_eq!(store.upkeep(sample::time(60)).unwrap().erased, 1);
-    store.indexer.finish();
+    store.indexer.finish().unwrap();
     assert_eq!(search(&store, "9"), []);
     assert_eq!(search(&store, "10"), [records[10].id]);
     let words = Filter::parse("question 9", sample::START).unwrap().words();
@@ -159,7 +157,7 @@ proptest! {
             store.append(some).unwrap();
             rest = behind;
         }
-        store.indexer.finish();
+        store.indexer.finish().unwrap();
         for (needle, [start, end]) in needles {
             let star = |is_open: bool| if is_open { "*" } else { "" };
             let quoted = needle.replace('\\', "\\\\").replace('"', "\\\"");

@@ -8,7 +8,7 @@ mod table;
 mod tests;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -117,6 +117,27 @@ Example: isango logs export --format csv --since 30d meta.tenantId=acme > acme.c
         /// What a record must match
         filter: Vec<String>,
     },
+    /// Copy the record store, also while a server writes to it
+    #[command(after_help = "\
+Copies the journal and what was said of records later. A second time into the same folder only what
+is new is copied. To go back, start a server with the copy as its data_dir.
+
+Example: isango logs backup /mnt/backup/isango")]
+    Backup {
+        /// Folder for the copy
+        to: PathBuf,
+
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the indexes of the record store again, while no server writes to it
+    #[command(after_help = "\
+Indexes are made from the journal, and again whenever one is lost. This is for those that a disk has
+damaged.
+
+Example: isango logs rebuild --data-dir ./isango-data")]
+    Rebuild,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -194,6 +215,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             }
         }
         Command::Show { id, json } => return print_one(&reader, id, *json, out),
+        Command::Backup { to, json } => return copy(&folder, to, *json, out),
+        Command::Rebuild => rebuild(&folder)?,
         Command::Export {
             format,
             limit,
@@ -238,6 +261,24 @@ fn open(folder: &Path) -> anyhow::Result<Reader> {
     }
     Records::open_read_only(folder)
         .with_context(|| format!("cannot read the records in {}", folder.display()))
+}
+
+fn copy(folder: &Path, to: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let done = isango_records::backup(folder, to)
+        .with_context(|| format!("cannot copy {} to {}", folder.display(), to.display()))?;
+    if json {
+        write_json(out, &done)?;
+    } else {
+        let (files, bytes, kept) = (done.files, done.bytes, done.kept);
+        writeln!(out, "{files} files copied, {bytes} bytes; {kept} were there")?;
+    }
+    Ok(0)
+}
+
+fn rebuild(folder: &Path) -> anyhow::Result<()> {
+    Records::open(folder, isango_records::Options::default())
+        .and_then(|records| records.rebuild())
+        .with_context(|| format!("cannot make the indexes in {} again", folder.display()))
 }
 
 fn filter(words: &[String], now: Timestamp) -> Result<Filter, WrongUsage> {

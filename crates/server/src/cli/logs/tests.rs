@@ -193,6 +193,22 @@ fn what_was_said_later_is_shown_and_found() {
 }
 
 #[test]
+fn a_store_is_copied_and_its_indexes_are_made_again() {
+    let folder = stored(&[record(1), failed(2)]);
+    let copy = tempfile::tempdir().unwrap();
+    let words = format!("backup {} --json", copy.path().display());
+    let told: serde_json::Value = serde_json::from_str(&isango(&folder, &words)).unwrap();
+    assert_eq!((&told["files"], &told["kept"]), (&1.into(), &0.into()));
+    let again = isango(&folder, &format!("backup {}", copy.path().display()));
+    assert_eq!(again, "0 files copied, 0 bytes; 1 were there\n");
+    assert_eq!(isango(&copy, "export"), isango(&folder, "export"));
+    assert_eq!(isango(&copy, "rebuild"), "");
+    // Not while somebody writes.
+    let _writer = Records::open(folder.path(), isango_records::Options::default()).unwrap();
+    assert_eq!(isango_code(&folder, "rebuild").0, 1);
+}
+
+#[test]
 fn an_export_can_be_bounded() {
     let folder = stored(&[record(1), failed(2)]);
     for (words, count) in [("", 2), (" --limit 1", 1), (" --limit 0", 0)] {
