@@ -3,7 +3,8 @@
 //! Of the newest file the frames are held in memory; those of an older one are read from its
 //! *index* when they are needed. An index (`NNNNNNNN.index`) is a projection: lost or damaged, it
 //! is made again from the file. It holds, little-endian:
-//! `"ISANGOI1" | summary [128] | an entry [88] per frame | SHA-256 of all before [32]`.
+//! `"ISANGOI2" | summary [120], FNV-1a of it u64 | an entry [88] per frame | SHA-256 of all
+//! before [32]`: at the start only the summary is read.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -19,8 +20,11 @@ use crate::disk::Disk;
 use crate::frame::{Chain, Entry};
 use crate::label::{CONTENTS_BYTES, Contents, Fields, LABEL_BYTES, Label, Range};
 use crate::scan::Scan;
+use crate::words::fnv;
 
-const INDEX_MAGIC: &[u8; 8] = b"ISANGOI1";
+const INDEX_MAGIC: &[u8; 8] = b"ISANGOI2";
+/// Bytes of a summary before its checksum.
+const SUMMARY_BYTES: usize = 120;
 const INDEX_HEAD_BYTES: u64 = 8 + 128;
 const INDEX_ENTRY_BYTES: u64 = 8 + CONTENTS_BYTES as u64;
 const INDEX_DIGEST_BYTES: u64 = 32;
@@ -64,6 +68,7 @@ impl Summary {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         for number in [
             self.number,
             self.bytes,
@@ -75,10 +80,12 @@ impl Summary {
         }
         out.extend(self.chain.link);
         self.range.write(out);
-        out.extend([0; 8]);
+        out.extend(fnv(&out[start..]).to_le_bytes());
     }
 
+    /// `None` if the bytes are not as they were written.
     fn read(from: &mut Fields<'_>) -> Option<Self> {
+        let written = from.0.get(..SUMMARY_BYTES)?;
         let (number, bytes, frames) = (from.number()?, from.number()?, from.number()?);
         let (sequence, end) = (from.number()?, from.number()?);
         let chain = Chain {
@@ -86,7 +93,7 @@ impl Summary {
             sequence: end,
         };
         let range = Range::read(from)?;
-        from.take::<8>()?;
+        from.number().filter(|proof| *proof == fnv(written))?;
         Some(Self {
             number,
             bytes,

@@ -157,7 +157,7 @@ fn an_index_that_is_lost_or_damaged_is_made_up_for() {
     let mut bytes = fs::read(&indexes[1]).unwrap();
     bytes[200] ^= 1;
     fs::write(&indexes[1], bytes).unwrap();
-    fs::write(&indexes[2], b"ISANGOI1").unwrap();
+    fs::write(&indexes[2], b"ISANGOI2").unwrap();
     assert_eq!(all(&store), ids(&records));
     drop(store);
     assert_eq!(all(&open(dir.path(), small_files())), ids(&records));

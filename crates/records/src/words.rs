@@ -258,7 +258,8 @@ const fn set(frames: &mut Frames, at: u8) {
     frames[at as usize / 64] |= 1 << (at % 64);
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
+/// FNV-1a, 64 bits.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3)
     })

@@ -270,7 +270,10 @@ fn copy(folder: &Path, to: &Path, json: bool, out: &mut dyn Write) -> anyhow::Re
         write_json(out, &done)?;
     } else {
         let (files, bytes, kept) = (done.files, done.bytes, done.kept);
-        writeln!(out, "{files} files copied, {bytes} bytes; {kept} were there")?;
+        writeln!(
+            out,
+            "{files} files copied, {bytes} bytes; {kept} were there"
+        )?;
     }
     Ok(0)
 }
