@@ -59,7 +59,7 @@ fn a_search_unpacks_only_frames_that_hold_its_words() {
     let journal = fs::File::open(file).unwrap();
     let dir = dir.path().join("journal");
     let candidates = crate::words::Candidates::find(&dir, number, &journal, &words).unwrap();
-    let found: Vec<usize> = (0..600)
+    let found: Vec<usize> = (0..500)
         .filter(|frame| candidates.may_hold(*frame))
         .collect();
     assert_eq!(found, [321]);
