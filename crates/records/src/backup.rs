@@ -83,13 +83,15 @@ fn copy(source: &Path, target: &Path) -> io::Result<Option<u64>> {
 }
 
 impl Records {
-    /// Makes all projections of the journal again: the indexes of frames and of words.
+    /// Makes all projections of the journal again: the indexes of frames and of words. Says of how
+    /// many files.
     ///
     /// # Errors
     /// The disk failed.
-    pub fn rebuild(&self) -> Result<(), Error> {
+    pub fn rebuild(&self) -> Result<u64, Error> {
         let catalog = self.reader.catalog();
-        for volume in catalog.volumes() {
+        let volumes = catalog.volumes();
+        for volume in &volumes {
             for projection in [index_path, words_path] {
                 match fs::remove_file(projection(&catalog.dir, volume.summary.number)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -100,6 +102,7 @@ impl Records {
             }
         }
         self.journal.lock().index_again()?;
-        self.indexer.finish()
+        self.indexer.finish()?;
+        Ok(volumes.len() as u64)
     }
 }

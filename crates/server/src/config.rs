@@ -363,6 +363,10 @@ impl Config {
                 records.retention_age == new_records.retention_age,
             ),
             (
+                "records.body_retention_age",
+                records.body_retention_age == new_records.body_retention_age,
+            ),
+            (
                 "cache.memory_bytes",
                 self.cache.memory_bytes == new.cache.memory_bytes,
             ),

@@ -137,7 +137,11 @@ Indexes are made from the journal, and again whenever one is lost. This is for t
 damaged.
 
 Example: isango logs rebuild --data-dir ./isango-data")]
-    Rebuild,
+    Rebuild {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -216,7 +220,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
         Command::Show { id, json } => return print_one(&reader, id, *json, out),
         Command::Backup { to, json } => return copy(&folder, to, *json, out),
-        Command::Rebuild => rebuild(&folder)?,
+        Command::Rebuild { json } => rebuild(&folder, *json, out)?,
         Command::Export {
             format,
             limit,
@@ -278,10 +282,16 @@ fn copy(folder: &Path, to: &Path, json: bool, out: &mut dyn Write) -> anyhow::Re
     Ok(0)
 }
 
-fn rebuild(folder: &Path) -> anyhow::Result<()> {
-    Records::open(folder, isango_records::Options::default())
+fn rebuild(folder: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let files = Records::open(folder, isango_records::Options::default())
         .and_then(|records| records.rebuild())
-        .with_context(|| format!("cannot make the indexes in {} again", folder.display()))
+        .with_context(|| format!("cannot make the indexes in {} again", folder.display()))?;
+    if json {
+        write_json(out, &serde_json::json!({ "files": files }))?;
+    } else {
+        writeln!(out, "the indexes of {files} files were made again")?;
+    }
+    Ok(())
 }
 
 fn filter(words: &[String], now: Timestamp) -> Result<Filter, WrongUsage> {

@@ -227,11 +227,13 @@ fn help_of_check_and_logs() {
     Usage: isango logs [OPTIONS] <COMMAND>
 
     Commands:
-      tail    Print the latest records, oldest first
-      query   Print the records that match, newest first
-      show    Print one record, with its bodies
-      export  Print all records that match, oldest first, for other programs
-      help    Print this message or the help of the given subcommand(s)
+      tail     Print the latest records, oldest first
+      query    Print the records that match, newest first
+      show     Print one record, with its bodies
+      export   Print all records that match, oldest first, for other programs
+      backup   Copy the record store, also while a server writes to it
+      rebuild  Make the indexes of the record store again, while no server writes to it
+      help     Print this message or the help of the given subcommand(s)
 
     Options:
       -c, --config <FILE>

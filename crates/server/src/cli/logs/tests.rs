@@ -202,7 +202,11 @@ fn a_store_is_copied_and_its_indexes_are_made_again() {
     let again = isango(&folder, &format!("backup {}", copy.path().display()));
     assert_eq!(again, "0 files copied, 0 bytes; 1 were there\n");
     assert_eq!(isango(&copy, "export"), isango(&folder, "export"));
-    assert_eq!(isango(&copy, "rebuild"), "");
+    assert_eq!(
+        isango(&copy, "rebuild"),
+        "the indexes of 1 files were made again\n"
+    );
+    assert_eq!(isango(&copy, "rebuild --json"), "{\"files\":1}\n");
     // Not while somebody writes.
     let _writer = Records::open(folder.path(), isango_records::Options::default()).unwrap();
     assert_eq!(isango_code(&folder, "rebuild").0, 1);
