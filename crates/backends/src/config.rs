@@ -6,14 +6,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use isango_store::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
 use isango_store::config::{Change, ConfigStore, Contents, Entity, Error as StoreError, Kind};
+use isango_types::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::sqlite::{self, Error};
 
 /// Name of the file.
 const FILE: &str = "config.sqlite";
+/// How long a writer waits for others, each of whose commits is synced.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Version of the tables; a file of a newer one is left alone.
 const VERSION: i64 = 1;
 
@@ -27,6 +32,23 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE revision (number INTEGER NOT NULL) STRICT;
     INSERT INTO revision VALUES (0);";
+
+/// Beside the tables of the first release, which leaves them alone.
+const HISTORY: &str = "
+    CREATE TABLE IF NOT EXISTS author (
+        revision INTEGER PRIMARY KEY,
+        who TEXT NOT NULL,
+        at INTEGER NOT NULL         -- microseconds since 1970
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS change (
+        revision INTEGER NOT NULL,
+        place INTEGER NOT NULL,     -- in the commit, from 0
+        kind TEXT NOT NULL,
+        id TEXT NOT NULL,
+        before TEXT,                -- JSON; NULL: there was none
+        after TEXT,                 -- JSON; NULL: it was removed
+        PRIMARY KEY (revision, place)
+    ) STRICT, WITHOUT ROWID;";
 
 /// Entities in a file.
 #[derive(Clone, Debug)]
@@ -63,6 +85,7 @@ impl FileConfig {
             make_folder(folder)?;
         }
         let mut connection = sqlite::open(&self.file)?;
+        connection.busy_timeout(PATIENCE)?;
         connection.pragma_update(None, "synchronous", "EXTRA")?;
         connection.pragma_update(None, "secure_delete", "ON")?;
         let making = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -74,6 +97,7 @@ impl FileConfig {
             VERSION => {}
             _ => return Err(Error::Version),
         }
+        making.execute_batch(HISTORY)?;
         making.commit()?;
         Ok(connection)
     }
@@ -111,19 +135,90 @@ impl FileConfig {
         })
     }
 
-    fn try_commit(&self, changes: &[Change]) -> Result<Result<u64, StoreError>, Error> {
+    fn try_commit(
+        &self,
+        author: &Author,
+        changes: &[Change],
+    ) -> Result<Result<u64, StoreError>, Error> {
         let mut connection = self.writer()?;
         let commit = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for change in changes {
-            if let Err(refused) = change.check(stored_version(&commit, change)?) {
+        let next = revision(&commit)? + 1;
+        for (place, change) in changes.iter().enumerate() {
+            let (version, before) = stored(&commit, change)?;
+            if let Err(refused) = change.check(version) {
                 return Ok(Err(refused));
             }
+            let changed = Changed::of(change, before.as_deref());
+            commit.execute(
+                "INSERT INTO change (revision, place, kind, id, before, after)
+                    VALUES (?, ?, ?, ?, ?, ?)",
+                params![
+                    signed(next),
+                    signed(place as u64),
+                    changed.kind.as_str(),
+                    changed.id,
+                    changed.before,
+                    changed.after
+                ],
+            )?;
             write(&commit, change)?;
         }
-        commit.execute("UPDATE revision SET number = number + 1", [])?;
-        let revision = revision(&commit)?;
+        commit.execute(
+            "INSERT INTO author (revision, who, at) VALUES (?, ?, ?)",
+            params![signed(next), author.who, signed(author.at.as_micros())],
+        )?;
+        let forgotten = signed(next.saturating_sub(MAX_REVISIONS as u64));
+        for table in ["author", "change"] {
+            let statement = format!("DELETE FROM {table} WHERE revision <= ?");
+            commit.execute(&statement, [forgotten])?;
+        }
+        commit.execute("UPDATE revision SET number = ?", [signed(next)])?;
         commit.commit()?;
-        Ok(Ok(revision))
+        Ok(Ok(next))
+    }
+
+    fn try_history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
+        let Some(mut connection) = self.existing()? else {
+            return Ok(Vec::new());
+        };
+        let moment = connection.transaction()?;
+        // A file of the first release has none until it is written to.
+        if !moment.table_exists(None, "author")? {
+            return Ok(Vec::new());
+        }
+        let limit = signed(limit.min(history::MAX_PAGE) as u64);
+        let mut authors = moment.prepare(
+            "SELECT revision, who, at FROM author WHERE revision < ? ORDER BY revision DESC LIMIT ?",
+        )?;
+        let mut changes = moment.prepare(
+            "SELECT kind, id, before, after FROM change WHERE revision = ? ORDER BY place",
+        )?;
+        let mut rows = authors.query(params![signed(before), limit])?;
+        let mut revisions = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(0)?;
+            let mut revision = Revision {
+                number: unsigned(number),
+                author: Author {
+                    who: row.get(1)?,
+                    at: Timestamp::from_micros(unsigned(row.get(2)?)),
+                },
+                changes: Vec::new(),
+            };
+            let mut changed = changes.query([number])?;
+            while let Some(row) = changed.next()? {
+                if let Some(kind) = Kind::parse(row.get_ref(0)?.as_str().unwrap_or("")) {
+                    revision.changes.push(Changed {
+                        kind,
+                        id: row.get(1)?,
+                        before: row.get(2)?,
+                        after: row.get(3)?,
+                    });
+                }
+            }
+            revisions.push(revision);
+        }
+        Ok(revisions)
     }
 }
 
@@ -136,8 +231,12 @@ impl ConfigStore for FileConfig {
         self.try_read().map_err(failed)
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<u64, StoreError> {
-        self.try_commit(changes).map_err(failed)?
+    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, StoreError> {
+        self.try_commit(author, changes).map_err(failed)?
+    }
+
+    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.try_history(before, limit).map_err(failed)
     }
 }
 
@@ -163,16 +262,16 @@ fn revision(connection: &Connection) -> Result<u64, Error> {
     Ok(unsigned(read?))
 }
 
-/// The version of the entity that a change is about; 0: there is none.
-fn stored_version(connection: &Connection, change: &Change) -> Result<u64, Error> {
+/// The version and the body of the entity that a change is about; 0: there is none.
+fn stored(connection: &Connection, change: &Change) -> Result<(u64, Option<Box<str>>), Error> {
     let found = connection
         .query_row(
-            "SELECT version FROM entity WHERE kind = ? AND id = ?",
+            "SELECT version, body FROM entity WHERE kind = ? AND id = ?",
             params![change.kind.as_str(), change.id],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    Ok(found.map_or(0, unsigned))
+    Ok(found.map_or((0, None), |(version, body)| (unsigned(version), Some(body))))
 }
 
 fn write(connection: &Connection, change: &Change) -> Result<(), Error> {
@@ -218,8 +317,12 @@ mod tests {
             self.0.read()
         }
 
-        fn commit(&self, changes: &[Change]) -> Result<u64, StoreError> {
-            self.0.commit(changes)
+        fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, StoreError> {
+            self.0.commit_as(author, changes)
+        }
+
+        fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
+            self.0.history(before, limit)
         }
     }
 
@@ -282,6 +385,19 @@ mod tests {
         kept.commit(&[Change::remove(&contents.entities[0])])
             .unwrap();
         assert!(!holds());
+    }
+
+    #[test]
+    fn a_file_of_the_first_release_learns_to_remember() {
+        let kept = kept();
+        fs::create_dir_all(kept.0.file.parent().unwrap()).unwrap();
+        let first = Connection::open(&kept.0.file).unwrap();
+        first.execute_batch(SCHEMA).unwrap();
+        first.pragma_update(None, "user_version", 1).unwrap();
+        drop(first);
+        assert_eq!(kept.history(u64::MAX, 10).unwrap(), []);
+        kept.commit(&[token("a")]).unwrap();
+        assert_eq!(kept.history(u64::MAX, 10).unwrap().len(), 1);
     }
 
     #[test]

@@ -2,9 +2,15 @@
 //!
 //! A store knows nothing of what an entity means: it keeps a text of JSON under a kind and an id.
 //! No request reads it; the server compiles what is there into its snapshot whenever
-//! [`ConfigStore::revision`] has changed.
+//! [`ConfigStore::revision`] has changed. [`history`] is what it remembers of each change.
+
+pub mod history;
 
 use std::fmt;
+
+use isango_types::Clock;
+
+use self::history::{Author, Revision};
 
 /// Largest body of an entity, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
@@ -24,12 +30,33 @@ pub trait ConfigStore: Send + Sync {
     /// The store cannot be read.
     fn read(&self) -> Result<Contents, Error>;
 
-    /// Makes all changes, or none; returns the new revision. It is kept when this returns.
+    /// Makes all changes, or none, and remembers whose they are; returns the new revision. It is
+    /// kept when this returns.
     ///
     /// # Errors
     /// [`Error::Conflict`]: an entity is not as the change expects; read again, then try again.
-    /// [`Error::TooLarge`]. [`Error::Failed`].
-    fn commit(&self, changes: &[Change]) -> Result<u64, Error>;
+    /// [`Error::TooLarge`]. [`Error::Invalid`], where what is committed is put in force at once.
+    /// [`Error::Failed`].
+    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, Error>;
+
+    /// The same, by the command line, now.
+    ///
+    /// # Errors
+    /// Those of [`ConfigStore::commit_as`].
+    fn commit(&self, changes: &[Change]) -> Result<u64, Error> {
+        let author = Author {
+            who: history::COMMAND_LINE.into(),
+            at: Clock::system().now(),
+        };
+        self.commit_as(&author, changes)
+    }
+
+    /// The revisions before the one of this number, the newest first: `limit` of them, at most
+    /// [`history::MAX_PAGE`]. [`history::MAX_REVISIONS`] are remembered.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error>;
 
     /// Entities that are there and are not read, because nobody can vouch for them
     /// ([`Vouched`](crate::vouched::Vouched)).
@@ -79,11 +106,13 @@ pub enum Kind {
     Token,
     /// A provider credential, sealed; by gateway, provider and alias.
     Credential,
+    /// A gateway, by account and id.
+    Gateway,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Token, Self::Credential];
+    pub const ALL: [Self; 3] = [Self::Token, Self::Credential, Self::Gateway];
 
     /// The name in the store.
     #[must_use]
@@ -91,6 +120,18 @@ impl Kind {
         match self {
             Self::Token => "token",
             Self::Credential => "credential",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The members of a body that history forgets, as JSON pointers (RFC 6901): what opens
+    /// something, and what must not come back once it was removed.
+    #[must_use]
+    pub const fn forgotten(self) -> &'static [&'static str] {
+        match self {
+            Self::Token => &["/token/digests", "/mac"],
+            Self::Credential => &["/sealed"],
+            Self::Gateway => &[],
         }
     }
 
@@ -100,7 +141,7 @@ impl Kind {
     pub const fn is_vouched_for(self) -> bool {
         match self {
             Self::Token => true,
-            Self::Credential => false,
+            Self::Credential | Self::Gateway => false,
         }
     }
 
@@ -151,6 +192,34 @@ impl Contents {
     #[must_use]
     pub fn find(&self, kind: Kind, id: &str) -> Option<&Entity> {
         self.of(kind).find(|entity| *entity.id == *id)
+    }
+
+    /// This with all changes made, as the revision behind it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::TooLarge`]: what [`Change::check`] says of one of them.
+    pub fn with(&self, changes: &[Change]) -> Result<Self, Error> {
+        let mut next = self.clone();
+        for change in changes {
+            let is_it = |one: &Entity| one.kind == change.kind && one.id == change.id;
+            let at = next.entities.iter().position(is_it);
+            change.check(at.map_or(0, |at| next.entities[at].version))?;
+            if let Some(at) = at {
+                next.entities.remove(at);
+            }
+            if let Some(body) = &change.body {
+                next.entities.push(Entity {
+                    kind: change.kind,
+                    id: change.id.clone(),
+                    version: change.based_on + 1,
+                    body: body.clone(),
+                });
+            }
+        }
+        next.entities
+            .sort_unstable_by(|one, other| (one.kind, &one.id).cmp(&(other.kind, &other.id)));
+        next.revision += 1;
+        Ok(next)
     }
 }
 
@@ -240,7 +309,33 @@ pub enum Error {
         /// Which one.
         id: Box<str>,
     },
+    /// What was to be put in force cannot be.
+    #[error("{0}")]
+    Invalid(Invalid),
     /// The store failed.
     #[error("the configuration store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is wrong with a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invalid(pub Vec<Wrong>);
+
+/// One thing that is wrong with an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Which members of its body lead to it, from the outside; elements of a list by their number.
+    pub path: Vec<Box<str>>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, wrong) in self.0.iter().enumerate() {
+            let separator = if n > 0 { "; " } else { "" };
+            write!(f, "{separator}{}", wrong.message)?;
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 //! Every role in memory: the reference that other backends are compared with. Keeps everything,
 //! scans everything, forgets at exit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
-use crate::config::{self, Change, ConfigStore, Contents, Entity};
+use crate::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
+use crate::config::{self, Change, ConfigStore, Contents};
 use crate::later::{Deletion, Later, Patch};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
@@ -20,41 +21,40 @@ use crate::pledges::{self, PledgeStore};
 
 /// Entities in memory.
 #[derive(Debug, Default)]
-pub struct MemoryConfig(RwLock<Contents>);
+pub struct MemoryConfig(RwLock<(Contents, VecDeque<Revision>)>);
 
 impl ConfigStore for MemoryConfig {
     fn revision(&self) -> Result<u64, config::Error> {
-        Ok(self.0.read().revision)
+        Ok(self.0.read().0.revision)
     }
 
     fn read(&self) -> Result<Contents, config::Error> {
-        Ok(self.0.read().clone())
+        Ok(self.0.read().0.clone())
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<u64, config::Error> {
-        let mut kept = self.0.write();
-        let mut next = kept.clone();
-        for change in changes {
-            let is_it = |one: &Entity| one.kind == change.kind && one.id == change.id;
-            let at = next.entities.iter().position(is_it);
-            change.check(at.map_or(0, |at| next.entities[at].version))?;
-            if let Some(at) = at {
-                next.entities.remove(at);
-            }
-            if let Some(body) = &change.body {
-                next.entities.push(Entity {
-                    kind: change.kind,
-                    id: change.id.clone(),
-                    version: change.based_on + 1,
-                    body: body.clone(),
-                });
-            }
+    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, config::Error> {
+        let (kept, history) = &mut *self.0.write();
+        let next = kept.with(changes)?;
+        let changed = changes.iter().map(|change| {
+            let before = kept.find(change.kind, &change.id);
+            Changed::of(change, before.map(|entity| &*entity.body))
+        });
+        history.push_back(Revision {
+            number: next.revision,
+            author: author.clone(),
+            changes: changed.collect(),
+        });
+        if history.len() > MAX_REVISIONS {
+            history.pop_front();
         }
-        let key = |one: &Entity| (one.kind, one.id.clone());
-        next.entities.sort_unstable_by_key(key);
-        next.revision += 1;
         *kept = next;
         Ok(kept.revision)
+    }
+
+    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, config::Error> {
+        let (_, history) = &*self.0.read();
+        let newest = history.iter().rev().filter(|one| one.number < before);
+        Ok(newest.take(limit.min(history::MAX_PAGE)).cloned().collect())
     }
 }
 

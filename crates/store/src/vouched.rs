@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::config::history::{Author, Revision};
 use crate::config::{Change, ConfigStore, Contents, Entity, Error, Flaw, Kind, Refused};
 use crate::seal::{Keyring, SealError};
 
@@ -152,9 +153,13 @@ impl ConfigStore for Vouched {
         Ok(contents)
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<u64, Error> {
+    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, Error> {
         let vouched: Vec<Change> = changes.iter().map(|change| self.vouch(change)).collect();
-        self.store.commit(&vouched)
+        self.store.commit_as(author, &vouched)
+    }
+
+    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
+        self.store.history(before, limit)
     }
 
     fn refused(&self) -> Result<Vec<Refused>, Error> {

@@ -5,6 +5,9 @@
     reason = "a suite fails its test this way; so does one outside of this crate"
 )]
 
+use isango_types::Timestamp;
+
+use crate::config::history::{Author, COMMAND_LINE};
 use crate::config::{Change, ConfigStore, Contents, Error, Kind, MAX_BODY_BYTES};
 
 /// Runs the suite on stores that `make` makes, each empty.
@@ -17,6 +20,7 @@ pub fn config<S: ConfigStore>(make: impl Fn() -> S) {
     refuses_what_is_based_on_something_else(&make());
     makes_all_changes_or_none(&make());
     serves_several_at_once(&make());
+    remembers_who_changed_what(&make());
 }
 
 fn contents(store: &impl ConfigStore) -> Contents {
@@ -132,4 +136,61 @@ fn serves_several_at_once(store: &impl ConfigStore) {
     let contents = contents(store);
     assert_eq!(contents.entities.len(), WRITERS * EACH);
     assert!(contents.revision >= (WRITERS * EACH) as u64);
+}
+
+fn remembers_who_changed_what(store: &impl ConfigStore) {
+    let author = |who: &str, at| Author {
+        who: who.into(),
+        at: Timestamp::from_micros(at),
+    };
+    let add = |id: &str, body: &str| Change::add(Kind::Gateway, id, body);
+    assert!(
+        store
+            .history(u64::MAX, 10)
+            .expect("it can be read")
+            .is_empty()
+    );
+    let first = [
+        add("a", "1"),
+        Change::add(Kind::Token, "t", "{\"token\":{\"digests\":[7]}}"),
+    ];
+    store
+        .commit_as(&author("one", 7), &first)
+        .expect("they are new");
+    let refused = store.commit_as(&author("two", 8), &[add("b", "1"), add("a", "1")]);
+    assert!(is_conflict(&refused));
+    let read = contents(store);
+    let a = read.find(Kind::Gateway, "a").expect("it is there");
+    let second = [Change::replace(a, "2"), add("b", "1")];
+    store
+        .commit_as(&author("two", 9), &second)
+        .expect("it is as it was read");
+    store.commit(&[]).expect("nothing can be changed");
+    let shown = |before: u64, limit: usize| {
+        let mut lines = Vec::new();
+        for one in store.history(before, limit).expect("it can be read") {
+            let who = format!("{} {}", one.author.who, one.author.at.as_micros());
+            if one.author.who.as_ref() == COMMAND_LINE {
+                lines.push(format!("{} {}", one.number, one.author.who));
+            }
+            for changed in one.changes {
+                let (before, after) = (changed.before, changed.after);
+                let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+                let (number, kind, id) = (one.number, changed.kind, changed.id);
+                lines.push(format!("{number} {who} {kind} {id} {before}>{after}"));
+            }
+        }
+        lines
+    };
+    let all = [
+        "3 command line",
+        "2 two 9 gateway a 1>2",
+        "2 two 9 gateway b >1",
+        "1 one 7 gateway a >1",
+        "1 one 7 token t >{\"token\":{}}",
+    ];
+    assert_eq!(shown(u64::MAX, 10), all);
+    assert_eq!(shown(3, 1), all[1..3]);
+    assert_eq!(shown(2, 10), all[3..]);
+    assert!(shown(1, 10).is_empty() && shown(9, 0).is_empty());
 }
