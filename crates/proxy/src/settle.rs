@@ -89,6 +89,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         created_at: draft.created_at,
         account: place.account.into(),
         gateway: route.map_or_else(|| place.gateway.into(), |route| route.gateway.id.clone()),
+        config_revision: draft.config.revision,
         provider: provider(draft, &place),
         target: route.and_then(|route| Some(route.target.as_ref()?.name.clone())),
         resource: route.and_then(|route| route.resource.clone()),

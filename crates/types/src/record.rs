@@ -34,6 +34,9 @@ pub struct Record {
     pub account: Box<str>,
     /// Id of the gateway; empty when the path named none.
     pub gateway: Box<str>,
+    /// Which revision of the stored configuration it ran under; 0: nothing was ever stored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub config_revision: u64,
     /// Slug of the provider (`azure-openai`, `custom-acme`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Box<str>>,

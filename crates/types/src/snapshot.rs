@@ -23,6 +23,8 @@ pub struct Snapshot {
     providers: Vec<(Box<str>, Arc<Provider>)>,
     /// By the beginning of each digest; what follows is compared in constant time.
     tokens: HashMap<u64, Vec<(Digest, Arc<Token>)>>,
+    /// The revision of the stored configuration that it holds; 0 where none is known.
+    pub revision: u64,
     /// What tokens cost.
     pub prices: Arc<PriceTable>,
     /// From where gateways that ask for no token may be asked.
@@ -71,6 +73,7 @@ impl Snapshot {
             default_gateway: default_gateway.map(Arc::new),
             providers: by_slug.into_iter().collect(),
             tokens: by_digest,
+            revision: 0,
             prices,
             door: Arc::default(),
         }

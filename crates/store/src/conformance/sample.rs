@@ -38,6 +38,7 @@ pub fn record(n: u64) -> Record {
         created_at: time(n),
         account: "local".into(),
         gateway: ["default", "support"][index(n, 2)].into(),
+        config_revision: 0,
         provider: Some("azure-openai".into()),
         target: n.is_multiple_of(2).then(|| "azure-openai-sa".into()),
         resource: Some("aoai-sa".into()),

@@ -64,6 +64,9 @@ impl Record {
         );
         text(out, text_key!("account"), &self.account)?;
         text(out, text_key!("gateway"), &self.gateway)?;
+        if self.config_revision > 0 {
+            number_if(out, key!("config_revision"), Some(self.config_revision))?;
+        }
         text_if(out, text_key!("provider"), self.provider.as_deref())?;
         text_if(out, text_key!("target"), self.target.as_deref())?;
         text_if(out, text_key!("resource"), self.resource.as_deref())?;

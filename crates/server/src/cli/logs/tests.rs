@@ -21,6 +21,7 @@ fn record(id: u64) -> Record {
         created_at,
         account: "local".into(),
         gateway: "support".into(),
+        config_revision: 0,
         provider: Some("azure-openai".into()),
         target: Some("azure-openai-sa".into()),
         resource: Some("aoai-sa".into()),
