@@ -1,10 +1,27 @@
-//! The control plane on the admin listener: health, metrics, and the cache. Management resources
-//! join here. [`alerts`] watch what the data plane recorded.
+//! The control plane on the admin listener: health and metrics, and the management API below
+//! `/client/v4`. [`alerts`] watch what the data plane recorded.
+//!
+//! `router` lists every route of the API; `auth` decides who may use it; each resource has a file
+//! of its own.
 
 pub mod alerts;
 
+mod answer;
+mod auth;
+mod body;
 mod cache;
 mod door;
+mod error;
+mod gateways;
+mod logs;
+mod provider_configs;
+mod revisions;
+mod router;
+mod settings;
+mod targets;
+mod tokens;
+mod urls;
+mod viewer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,18 +32,53 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use isango_store::cache::CacheStore;
-use isango_types::Clock;
+use isango_store::config::ConfigStore;
+use isango_store::logs::LogStore;
+use isango_store::seal::Keyring;
 use isango_types::health::TargetView;
+use isango_types::{Clock, SnapshotCell, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::error::Failure;
+
+pub use crate::router::openapi;
+
+/// Requests to the management API that wait for a store at the same time; others wait for them.
+const MAX_BLOCKING: usize = 16;
 
 /// Tells how the targets are.
 type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
+
+/// Tells what stored credentials are sealed with, where the operator has named it.
+type Keys = dyn Fn() -> Option<Arc<Keyring>> + Send + Sync;
+
+/// What the control plane is made of.
+pub struct Parts {
+    /// What is shown under `/metrics`.
+    pub registry: Registry,
+    /// Where answers are kept.
+    pub cache: Arc<dyn CacheStore>,
+    /// What is stored beside the configuration file; what is committed is in force at once.
+    pub config: Arc<dyn ConfigStore>,
+    /// What is in force.
+    pub cell: Arc<SnapshotCell>,
+    /// Where records are.
+    pub logs: Arc<dyn LogStore>,
+    /// Tells what stored credentials are sealed with.
+    pub keyring: Box<Keys>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Tells how the targets are.
+    pub targets: Box<Targets>,
+    /// Where the data plane is, as clients reach it from this machine.
+    pub data_url: Box<str>,
+}
 
 /// The shared state of the control plane.
 #[derive(Clone)]
@@ -34,26 +86,34 @@ pub struct Control {
     registry: Arc<Registry>,
     ready: Arc<AtomicBool>,
     cache: Arc<dyn CacheStore>,
+    config: Arc<dyn ConfigStore>,
+    cell: Arc<SnapshotCell>,
+    logs: Arc<dyn LogStore>,
+    keyring: Arc<Keys>,
     clock: Clock,
     targets: Arc<Targets>,
+    data_url: Arc<str>,
+    started_at: Timestamp,
+    blocking: Arc<Semaphore>,
 }
 
 impl Control {
-    /// A control plane that shows the metrics of `registry`, what `cache` keeps, and what `targets`
-    /// tells of them. It is not ready until told so.
+    /// A control plane that is not ready until told so.
     #[must_use]
-    pub fn new(
-        registry: Registry,
-        cache: Arc<dyn CacheStore>,
-        clock: Clock,
-        targets: impl Fn() -> Vec<TargetView> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(parts.registry),
             ready: Arc::default(),
-            cache,
-            clock,
-            targets: Arc::new(targets),
+            cache: parts.cache,
+            config: parts.config,
+            cell: parts.cell,
+            logs: parts.logs,
+            keyring: parts.keyring.into(),
+            started_at: parts.clock.now(),
+            clock: parts.clock,
+            targets: parts.targets.into(),
+            data_url: parts.data_url.into(),
+            blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
         }
     }
 
@@ -67,12 +127,12 @@ impl Control {
         let is_loopback = address.ip().is_loopback();
         Router::new()
             .route("/cache", get(cache::stats))
-            .route("/cache/purge", post(cache::purge))
-            .route("/targets", get(targets))
+            .route("/targets", get(targets::all))
             .route_layer(from_fn_with_state(is_loopback, door::no_other_name))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .merge(router::api(self))
             .layer(from_fn(door::no_other_origin))
             .with_state(self.clone())
     }
@@ -97,6 +157,25 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// Does what waits for a store, apart from those who do not wait.
+async fn blocking<T: Send + 'static>(
+    control: &Control,
+    work: impl FnOnce(&Control) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let control = control.clone();
+    let turn = Arc::clone(&control.blocking).acquire_owned().await;
+    let turn = turn.map_err(|closed| Failure::internal(&closed))?;
+    let working = move || {
+        let done = work(&control);
+        drop(turn);
+        done
+    };
+    match tokio::task::spawn_blocking(working).await {
+        Ok(done) => done,
+        Err(error) => Err(Failure::internal(&error)),
     }
 }
 
@@ -126,16 +205,4 @@ async fn metrics(State(control): State<Control>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-/// Every configured target and how it is, by account, gateway and order.
-async fn targets(State(control): State<Control>) -> Json<TargetList> {
-    Json(TargetList {
-        targets: (control.targets)(),
-    })
-}
-
-#[derive(Serialize)]
-struct TargetList {
-    targets: Vec<TargetView>,
 }

@@ -7,6 +7,7 @@
 mod alerts;
 mod check;
 mod command;
+pub(crate) mod document;
 mod entities;
 mod health;
 pub mod keys;
@@ -29,7 +30,8 @@ use std::path::{Path, PathBuf};
 
 use isango_store::seal::Keyring;
 use isango_types::gateway::DEFAULT_GATEWAY;
-use isango_types::{Secret, Snapshot};
+use isango_types::nearest::distance;
+use isango_types::{Secret, Snapshot, nearest};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -41,7 +43,6 @@ pub use self::settings::{
     UpstreamSettings,
 };
 
-pub(crate) use self::problem::nearest;
 use self::problem::{Origins, Report};
 use self::references::References;
 use self::section::Section;
@@ -320,7 +321,7 @@ impl Config {
         if ids.contains(&id) {
             return Ok(None);
         }
-        let help = problem::nearest(id, ids.into_iter()).unwrap_or_default();
+        let help = nearest(id, ids.into_iter()).unwrap_or_default();
         Ok(Some(format!(
             "account `{account}` has no gateway `{id}` in the configuration; {help} (`--unchecked` \
              takes it as it is)"
@@ -489,11 +490,11 @@ fn merge(
             continue;
         }
         let names = || known.iter().map(|(env, _)| env.as_str());
-        let is_near = names().any(|env| problem::distance(env, name) <= 2);
+        let is_near = names().any(|env| distance(env, name) <= 2);
         let is_meant = rest.contains("__") || is_near;
         if is_meant && !text.contains(name) {
             let span = origins.add_setting(name, "");
-            let help = problem::nearest(name, names());
+            let help = nearest(name, names());
             report.advise(span, "sets nothing that is known".into(), help);
         }
     }

@@ -8,13 +8,13 @@ pub mod telemetry;
 
 mod alerts;
 mod listen;
+mod published;
 mod stored;
 mod tasks;
 mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,23 +28,21 @@ use isango_control::alerts::{Alerts, Parts};
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
 use isango_store::Stores;
-use isango_store::cache::{CacheStore, Purge};
-use isango_store::config::ConfigStore as _;
+use isango_store::cache::CacheStore;
 use isango_store::logs::LogStore;
 use isango_store::memory::{MemoryCheckpoint, MemoryConfig, MemoryOutbox, MemoryPledges};
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
 use isango_store::vouched::Vouched;
+use isango_types::Clock;
 use isango_types::door::Door;
-use isango_types::{Clock, Gateway, Snapshot, SnapshotCell};
-use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
 use crate::listen::Front;
-use crate::stored::Stored;
+use crate::published::{Published, purges};
 use crate::tasks::Tasks;
 
 /// How often idle connections to providers are looked at.
@@ -197,9 +195,10 @@ pub fn start_with(
     let admin = listen::bind(config.admin_listen, "the admin listener")?;
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::new(&mut registry));
+    let cache = Arc::clone(&stores.cache);
     let entities = Arc::new(Vouched::new(stores.config, config.keyring.clone()));
     stores.config = Arc::clone(&entities) as _;
-    let published = Published::open(config, entities)
+    let published = Published::open(config, entities, cache)
         .context("the entities that are stored beside the configuration cannot be read")?;
     let published = Arc::new(published);
     let settings = config.to_proxy();
@@ -230,15 +229,26 @@ pub fn start_with(
         courier: proxy.courier(),
         clock: clock.clone(),
     };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let keys = Arc::clone(&published);
+    let control = Control::new(isango_control::Parts {
+        registry,
+        cache: Arc::clone(&cache),
+        config: Arc::clone(&published) as _,
+        logs: Arc::clone(&watched) as _,
+        keyring: Box::new(move || keys.keyring()),
+        cell,
+        clock: clock.clone(),
+        targets: Box::new(move || targets.targets()),
+        data_url: format!("{scheme}://{}", data.local_addr()?).into(),
+    });
     let server = Server {
         data: data.local_addr()?,
         admin: admin.local_addr()?,
         https: tls.is_some(),
         published,
         proxy,
-        control: Control::new(registry, Arc::clone(&cache), clock.clone(), move || {
-            targets.targets()
-        }),
+        control,
         cache,
         logs: Arc::clone(&logs),
         alerts,
@@ -281,30 +291,13 @@ impl Server {
     /// kept for them when they change.
     pub fn reload(&self, config: &Config) {
         let (old, new) = self.published.configure(config);
-        let changed = |gateway: &&Arc<Gateway>| {
-            let new = new.gateway(&gateway.account, &gateway.id);
-            let wants = |gateway: &Gateway| gateway.cache.invalidate_on_update;
-            new.is_none_or(|new| new != *gateway)
-                && (wants(gateway) || new.is_some_and(|g| wants(g)))
-        };
-        let purges = old.gateways().filter(changed).map(|gateway| Purge {
-            account: Some(gateway.account.clone()),
-            gateway: Some(gateway.id.clone()),
-            ..Purge::default()
-        });
-        let purges: Vec<Purge> = purges.collect();
+        let purges = purges(&old, &new);
         if !purges.is_empty() {
             let cache = Arc::clone(&self.cache);
             self.tasks.spawn(async move {
-                let purging = move || {
-                    purges
-                        .iter()
-                        .try_for_each(|what| cache.purge(what).map(drop))
-                };
-                match tokio::task::spawn_blocking(purging).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::error!(%error, "a changed gateway keeps its cache"),
-                    Err(error) => tracing::error!(%error, "emptying the cache failed"),
+                let purging = move || published::purge(&*cache, &purges);
+                if let Err(error) = tokio::task::spawn_blocking(purging).await {
+                    tracing::error!(%error, "emptying the cache failed");
                 }
             });
         }
@@ -494,95 +487,6 @@ impl Server {
                 tracing::error!(%error, "the admin listener failed");
             }
         });
-    }
-}
-
-/// What is in force, and what it is made of.
-struct Published {
-    cell: Arc<SnapshotCell>,
-    store: Arc<Vouched>,
-    /// Held while a snapshot is compiled and swapped, so that none replaces a newer one.
-    sources: Mutex<(Config, Stored)>,
-    /// The store could not be read when it was last looked at.
-    is_blind: AtomicBool,
-}
-
-impl Published {
-    /// # Errors
-    /// The store cannot be read.
-    fn open(config: &Config, store: Arc<Vouched>) -> anyhow::Result<Self> {
-        let stored = Stored::read(&*store)?;
-        let (snapshot, doubts) = stored.compile(config, None);
-        tell(&doubts);
-        Ok(Self {
-            cell: Arc::new(SnapshotCell::new(snapshot)),
-            store,
-            sources: Mutex::new((config.clone(), stored)),
-            is_blind: AtomicBool::new(false),
-        })
-    }
-
-    /// Puts another configuration in force; returns the snapshot before and the one after.
-    fn configure(&self, config: &Config) -> (Arc<Snapshot>, Arc<Snapshot>) {
-        let old = self.cell.get();
-        let mut sources = self.sources.lock();
-        sources.0 = config.clone();
-        self.store.use_keys(config.keyring.clone());
-        // By other keys, other entities are to be believed.
-        match Stored::read(&*self.store) {
-            Ok(mut stored) => {
-                stored.go_on_from(&sources.1);
-                sources.1 = stored;
-            }
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                tracing::error!(%error, "stored entities stay as they were: they cannot be read");
-            }
-        }
-        self.publish(&sources);
-        (old, self.cell.get())
-    }
-
-    /// Puts the stored entities in force as they are now, if they are not the ones that are. While
-    /// they cannot be read, the last ones that could stay in force.
-    fn look(&self) {
-        let looked = self.try_look();
-        let was_blind = self.is_blind.swap(looked.is_err(), Ordering::Relaxed);
-        match looked {
-            Err(error) if !was_blind => {
-                tracing::error!(
-                    error = %anyhow::Error::from(error),
-                    "stored tokens and credentials cannot be read; the last ones stay in force"
-                );
-            }
-            Ok(()) if was_blind => tracing::info!("stored entities can be read again"),
-            Ok(()) | Err(_) => {}
-        }
-    }
-
-    fn try_look(&self) -> Result<(), isango_store::config::Error> {
-        let revision = self.store.revision()?;
-        let mut sources = self.sources.lock();
-        if revision != sources.1.revision {
-            let mut stored = Stored::read(&*self.store)?;
-            stored.go_on_from(&sources.1);
-            sources.1 = stored;
-            self.publish(&sources);
-            tracing::info!("stored entities changed");
-        }
-        Ok(())
-    }
-
-    fn publish(&self, (config, stored): &(Config, Stored)) {
-        let (snapshot, doubts) = stored.compile(config, Some(&self.cell.load()));
-        tell(&doubts);
-        self.cell.swap(snapshot);
-    }
-}
-
-fn tell(doubts: &[String]) {
-    for doubt in doubts {
-        tracing::warn!("{doubt}");
     }
 }
 

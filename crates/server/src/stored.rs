@@ -5,14 +5,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isango_store::config::{ConfigStore, Contents, Error, Flaw, Refused};
+use isango_store::config::{
+    Change, ConfigStore, Contents, Error, Flaw, Invalid, Kind, Refused, Wrong,
+};
+use isango_store::gateways::{self, StoredGateway};
 use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::{Credential, Gateway, Snapshot, Timestamp, Token};
 
-use crate::config::Config;
+use crate::config::{Config, document};
 
 /// Entities as they were read from the store.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,7 @@ pub(crate) struct Stored {
     known: Vec<KnownSecret>,
     /// Where credentials are of which nothing can be read.
     unreadable: Vec<credentials::Place>,
+    gateways: Vec<StoredGateway>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
 }
@@ -64,6 +68,12 @@ impl Stored {
                 }
             }
         }
+        for gateway in gateways::all(contents) {
+            match gateway {
+                Ok(gateway) => stored.gateways.push(gateway),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
+            }
+        }
         stored.count_on(&Self::default());
         stored
     }
@@ -93,6 +103,66 @@ impl Stored {
                 }
             }
         }
+    }
+
+    /// Checks what these changes make of the entities that there are, before they are committed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], or what [`Contents::with`] says.
+    pub(crate) fn check(
+        contents: &Contents,
+        changes: &[Change],
+        config: &Config,
+    ) -> Result<(), Error> {
+        let next = contents.with(changes)?;
+        let mut wrong = Vec::new();
+        for change in changes.iter().filter(|one| one.kind == Kind::Gateway) {
+            let Some(entity) = next.find(change.kind, &change.id) else {
+                continue;
+            };
+            let read = StoredGateway::parse(entity).map_err(|damaged| {
+                let (path, message) = (Vec::new(), damaged.to_string());
+                Invalid(vec![Wrong { path, message }])
+            });
+            let compiled = read.and_then(|stored| document::gateway(config, &stored));
+            wrong.extend(compiled.err().into_iter().flat_map(|invalid| invalid.0));
+        }
+        for change in changes.iter().filter(|one| one.kind == Kind::Token) {
+            let is_it = |token: &Token| token.name == change.id;
+            if change.based_on == 0 && config.tokens.iter().any(is_it) {
+                let message = format!("the configuration has a token `{}`", change.id);
+                let path = vec!["name".into()];
+                wrong.push(Wrong { path, message });
+            }
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Invalid(Invalid(wrong))),
+        }
+    }
+
+    /// The gateways of the file, and the stored ones that are none of those. One that cannot be
+    /// compiled any more is not there: nothing passes where its rules are not in force.
+    fn gateways(&self, config: &Config, doubts: &mut Vec<String>) -> Vec<Gateway> {
+        let mut gateways = config.gateways.clone();
+        for stored in &self.gateways {
+            let (account, id) = (&stored.account, &stored.id);
+            let is_it = |one: &Gateway| one.account == *account && one.id == *id;
+            if gateways.iter().any(is_it) {
+                doubts.push(format!(
+                    "the stored gateway `{id}` of account `{account}` has no effect: the \
+                     configuration has one of its name"
+                ));
+                continue;
+            }
+            match document::gateway(config, stored) {
+                Ok(gateway) => gateways.push(gateway),
+                Err(invalid) => doubts.push(format!(
+                    "the stored gateway `{id}` of account `{account}` is not in force: {invalid}"
+                )),
+            }
+        }
+        gateways
     }
 
     /// Counts the uses of credentials on from where `before` was.
@@ -187,7 +257,8 @@ impl Stored {
             )
         }));
         let tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
-        let mut gateways = with_caps(config, &tokens);
+        let mut gateways = self.gateways(config, &mut doubts);
+        add_caps(config, &tokens, &mut gateways);
         self.hand_out(config, (&mut gateways, before), &mut doubts);
         doubts.extend(locked_out(&gateways, &config.default_gateway, &tokens));
         let snapshot = Snapshot::new(
@@ -197,7 +268,9 @@ impl Stored {
             Some(config.default_gateway.clone()),
             tokens,
         );
-        (snapshot.with_door(Arc::new(config.to_door())), doubts)
+        let mut snapshot = snapshot.with_door(Arc::new(config.to_door()));
+        snapshot.revision = self.revision;
+        (snapshot, doubts)
     }
 }
 
@@ -228,18 +301,16 @@ fn opened_before(before: &Snapshot, place: &credentials::Place) -> Option<Arc<Cr
     gateway.credentials.iter().find(is_it)?.credential.clone()
 }
 
-/// The gateways with the spend caps of the tokens that open them.
-fn with_caps(config: &Config, tokens: &[Token]) -> Vec<Gateway> {
-    let mut gateways = config.gateways.clone();
+/// Gives gateways the spend caps of the tokens that open them.
+fn add_caps(config: &Config, tokens: &[Token], gateways: &mut Vec<Gateway>) {
     for token in tokens {
         let (Some(cap), Some(id)) = (token.to_limit(), token.gateways.first()) else {
             continue;
         };
-        if let Some(gateway) = find(&mut gateways, config, &token.account, id) {
+        if let Some(gateway) = find(gateways, config, &token.account, id) {
             gateway.limits.push(Arc::new(cap));
         }
     }
-    gateways
 }
 
 /// The gateway `id` of `account`. A `default` that nobody configured becomes one that is, so that

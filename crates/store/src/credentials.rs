@@ -3,7 +3,8 @@
 //! What is stored in the clear is sealed in with the secret: who swaps two rows, or raises a rate,
 //! makes them unreadable.
 
-use isango_types::{Secret, Timestamp, is_account, is_gateway_id};
+use isango_types::provider::PathRule;
+use isango_types::{Credential, Secret, Timestamp, is_account, is_gateway_id};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Change, ConfigStore, Contents, Entity, Flaw, Kind};
@@ -13,6 +14,8 @@ use crate::seal::{Keyring, SealError};
 pub const MAX_CREDENTIALS: usize = 10_000;
 /// Largest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 << 10;
+/// Secrets that are shown in part are at least so long.
+const SHOWN_FROM: usize = 20;
 /// Seconds that a rate counts in where it does not say (management-api section 6).
 pub const DEFAULT_PERIOD_S: u32 = 60;
 
@@ -181,6 +184,36 @@ pub struct New {
     pub preview: Box<str>,
     /// Requests in so many seconds; `None`: as it was, or any number.
     pub rate: Option<(u32, u32)>,
+}
+
+/// Checks that a secret is a credential, and one for a provider of this slug and path.
+/// `environment` is what an identity of the machine leaves there.
+///
+/// # Errors
+/// [`Error::Wrong`].
+pub fn checked(
+    (slug, path): (&str, PathRule),
+    secret: Secret,
+    rate: Option<(u32, u32)>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<New, Error> {
+    let credential = Credential::parse(secret.expose(), environment);
+    let credential = credential.map_err(|wrong| Error::Wrong(wrong.to_string()))?;
+    if matches!(credential, Credential::Aws(_)) && path != PathRule::Bedrock {
+        return Err(Error::Wrong(format!("`{slug}` takes no AWS signatures")));
+    }
+    let preview = match &credential {
+        Credential::Key(key) if key.expose().len() >= SHOWN_FROM => {
+            let key = key.expose();
+            format!("…{}", &key[key.len() - 4..])
+        }
+        Credential::Key(_) | Credential::Aws(_) | Credential::Issued(_) => credential.kind().into(),
+    };
+    Ok(New {
+        secret,
+        preview: preview.into(),
+        rate,
+    })
 }
 
 /// Stores a credential, in the place of an older one if there is one; tells whether there was.

@@ -14,6 +14,17 @@ use crate::provider::BaseUrl;
 /// Id of the gateway that exists in every account without any configuration.
 pub const DEFAULT_GATEWAY: &str = "default";
 
+/// Who configured a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: every setting has its default.
+    Nobody,
+    /// The configuration file, where alone it can be changed.
+    File,
+    /// The management API.
+    Stored,
+}
+
 /// One gateway, compiled and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
@@ -21,6 +32,8 @@ pub struct Gateway {
     pub account: Box<str>,
     /// Its id, unique in the account.
     pub id: Box<str>,
+    /// Who configured it.
+    pub origin: Origin,
     /// Whether a gateway token is needed.
     pub authentication: bool,
     /// Whether exchanges leave a record.
@@ -73,6 +86,7 @@ impl Gateway {
         Self {
             account: account.into(),
             id: id.into(),
+            origin: Origin::Nobody,
             authentication: false,
             collect_logs: true,
             collect_log_payload: true,

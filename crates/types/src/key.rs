@@ -72,11 +72,13 @@ pub enum Scope {
     Read,
     /// Change them.
     Write,
+    /// Read configuration and records of its account, but for what was asked and answered.
+    MetadataRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 3] = [Self::Run, Self::Read, Self::Write];
+    pub const ALL: [Self; 4] = [Self::Run, Self::Read, Self::Write, Self::MetadataRead];
 
     /// The name in configuration and on the command line.
     #[must_use]
@@ -85,6 +87,7 @@ impl Scope {
             Self::Run => "run",
             Self::Read => "read",
             Self::Write => "write",
+            Self::MetadataRead => "metadata_read",
         }
     }
 
@@ -313,7 +316,7 @@ impl Token {
             format!("a token names at most {MAX_LIST} of a kind")
         })?;
         ensure(!self.scopes.is_empty(), || {
-            "a token needs a scope: `run`, `read` or `write`".into()
+            "a token needs a scope: `run`, `read`, `write` or `metadata_read`".into()
         })?;
         ensure(self.metadata.len() <= MAX_METADATA, || {
             format!("a token is bound to at most {MAX_METADATA} entries of metadata")

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use isango_types::Secret;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -32,6 +33,21 @@ pub(super) struct Admin {
 }
 
 impl Admin {
+    /// Asks its management API; what was done.
+    ///
+    /// # Errors
+    /// Nobody answers there, or not as a gateway does; or it says why it refuses.
+    pub(super) fn api(
+        &self,
+        method: Method,
+        path: &str,
+        token: &Secret,
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
+        let mut told = ask(self.admin, (method, path), Some(token), body)?;
+        Ok(told["result"].take())
+    }
+
     /// Asks it; what it tells.
     ///
     /// # Errors
@@ -42,15 +58,15 @@ impl Admin {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
-        ask(self.admin, method, path, body)
+        ask(self.admin, (method, path), None, body)
     }
 }
 
 /// Asks the admin listener; what it tells, or why it did not.
 fn ask(
     admin: SocketAddr,
-    method: Method,
-    path: &str,
+    (method, path): (Method, &str),
+    token: Option<&Secret>,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
     let asking = async {
@@ -62,12 +78,17 @@ fn ask(
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let body = body.map_or_else(String::new, |body| body.to_string());
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", admin.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))?;
+            value.set_sensitive(true);
+            request = request.header("authorization", value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let answer = async {
             let mut answer = sender.send_request(request).await?;
             let mut told = BytesMut::new();
@@ -89,7 +110,12 @@ fn ask(
     let read: Option<Value> = serde_json::from_slice(&told).ok();
     match read {
         Some(told) if status.is_success() => Ok(told),
-        Some(told) => anyhow::bail!("{}", told["error"].as_str().unwrap_or("it failed")),
+        Some(told) => {
+            let why = told["error"]
+                .as_str()
+                .or(told["errors"][0]["message"].as_str());
+            anyhow::bail!("{}", why.unwrap_or("it failed"))
+        }
         None => anyhow::bail!("{admin} is no admin listener of a gateway: it answers {status}"),
     }
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use http::Method;
 use isango_store::cache::{Key, Size, Stats};
-use isango_types::RecordId;
+use isango_types::{RecordId, Secret, is_account};
 use serde_json::{Value, json};
 
 use crate::cli::admin::Admin;
@@ -42,9 +42,13 @@ enum Command {
         #[command(flatten)]
         admin: Admin,
 
+        /// Token that may change the account (`isango token create --scope write`)
+        #[arg(long, env = "ISANGO_TOKEN", hide_env_values = true)]
+        token: String,
+
         /// Of this account
-        #[arg(long)]
-        account: Option<String>,
+        #[arg(long, default_value = "local")]
+        account: String,
 
         /// Of this gateway
         #[arg(long, value_name = "ID")]
@@ -66,8 +70,8 @@ enum Command {
         #[arg(long, value_name = "AGE")]
         older_than: Option<String>,
 
-        /// All of them
-        #[arg(long, conflicts_with_all = ["account", "gateway", "scope", "model", "key", "older_than"])]
+        /// All of the account
+        #[arg(long, conflicts_with_all = ["gateway", "scope", "model", "key", "older_than"])]
         all: bool,
 
         /// Print one JSON object
@@ -101,9 +105,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                 stats.disk.map_or(Ok(()), |disk| tell("disk", disk, out))?;
             }
         }
-        Command::Purge { admin, json, .. } => {
+        Command::Purge {
+            admin,
+            token,
+            account,
+            json,
+            ..
+        } => {
             let wanted = wanted(&args.command)?;
-            let told = admin.ask(Method::POST, "/cache/purge", Some(wanted))?;
+            if !is_account(account) {
+                return Err(WrongUsage(format!("`{account}` is no account")).into());
+            }
+            let path = format!("/client/v4/accounts/{account}/isango/cache/purge");
+            let token = Secret::new(token.as_str());
+            let told = admin.api(Method::POST, &path, &token, Some(wanted))?;
             if *json {
                 write_json(out, &told)?;
             } else {
@@ -134,7 +149,6 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// What is to be removed, as the admin listener takes it.
 fn wanted(command: &Command) -> Result<Value, WrongUsage> {
     let Command::Purge {
-        account,
         gateway,
         scope,
         model,
@@ -158,13 +172,13 @@ fn wanted(command: &Command) -> Result<Value, WrongUsage> {
                 .as_secs(),
         ),
     };
-    let given = [account, gateway, scope, model, key];
+    let given = [gateway, scope, model, key];
     if !all && older_than.is_none() && given.iter().all(|word| word.is_none()) {
         let message = "say what to remove, or --all".to_owned();
         return Err(WrongUsage(message));
     }
     Ok(json!({
-        "account": account, "gateway": gateway, "scope": scope, "model": model, "key": key,
+        "gateway": gateway, "scope": scope, "model": model, "key": key,
         "older_than_s": older_than_s,
     }))
 }

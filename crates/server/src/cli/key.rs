@@ -12,14 +12,11 @@ use isango_store::vouched::Vouched;
 use isango_types::credential::DEFAULT_ALIAS;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::provider::PathRule;
-use isango_types::{Clock, Credential, Provider, Secret};
+use isango_types::{Clock, Provider, Secret};
 use serde_json::json;
 
 use crate::cli::{StoreArgs, WrongUsage, write_json};
 use crate::config::{Config, Sources};
-
-/// Secrets that are shown in part are at least so long.
-const SHOWN_FROM: usize = 20;
 
 /// Store, list and remove credentials for providers
 #[derive(Debug, clap::Args)]
@@ -247,28 +244,10 @@ fn checked(place: &Place, secret: Secret, rate: Option<(u32, u32)>) -> anyhow::R
         };
         Some(told.to_owned())
     };
-    let credential = Credential::parse(secret.expose(), &anything);
-    let credential = credential.map_err(|wrong| WrongUsage(wrong.to_string()))?;
-    let is_aws = matches!(credential, Credential::Aws(_));
-    let signs = |provider: &Provider| {
-        provider.path == PathRule::Bedrock && provider.is_called(&place.provider)
-    };
-    if is_aws && !Provider::built_in()?.iter().any(signs) {
-        let wrong = format!("`{}` takes no AWS signatures", place.provider);
-        return Err(WrongUsage(wrong).into());
-    }
-    let preview = match &credential {
-        Credential::Key(key) if key.expose().len() >= SHOWN_FROM => {
-            let key = key.expose();
-            format!("…{}", &key[key.len() - 4..])
-        }
-        Credential::Key(_) | Credential::Aws(_) | Credential::Issued(_) => credential.kind().into(),
-    };
-    Ok(New {
-        secret,
-        preview: preview.into(),
-        rate,
-    })
+    let built_in = Provider::built_in()?;
+    let provider = built_in.iter().find(|one| one.is_called(&place.provider));
+    let path = provider.map_or(PathRule::Append, |provider| provider.path);
+    credentials::checked((&place.provider, path), secret, rate, &anything).map_err(told)
 }
 
 /// What was asked for wrongly is wrong usage; the rest has failed.

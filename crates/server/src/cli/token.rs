@@ -13,12 +13,12 @@ use isango_types::key::{Scope, Spend, TOKEN_PREFIX};
 use isango_types::limit::Period;
 use isango_types::price::parse_usd;
 use isango_types::record::MetadataValue;
-use isango_types::{Clock, Provider, Secret, Timestamp, Token};
+use isango_types::{Clock, Provider, Secret, Timestamp, Token, nearest};
 use serde_json::json;
 
 use crate::cli::{StoreArgs, WrongUsage, write_json};
 use crate::config::value::{parse_moment, parse_wait};
-use crate::config::{Config, Sources, nearest};
+use crate::config::{Config, Sources};
 
 /// Make, list, rotate and revoke tokens that open gateways
 #[derive(Debug, clap::Args)]
@@ -116,7 +116,7 @@ struct Create {
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
 
-    /// What it may do: run, read or write; can be repeated [default: run]
+    /// What it may do: run, read, write or `metadata_read`; can be repeated [default: run]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
 
@@ -243,7 +243,11 @@ impl Create {
     fn token(&self, now: Timestamp) -> Result<Token, WrongUsage> {
         let texts = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
         let scope = |text: &String| {
-            let wrong = || WrongUsage(format!("`{text}` is no scope: run, read or write"));
+            let wrong = || {
+                WrongUsage(format!(
+                    "`{text}` is no scope: run, read, write or metadata_read"
+                ))
+            };
             Scope::parse(text).ok_or_else(wrong)
         };
         let mut scopes = self

@@ -9,9 +9,8 @@ use isango_types::door::ANY;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{Chain, ScopeFrom};
 use isango_types::provider::PathRule;
-use isango_types::{Credential, Gateway, Provider, Target};
+use isango_types::{Credential, Gateway, Provider, Target, nearest};
 
-use super::problem::nearest;
 use super::section::Section;
 use super::settings::Config;
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::seal::{Keyring, SealKey};
-use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::policy::{CachePolicy, KeyMode, Replay, Timeouts};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
-use isango_types::{Credential, Gateway, PriceTable, Provider, Target, Wire};
+use isango_types::{Credential, Gateway, PriceTable, Provider, Target, Wire, nearest};
 
 use super::policy;
-use super::problem::{Origins, nearest};
+use super::problem::Origins;
 use super::references::Environment;
 use super::section::Section;
 use super::settings::{
@@ -300,7 +300,8 @@ fn gateways(
     gateways
 }
 
-fn gateway(
+/// Reads one gateway, whose names were read already.
+pub(super) fn gateway(
     section: &Section<'_>,
     (account, id): (Option<Box<str>>, Option<Box<str>>),
     server: &ServerSettings,
@@ -317,6 +318,7 @@ fn gateway(
     let mut gateway = Gateway {
         account: account.unwrap_or_default(),
         id: id.unwrap_or_default(),
+        origin: Origin::File,
         authentication: section.flag("authentication"),
         collect_logs: section.flag("collect_logs"),
         collect_log_payload: section.flag("collect_log_payload"),

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use isango_proxy::resolve;
 use isango_types::health::{Balance, Breaker, Budget, Group, Hedge, Sticky};
-use isango_types::{Gateway, Provider};
+use isango_types::{Gateway, Provider, nearest};
 
-use super::problem::nearest;
 use super::section::Section;
 
 /// `[gateways.breaker]`.

@@ -8,9 +8,8 @@ use isango_types::limit::{
     Condition, Dialect, Dimension, Diversion, MAX_DIMENSIONS, MAX_LIMITS, Mode, OnExceeded,
     OnOverrun, Period, Unit, Window,
 };
-use isango_types::{Gateway, Limit};
+use isango_types::{Gateway, Limit, nearest};
 
-use super::problem::nearest;
 use super::section::Section;
 use super::value::{Split, parse_wait};
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use isango_proxy::resolve;
 use isango_types::policy::{Backoff, Chain, FallbackOn, MAX_CHAIN, RetryPolicy, Timeouts};
-use isango_types::{Gateway, Provider, Target};
+use isango_types::{Gateway, Provider, Target, nearest};
 use toml::Spanned;
 
-use super::problem::nearest;
 use super::section::Section;
 use super::value::ChainText;
 

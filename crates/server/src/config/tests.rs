@@ -63,10 +63,9 @@ fn everything_has_a_default() {
 #[test]
 fn a_gateway_without_settings_is_the_default_one() {
     let config = load("[[gateways]]\nid = \"a\"");
-    let (read, expected) = (
-        &config.gateways[0],
-        isango_types::Gateway::new("local", "a"),
-    );
+    let mut expected = isango_types::Gateway::new("local", "a");
+    expected.origin = isango_types::gateway::Origin::File;
+    let read = &config.gateways[0];
     assert_eq!(format!("{read:?}"), format!("{expected:?}"));
 }
 

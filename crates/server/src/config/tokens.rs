@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use isango_types::key::{Digest, Scope, Spend};
 use isango_types::limit::Period;
-use isango_types::{Gateway, Token};
+use isango_types::{Gateway, Token, nearest};
 
 use super::check;
 use super::entities::Seen;
-use super::problem::{Origins, nearest};
+use super::problem::Origins;
 use super::section::Section;
 
 /// Every token that the configuration names.

@@ -19,6 +19,18 @@ use isango_testkit::within;
 
 use crate::harness::{CHAT, Harness};
 
+/// A token that may empty the cache.
+const PURGER: &str = "[[tokens]]\nname = \"purger\"\nsecret = \"isg_0123456789abcdef\"\n\
+    scopes = [\"write\"]\n";
+
+/// Where the cache is emptied.
+const PURGE: &str = "/client/v4/accounts/local/isango/cache/purge";
+
+/// A purge by the token of [`PURGER`].
+fn purge(what: impl Into<bytes::Bytes>) -> Ask {
+    Ask::post(PURGE, what).with("authorization", "Bearer isg_0123456789abcdef")
+}
+
 /// A question that asks for the cache.
 fn question() -> Ask {
     asking(PROMPT)

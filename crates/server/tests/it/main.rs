@@ -9,6 +9,7 @@
 
 mod accuracy;
 mod alerts;
+mod api;
 mod budgets;
 mod cache;
 mod charges;

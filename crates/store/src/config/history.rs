@@ -4,7 +4,7 @@
 use isango_types::Timestamp;
 use serde_json::Value;
 
-use super::{Change, ConfigStore, Contents, Entity, Error, Kind};
+use super::{Change, ConfigStore, Contents, Entity, Error, Kind, Refused};
 
 /// Revisions that are remembered; older ones are forgotten.
 pub const MAX_REVISIONS: usize = 10_000;
@@ -51,6 +51,14 @@ impl ConfigStore for As<'_> {
 
     fn commit(&self, changes: &[Change]) -> Result<u64, Error> {
         self.store.commit_as(&self.author, changes)
+    }
+
+    fn refused(&self) -> Result<Vec<Refused>, Error> {
+        self.store.refused()
+    }
+
+    fn stale(&self) -> Result<Vec<Entity>, Error> {
+        self.store.stale()
     }
 
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {

@@ -65,8 +65,8 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Texts,
         Absent,
         r#"["run", "read"]"#,
-        "What it may do: `run` sends requests, `read` and `write` are for the management. Not set: \
-         `run`.",
+        "What it may do: `run` sends requests; `read`, `write` and `metadata_read` (all but bodies) are \
+         for the management API. Not set: `run`.",
     ),
     key(
         "tokens[].providers",

@@ -8,7 +8,7 @@ use isango_testkit::fixtures::{COMPLETION, binary};
 use isango_testkit::upstream::Upstream;
 use tokio::task::JoinSet;
 
-use super::{asking, question, status, under_way};
+use super::{PURGER, asking, purge, question, status, under_way};
 use crate::harness::Harness;
 use crate::legs::Inbound;
 
@@ -362,11 +362,10 @@ async fn the_first_client_may_leave_at_any_byte_of_the_body() {
 #[tokio::test]
 async fn a_question_after_a_purge_joins_none_of_before() {
     let upstream = Upstream::start([json(COMPLETION).first(Step::Wait), json("{\"n\":2}")]).await;
-    let gateway = Harness::before(&upstream).await;
+    let gateway = Harness::with(PURGER, &upstream).await;
     let first = at_once(&gateway, &question(), 1);
     upstream.request(0).await;
-    let purge = Ask::post("/cache/purge", "{}");
-    let purged = isango_testkit::client::ask(gateway.admin, &purge).await;
+    let purged = isango_testkit::client::ask(gateway.admin, &purge("{}")).await;
     assert_eq!(purged.status(), 200);
     let anew = gateway.ask(&question()).await;
     assert_eq!((status(&anew), anew.text()), ("MISS", "{\"n\":2}"));

@@ -1,0 +1,208 @@
+//! Failure of the management API: status, code, words, in the shape that clients of Cloudflare read
+//! (management-api section 1.2).
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use isango_store::config::{self, Wrong};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// Why a request was not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    errors: Vec<Problem>,
+    result: Value,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// What kind of problem it is; codes never change their meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u32>,
+    /// What is wrong, and what would be right.
+    message: String,
+    /// What leads to it: `body`, then names of members and places in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    path: Option<Vec<Value>>,
+}
+
+/// The body of every failure.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FailureBody {
+    /// Always `false`.
+    success: bool,
+    /// At least one.
+    errors: Vec<Problem>,
+    /// Empty.
+    #[schema(value_type = Vec<Object>)]
+    messages: Vec<Value>,
+    /// Nothing.
+    #[schema(value_type = Option<Object>)]
+    result: Value,
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            errors: vec![Problem {
+                code: Some(code),
+                message: message.into(),
+                path: None,
+            }],
+            result: Value::Null,
+        }
+    }
+
+    /// Nobody knows who is asking.
+    pub(crate) fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, 10_000, "Authentication error")
+    }
+
+    /// Whoever is asking may not do this.
+    pub(crate) fn forbidden(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, 9_109, why)
+    }
+
+    /// There is no such thing, or not for whoever is asking.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, 7_002, "Not Found")
+    }
+
+    /// There is no such path.
+    pub(crate) fn unroutable() -> Self {
+        let mut failure = Self::new(
+            StatusCode::NOT_FOUND,
+            7_003,
+            "Could not route to the path, perhaps your object identifier is invalid?",
+        );
+        failure.errors.push(Problem {
+            code: Some(7_000),
+            message: "No route for that URI".into(),
+            path: None,
+        });
+        failure
+    }
+
+    /// The path is there, the method is not.
+    pub(crate) fn no_method() -> Self {
+        let message = "the path does not take this method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, 10_405, message)
+    }
+
+    /// A capability of the contract that this version does not have.
+    pub(crate) fn later(what: &str) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let message = format!("not available in this version ({version}): {what}");
+        Self::new(StatusCode::NOT_FOUND, 7_013, message)
+    }
+
+    /// It stands in the configuration file, where alone it is changed.
+    pub(crate) fn of_file() -> Self {
+        let message = "managed by file: change it in the configuration file";
+        Self::new(StatusCode::FORBIDDEN, 7_010, message)
+    }
+
+    /// There is one of that name.
+    pub(crate) fn taken(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, 7_011, message)
+    }
+
+    /// It is not as the request expects.
+    pub(crate) fn changed() -> Self {
+        let message = "it has changed meanwhile: read it again, then try again";
+        Self::new(StatusCode::PRECONDITION_FAILED, 7_012, message)
+    }
+
+    /// There is room for no more.
+    pub(crate) fn full(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, 7_014, message)
+    }
+
+    /// The body is larger than is read.
+    pub(crate) fn too_large(bytes: usize) -> Self {
+        let message = format!("the body has more than {bytes} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 7_015, message)
+    }
+
+    /// Parameters of a list that make no sense.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            errors: vec![Problem {
+                code: None,
+                message: message.into(),
+                path: None,
+            }],
+            result: json!({}),
+        }
+    }
+
+    /// One member of the body is wrong.
+    pub(crate) fn wrong(path: &[&str], message: impl Into<String>) -> Self {
+        Self::invalid(vec![Wrong {
+            path: path.iter().map(|name| (*name).into()).collect(),
+            message: message.into(),
+        }])
+    }
+
+    /// Members of the body are wrong; at least one.
+    pub(crate) fn invalid(wrong: Vec<Wrong>) -> Self {
+        let segment = |name: &str| match name.parse::<u64>() {
+            Ok(place) => Value::from(place),
+            Err(_name) => Value::from(name),
+        };
+        let problem = |one: Wrong| Problem {
+            code: Some(7_001),
+            message: one.message,
+            path: Some(
+                std::iter::once("body".into())
+                    .chain(one.path.iter().map(|name| segment(name)))
+                    .collect(),
+            ),
+        };
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            errors: wrong.into_iter().map(problem).collect(),
+            result: Value::Null,
+        }
+    }
+
+    /// We failed. What happened is for the operator, not for whoever asked.
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a request to the management API failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            7_500,
+            "internal error; the log of the server tells more",
+        )
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        match error {
+            config::Error::Conflict { .. } => Self::changed(),
+            config::Error::TooLarge { .. } => Self::wrong(&[], error.to_string()),
+            config::Error::Invalid(invalid) => Self::invalid(invalid.0),
+            config::Error::Failed(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = FailureBody {
+            success: false,
+            errors: self.errors,
+            messages: Vec::new(),
+            result: self.result,
+        };
+        (self.status, Json(body)).into_response()
+    }
+}

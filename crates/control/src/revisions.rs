@@ -1,0 +1,192 @@
+//! The trail of all changes of an account: who, when, before, after; and the way back.
+
+use axum::extract::{Path, RawQuery, State};
+use isango_store::config::Kind;
+use isango_store::config::history::{self, Changed, Revision};
+use isango_types::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::auth::Caller;
+use crate::error::{Failure, FailureBody};
+use crate::{Control, blocking};
+
+/// A revision of the configuration.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct RevisionPath {
+    /// The account.
+    account_id: String,
+    /// The revision's number; records name it as `config_revision`.
+    revision: String,
+}
+
+/// One commit.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct RevisionView {
+    /// Its number.
+    revision: u64,
+    /// Whose it is.
+    who: Box<str>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What it changed in this account.
+    changes: Vec<ChangeView>,
+}
+
+/// One entity before and after.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ChangeView {
+    /// `gateway`, `token` or `credential`.
+    kind: &'static str,
+    /// Which one.
+    id: Box<str>,
+    /// Before; null: there was none.
+    #[schema(value_type = Option<Object>)]
+    before: Value,
+    /// After; null: it was removed.
+    #[schema(value_type = Option<Object>)]
+    after: Value,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct Restored {
+    /// The new revision.
+    revision: u64,
+    /// How many entities are as they were.
+    changed: u64,
+}
+
+impl RevisionView {
+    /// What it changed in an account; `None`: nothing.
+    fn of(revision: Revision, account: &str) -> Option<Self> {
+        let json = |body: Option<Box<str>>| {
+            body.map_or(Value::Null, |body| {
+                serde_json::from_str(&body).unwrap_or_default()
+            })
+        };
+        let changes: Vec<ChangeView> = revision
+            .changes
+            .into_iter()
+            .filter(|changed| is_of(changed, account))
+            .map(|changed| ChangeView {
+                kind: changed.kind.as_str(),
+                id: changed.id,
+                before: json(changed.before),
+                after: json(changed.after),
+            })
+            .collect();
+        (!changes.is_empty()).then_some(Self {
+            revision: revision.number,
+            who: revision.author.who,
+            at: revision.author.at,
+            changes,
+        })
+    }
+}
+
+fn is_of(changed: &Changed, account: &str) -> bool {
+    match changed.kind {
+        Kind::Gateway | Kind::Credential => is_below(&changed.id, account),
+        Kind::Token => {
+            let bodies = [&changed.before, &changed.after];
+            bodies.into_iter().flatten().any(|body| {
+                let value: Value = serde_json::from_str(body).unwrap_or_default();
+                value["token"]["account"] == *account
+            })
+        }
+    }
+}
+
+fn is_below(id: &str, account: &str) -> bool {
+    id.split('/').next() == Some(account)
+}
+
+/// List revisions
+///
+/// The newest first; those that changed something in this account.
+#[utoipa::path(get, path = "/client/v4/accounts/{account_id}/isango/revisions", tag = "revisions",
+    params(("account_id" = String, Path, description = "The account."), PageParams),
+    responses((status = 200, body = Envelope<Vec<RevisionView>>),
+        (status = "4XX", body = FailureBody)))]
+pub(crate) async fn list(
+    State(control): State<Control>,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer<Vec<RevisionView>> {
+    let page = Page::read(&query.unwrap_or_default(), 100)?;
+    blocking(&control, move |control| {
+        let mut all = Vec::new();
+        let mut before = u64::MAX;
+        loop {
+            let some = control.config.history(before, history::MAX_PAGE)?;
+            let is_last = some.len() < history::MAX_PAGE;
+            before = some.last().map_or(0, |one| one.number);
+            all.extend(
+                some.into_iter()
+                    .filter_map(|one| RevisionView::of(one, &account)),
+            );
+            if is_last {
+                return Ok(Done::page(all, page));
+            }
+        }
+    })
+    .await
+}
+
+/// Read a revision
+#[utoipa::path(get, path = "/client/v4/accounts/{account_id}/isango/revisions/{revision}",
+    tag = "revisions", params(RevisionPath),
+    responses((status = 200, body = Envelope<RevisionView>), (status = "4XX", body = FailureBody)))]
+pub(crate) async fn get(
+    State(control): State<Control>,
+    Path(path): Path<RevisionPath>,
+) -> Answer<RevisionView> {
+    let number = number(&path)?;
+    blocking(&control, move |control| {
+        let found = control.config.history(number.saturating_add(1), 1)?;
+        let found = found.into_iter().find(|one| one.number == number);
+        let view = found.and_then(|one| RevisionView::of(one, &path.account_id));
+        view.map(Done::new).ok_or_else(Failure::not_found)
+    })
+    .await
+}
+
+/// Restore a revision
+///
+/// Every gateway of the account becomes what it was at that revision, in one commit. Tokens and
+/// provider keys stay as they are: what opens something is in no history.
+#[utoipa::path(post, path = "/client/v4/accounts/{account_id}/isango/revisions/{revision}/restore",
+    tag = "revisions", params(RevisionPath),
+    responses((status = 200, body = Envelope<Restored>), (status = "4XX", body = FailureBody)))]
+pub(crate) async fn restore(
+    State(control): State<Control>,
+    caller: Caller,
+    Path(path): Path<RevisionPath>,
+) -> Answer<Restored> {
+    let number = number(&path)?;
+    blocking(&control, move |control| {
+        let concerns = |_: Kind, id: &str| is_below(id, &path.account_id);
+        let changes = history::back_to(&*control.config, number, &concerns)?;
+        let changes = changes.ok_or_else(Failure::not_found)?;
+        let changed = changes.len() as u64;
+        let revision = match changes.as_slice() {
+            [] => control.config.revision()?,
+            changes => control.config.commit_as(&caller.author(control), changes)?,
+        };
+        Ok(Done::new(Restored { revision, changed }))
+    })
+    .await
+}
+
+fn number(path: &RevisionPath) -> Result<u64, Failure> {
+    // SQLite counts to 2⁶³.
+    let number = path.revision.parse().ok();
+    number
+        .filter(|number| *number < i64::MAX.unsigned_abs())
+        .ok_or_else(Failure::not_found)
+}

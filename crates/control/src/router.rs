@@ -1,0 +1,196 @@
+//! Every route of the management API in one list, and the description that follows from it
+//! (`OpenAPI` 3.1).
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use isango_types::RecordId;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Description;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::Failure;
+use crate::{
+    Control, auth, body, cache, gateways, logs, provider_configs, revisions, settings, targets,
+    tokens, urls, viewer,
+};
+
+/// Where the description is.
+const DESCRIPTION: &str = "/client/v4/openapi.json";
+
+/// Capabilities of the contract that later versions have, by what their paths hold.
+const LATER: [(&str, &str); 9] = [
+    (
+        "/custom-providers",
+        "providers of your own by this API; they stand in the configuration file",
+    ),
+    ("/routes", "named routes"),
+    ("/policies", "policies"),
+    ("/datasets", "datasets"),
+    ("/evaluations", "evaluations"),
+    ("/evaluation-types", "evaluations"),
+    ("/custom-domains", "domains for single gateways"),
+    (
+        "/billing/",
+        "unified billing: every provider is paid by its own account",
+    ),
+    ("/logpush/", "exporting records"),
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Isango management API",
+        description = "Cloudflare's v4 contract for AI Gateway, and Isango's own resources in the \
+                       same style.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    security(("token" = []))
+)]
+struct Frame;
+
+/// Every route below the accounts.
+fn routes() -> OpenApiRouter<Control> {
+    let mut frame = Frame::openapi();
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A token with the scope `read` or `write` (`isango token create`).",
+        ))
+        .build();
+    let components = frame.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    OpenApiRouter::with_openapi(frame)
+        .merge(of_gateways())
+        .merge(of_logs())
+        .merge(of_keys())
+        .merge(own())
+        .merge(of_revisions())
+}
+
+fn of_gateways() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(gateways::list, gateways::create))
+        .routes(routes!(gateways::get, gateways::update, gateways::delete))
+        .routes(routes!(urls::get))
+}
+
+fn of_logs() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(logs::list, logs::later::delete))
+        .routes(routes!(logs::get, logs::later::patch))
+        .routes(routes!(logs::request))
+        .routes(routes!(logs::response))
+}
+
+fn of_keys() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(provider_configs::list, provider_configs::create))
+        .routes(routes!(
+            provider_configs::get,
+            provider_configs::update,
+            provider_configs::delete
+        ))
+}
+
+fn own() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(settings::get, settings::update))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::rotate))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(targets::list))
+        .routes(routes!(cache::purge))
+}
+
+fn of_revisions() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(revisions::list))
+        .routes(routes!(revisions::get))
+        .routes(routes!(revisions::restore))
+}
+
+/// The description of every route.
+#[must_use]
+pub fn openapi() -> Description {
+    routes().into_openapi()
+}
+
+/// The API, with everything that each request passes on its way in and out.
+pub(crate) fn api(control: &Control) -> Router<Control> {
+    let (accounts, description) = routes().split_for_parts();
+    let page = viewer::page(&description);
+    // It is made of texts and numbers only.
+    let json = description.to_json().unwrap_or_default();
+    let accounts = accounts
+        .fallback(unknown)
+        .method_not_allowed_fallback(async || Failure::no_method())
+        .layer(from_fn_with_state(control.clone(), auth::admit))
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES));
+    let described = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
+    Router::new()
+        .merge(accounts)
+        .route(DESCRIPTION, get(described))
+        .route("/client/v4/docs", get(async move || page.clone()))
+        .layer(from_fn_with_state(control.clone(), noted))
+        .layer(from_fn(like_head))
+}
+
+/// What is asked for at a path that nothing stands at.
+async fn unknown(request: Request) -> Failure {
+    let path = request.uri().path();
+    let later = LATER.iter().find(|(part, _)| {
+        let mut found = path
+            .match_indices(part)
+            .map(|(at, part)| &path[at + part.len()..]);
+        found.any(|rest| part.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+    });
+    later.map_or_else(Failure::unroutable, |(_, what)| Failure::later(what))
+}
+
+/// Gives each request an id, and keeps its answer out of caches.
+async fn noted(State(control): State<Control>, request: Request, next: Next) -> Response {
+    let id = RecordId::new(control.clock.now()).to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    tracing::debug!(%method, path, status, id, "management API");
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A `HEAD` has no body to read failures from, and is nothing that the contract has.
+async fn like_head(request: Request, next: Next) -> Response {
+    match *request.method() == Method::HEAD {
+        true => Failure::no_method().into_response(),
+        false => next.run(request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_that_is_checked_in_is_the_one_of_the_routes() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let described = format!("{}\n", openapi().to_pretty_json().unwrap());
+        let checked_in = std::fs::read_to_string(file).unwrap_or_default();
+        if checked_in != described {
+            std::fs::write(file, described).unwrap();
+            panic!(
+                "{file} was not that of the routes, and is now; look at it, then run this again"
+            );
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What is in force, and what it is made of: the configuration and what is stored beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use isango_store::cache::{CacheStore, Purge};
+use isango_store::config::history::{Author, Revision};
+use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Refused};
+use isango_store::seal::Keyring;
+use isango_store::vouched::Vouched;
+use isango_types::{Gateway, Snapshot, SnapshotCell};
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::stored::Stored;
+
+/// Both, and the snapshot that was compiled of them. What is committed through it is checked first,
+/// and is in force when the commit returns.
+pub(crate) struct Published {
+    pub(crate) cell: Arc<SnapshotCell>,
+    store: Arc<Vouched>,
+    cache: Arc<dyn CacheStore>,
+    /// Held while a snapshot is compiled and swapped, so that none replaces a newer one.
+    sources: Mutex<(Config, Stored)>,
+    /// The store could not be read when it was last looked at.
+    is_blind: AtomicBool,
+}
+
+impl Published {
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn open(
+        config: &Config,
+        store: Arc<Vouched>,
+        cache: Arc<dyn CacheStore>,
+    ) -> anyhow::Result<Self> {
+        let stored = Stored::read(&*store)?;
+        let (snapshot, doubts) = stored.compile(config, None);
+        tell(&doubts);
+        Ok(Self {
+            cell: Arc::new(SnapshotCell::new(snapshot)),
+            store,
+            cache,
+            sources: Mutex::new((config.clone(), stored)),
+            is_blind: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts another configuration in force; returns the snapshot before and the one after.
+    pub(crate) fn configure(&self, config: &Config) -> (Arc<Snapshot>, Arc<Snapshot>) {
+        let old = self.cell.get();
+        let mut sources = self.sources.lock();
+        sources.0 = config.clone();
+        self.store.use_keys(config.keyring.clone());
+        // By other keys, other entities are to be believed.
+        match Stored::read(&*self.store) {
+            Ok(mut stored) => {
+                stored.go_on_from(&sources.1);
+                sources.1 = stored;
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!(%error, "stored entities stay as they were: they cannot be read");
+            }
+        }
+        self.publish(&sources);
+        (old, self.cell.get())
+    }
+
+    /// What stored credentials are sealed with.
+    pub(crate) fn keyring(&self) -> Option<Arc<Keyring>> {
+        self.sources.lock().0.keyring.clone()
+    }
+
+    /// Puts the stored entities in force as they are now, if they are not the ones that are. While
+    /// they cannot be read, the last ones that could stay in force.
+    pub(crate) fn look(&self) {
+        let looked = self.try_look();
+        let was_blind = self.is_blind.swap(looked.is_err(), Ordering::Relaxed);
+        match looked {
+            Err(error) if !was_blind => {
+                tracing::error!(
+                    error = %anyhow::Error::from(error),
+                    "stored tokens and credentials cannot be read; the last ones stay in force"
+                );
+            }
+            Ok(()) if was_blind => tracing::info!("stored entities can be read again"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn try_look(&self) -> Result<(), Error> {
+        let revision = self.store.revision()?;
+        let mut sources = self.sources.lock();
+        if revision != sources.1.revision {
+            let mut stored = Stored::read(&*self.store)?;
+            stored.go_on_from(&sources.1);
+            sources.1 = stored;
+            let old = self.cell.get();
+            self.publish(&sources);
+            drop(sources);
+            purge(&*self.cache, &purges(&old, &self.cell.get()));
+            tracing::info!(revision, "stored entities changed");
+        }
+        Ok(())
+    }
+
+    fn publish(&self, (config, stored): &(Config, Stored)) {
+        let (snapshot, doubts) = stored.compile(config, Some(&self.cell.load()));
+        tell(&doubts);
+        self.cell.swap(snapshot);
+    }
+}
+
+impl ConfigStore for Published {
+    fn revision(&self) -> Result<u64, Error> {
+        self.store.revision()
+    }
+
+    fn read(&self) -> Result<Contents, Error> {
+        self.store.read()
+    }
+
+    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, Error> {
+        let revision = {
+            // Nobody puts another configuration in force between the check and the commit.
+            let sources = self.sources.lock();
+            Stored::check(&self.store.read()?, changes, &sources.0)?;
+            self.store.commit_as(author, changes)?
+        };
+        self.look();
+        Ok(revision)
+    }
+
+    fn refused(&self) -> Result<Vec<Refused>, Error> {
+        self.store.refused()
+    }
+
+    fn stale(&self) -> Result<Vec<Entity>, Error> {
+        self.store.stale()
+    }
+
+    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
+        self.store.history(before, limit)
+    }
+}
+
+/// What is removed from the cache where gateways want that when they change.
+pub(crate) fn purges(old: &Snapshot, new: &Snapshot) -> Vec<Purge> {
+    let changed = |gateway: &&Arc<Gateway>| {
+        let new = new.gateway(&gateway.account, &gateway.id);
+        let wants = |gateway: &Gateway| gateway.cache.invalidate_on_update;
+        new.is_none_or(|new| new != *gateway) && (wants(gateway) || new.is_some_and(|g| wants(g)))
+    };
+    let purges = old.gateways().filter(changed).map(|gateway| Purge {
+        account: Some(gateway.account.clone()),
+        gateway: Some(gateway.id.clone()),
+        ..Purge::default()
+    });
+    purges.collect()
+}
+
+/// Removes them; blocks.
+pub(crate) fn purge(cache: &dyn CacheStore, purges: &[Purge]) {
+    for what in purges {
+        if let Err(error) = cache.purge(what) {
+            tracing::error!(%error, "a changed gateway keeps its cache");
+        }
+    }
+}
+
+fn tell(doubts: &[String]) {
+    for doubt in doubts {
+        tracing::warn!("{doubt}");
+    }
+}

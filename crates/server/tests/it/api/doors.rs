@@ -1,0 +1,215 @@
+//! Who gets in: every route of the description, for everybody that there is.
+
+use isango_types::key::Scope;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Every method and path of the description, with its placeholders filled.
+fn routes(account: &str) -> Vec<(String, String)> {
+    let description: Value =
+        serde_json::from_str(&isango_control::openapi().to_json().unwrap()).unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        let filled = path
+            .replace("{account_id}", account)
+            .replace("{gateway_id}", "shop");
+        let filled: Vec<&str> = filled
+            .split('/')
+            .map(|segment| {
+                if segment.starts_with('{') {
+                    "openai"
+                } else {
+                    segment
+                }
+            })
+            .collect();
+        for method in item.as_object().unwrap().keys() {
+            if ["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
+                routes.push((method.to_ascii_uppercase(), filled.join("/")));
+            }
+        }
+    }
+    assert!(routes.len() >= 6, "{routes:?}");
+    routes
+}
+
+#[tokio::test]
+async fn every_route_lets_in_only_whom_it_should() {
+    let managed = Managed::start("[[gateways]]\nid = \"shop\"").await;
+    let store = &*managed.store;
+    let with = |name: &str, scope: Scope| stored(store, name, |token| token.scopes = vec![scope]);
+    let (run, read) = (with("run", Scope::Run), with("read", Scope::Read));
+    let (metadata, write) = (
+        with("meta", Scope::MetadataRead),
+        with("write", Scope::Write),
+    );
+    let ended = stored(store, "ended", |token| {
+        token.scopes = vec![Scope::Write];
+        token.expires_at = Some(NOW);
+    });
+    let elsewhere = stored(store, "elsewhere", |token| {
+        token.scopes = vec![Scope::Write];
+        token.gateways = vec!["other".into()];
+    });
+    // Tokens are taken up with the next look.
+    let known = request("GET", GATEWAYS, &elsewhere, &Value::Null);
+    isango_testkit::within("the tokens to be taken up", async {
+        while ask(managed.gateway.admin, &known).await.status() != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let status = async |asked: Ask| ask(managed.gateway.admin, &asked).await.status();
+    let nonsense = json!({"no such field": 1});
+    for (method, path) in routes("local") {
+        let body = if method == "GET" || method == "DELETE" {
+            &Value::Null
+        } else {
+            &nonsense
+        };
+        let of = |token: &Secret| request(&method, &path, token, body);
+        let unnamed = Ask::new(&method, &path).body(nonsense.to_string());
+        assert_eq!(status(unnamed).await, 401, "{method} {path}");
+        for nobody in [Secret::new("isg_nobody"), ended.clone(), Secret::new("")] {
+            assert_eq!(status(of(&nobody)).await, 401, "{method} {path}");
+        }
+        assert_eq!(status(of(&run)).await, 403, "{method} {path}");
+        for (reader, sees_bodies) in [(&read, true), (&metadata, false)] {
+            let admitted = status(of(reader)).await;
+            let is_body = path.ends_with("/request") || path.ends_with("/response");
+            let is_hidden = is_body && !sees_bodies;
+            let refused = [401, 403].contains(&admitted);
+            assert_eq!(
+                refused,
+                method != "GET" || is_hidden,
+                "{method} {path}: {admitted}"
+            );
+        }
+        let admitted = status(of(&write)).await;
+        assert!(
+            ![401, 500].contains(&admitted),
+            "{method} {path}: {admitted}"
+        );
+        if path != GATEWAYS || method != "GET" {
+            let hidden = status(of(&elsewhere)).await;
+            assert!([403, 404].contains(&hidden), "{method} {path}: {hidden}");
+        }
+    }
+    for (method, path) in routes("another") {
+        let body = if method == "GET" || method == "DELETE" {
+            &Value::Null
+        } else {
+            &nonsense
+        };
+        let asked = request(&method, &path, &write, body);
+        assert_eq!(status(asked).await, 404, "{method} {path}");
+    }
+    assert!(
+        managed
+            .store
+            .history(u64::MAX, 100)
+            .unwrap()
+            .iter()
+            .all(|one| { &*one.author.who == "command line" })
+    );
+}
+
+#[tokio::test]
+async fn a_token_comes_as_a_bearer_or_as_the_key_of_an_address() {
+    let managed = Managed::start("").await;
+    let secret = managed.admin.expose();
+    let bearer = format!("bearer  {secret}");
+    for (headers, status) in [
+        (&[("authorization", &*bearer)][..], 200),
+        (
+            &[("x-auth-email", "a@b.example"), ("x-auth-key", secret)],
+            200,
+        ),
+        (&[("x-auth-key", secret)], 401),
+        (&[("authorization", secret)], 401),
+        (
+            &[
+                ("authorization", "Bearer"),
+                ("x-auth-email", "a"),
+                ("x-auth-key", secret),
+            ],
+            401,
+        ),
+        (&[("cf-aig-authorization", &*bearer)], 401),
+        (
+            &[
+                ("authorization", &*bearer),
+                ("origin", "https://evil.example"),
+            ],
+            403,
+        ),
+    ] {
+        let with = |ask: Ask, (name, value): &(&str, &str)| ask.with(name, value);
+        let asked = headers.iter().fold(Ask::get(GATEWAYS), with);
+        assert_eq!(
+            ask(managed.gateway.admin, &asked).await.status(),
+            status,
+            "{headers:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_in_the_envelope() {
+    let managed = Managed::start("").await;
+    let check = async |method: &str, path: &str, status: u16, code: u64, words: &str| {
+        let reply = managed.call(method, path, &Value::Null).await;
+        assert_eq!(reply.status(), status, "{method} {path}: {}", reply.text());
+        let told = reply.json();
+        assert_eq!(told["success"], false);
+        assert_eq!(told["errors"][0]["code"], code, "{told}");
+        let message = told["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+        assert_eq!(reply.header("x-request-id").unwrap().len(), 36);
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+    };
+    check(
+        "GET",
+        "/client/v4/accounts/local/ai-gateway/nothing",
+        404,
+        7003,
+        "route",
+    )
+    .await;
+    check("GET", "/client/v4/nothing", 404, 7003, "route").await;
+    check("GET", &format!("{GATEWAYS}/none"), 404, 7002, "Not Found").await;
+    check("PATCH", GATEWAYS, 405, 10405, "method").await;
+    let routes = format!("{GATEWAYS}/default/routes");
+    for (method, path, what) in [
+        ("GET", &*routes, "named routes"),
+        ("POST", &format!("{routes}/x/versions"), "named routes"),
+        (
+            "GET",
+            "/client/v4/accounts/local/ai-gateway/evaluation-types",
+            "evaluations",
+        ),
+        (
+            "GET",
+            "/client/v4/accounts/local/ai-gateway/billing/credit-balance",
+            "billing",
+        ),
+    ] {
+        check(method, path, 404, 7013, what).await;
+    }
+    for path in ["/client/v4/openapi.json", "/client/v4/docs"] {
+        assert_eq!(
+            ask(managed.gateway.admin, &Ask::get(path)).await.status(),
+            200,
+            "{path}"
+        );
+    }
+    for (body, status) in [("{", 400), ("[]", 400), (&*"x".repeat(300 << 10), 413)] {
+        let asked = request("POST", GATEWAYS, &managed.admin, &Value::Null).body(body.to_owned());
+        let reply = ask(managed.gateway.admin, &asked).await;
+        assert_eq!(
+            (reply.status(), &reply.json()["success"]),
+            (status, &json!(false))
+        );
+    }
+}
