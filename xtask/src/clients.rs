@@ -17,6 +17,9 @@ use serde_json::Value;
 use crate::gateway::{self, Profile, Running};
 use crate::shell::{self, Scratch};
 
+/// The token that may change everything.
+const MANAGER: &str = "isg_planted-manager-0123456789";
+
 /// How long a record may take to be found after its answer.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,7 +45,11 @@ struct Expected {
 /// Something cannot be installed or started, a client fails, or a record is missing or wrong.
 pub(crate) fn run() -> Result<()> {
     let python = install_python()?;
-    let node = install_node("node", "tests/clients/node", &["clients.test.mjs"])?;
+    let node = install_node(
+        "node",
+        "tests/clients/node",
+        &["clients.test.mjs", "manage.test.mjs"],
+    )?;
     let worker = install_node("worker", "examples/worker", WORKER_FILES)?;
     let binary = gateway::build(Profile::Dev)?;
     let scratch = Scratch::new("clients")?;
@@ -50,12 +57,19 @@ pub(crate) fn run() -> Result<()> {
     let config = configuration(simulator.address("url")?);
     let isango = gateway::serve(&binary, &[], scratch.path(), &config)?;
     let url = format!("http://{}/v1/local", isango.address("data")?);
+    let api = format!("http://{}/client/v4", isango.address("admin")?);
     let report = scratch.file("report.jsonl");
 
     let sources = shell::root().join("tests/clients");
     let mut failures = Vec::new();
-    let mut on_python = Command::new(python);
+    let mut on_python = Command::new(&python);
     on_python.arg(sources.join("python/run.py"));
+    let mut manage_on_python = Command::new(python);
+    manage_on_python.arg(sources.join("python/manage.py"));
+    let mut manage_on_node = Command::new("node");
+    manage_on_node
+        .arg("--test")
+        .arg(node.join("manage.test.mjs"));
     let mut on_node = Command::new("node");
     on_node.arg("--test").arg(node.join("clients.test.mjs"));
     let mut in_workerd = Command::new("npm");
@@ -66,8 +80,12 @@ pub(crate) fn run() -> Result<()> {
         ("python", "default", &mut on_python),
         ("node", "default", &mut on_node),
         ("worker", "worker", &mut in_workerd),
+        ("python, managing", "default", &mut manage_on_python),
+        ("node, managing", "default", &mut manage_on_node),
     ] {
         command
+            .env("ISANGO_API", &api)
+            .env("ISANGO_TOKEN", MANAGER)
             .env("ISANGO_GATEWAY", format!("{url}/{gateway}"))
             .env("ISANGO_REPORT", &report);
         // The clients' own settings must not point them elsewhere.
@@ -76,6 +94,10 @@ pub(crate) fn run() -> Result<()> {
             "OPENAI_API_KEY",
             "AZURE_API_KEY",
             "ANTHROPIC_API_KEY",
+            "CLOUDFLARE_BASE_URL",
+            "CLOUDFLARE_API_TOKEN",
+            "CLOUDFLARE_API_KEY",
+            "CLOUDFLARE_EMAIL",
         ] {
             command.env_remove(variable);
         }
@@ -106,6 +128,16 @@ fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
     ]);
     Running::start(&mut command, &scratch.file("simulator.log"))
 }
+
+/// What the clients that manage need.
+const MANAGED: &str = r#"
+[secrets]
+key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+[[tokens]]
+name = "manager"
+scopes = ["read", "write"]
+secret = "isg_planted-manager-0123456789"
+"#;
 
 /// Two resources of Azure, of which the second stands in for the first; and the gateway of the
 /// Worker, which has a tenant with a limit.
@@ -154,7 +186,7 @@ fn configuration(simulator: &str) -> String {
     let tables = places.map(|(slug, path)| {
         format!("[providers.{slug}]\nbase_url = \"http://{simulator}{path}\"\n\n")
     });
-    tables.concat() + TARGETS
+    tables.concat() + MANAGED + TARGETS
 }
 
 /// What is not on record although a client was answered, or is recorded wrongly. Empties the
