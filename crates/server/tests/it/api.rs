@@ -12,6 +12,7 @@ use std::sync::Arc;
 use isango_store::config::ConfigStore;
 use isango_store::memory::MemoryConfig;
 use isango_store::tokens;
+use isango_store::vouched::Vouched;
 use isango_testkit::answer::json;
 use isango_testkit::client::{Ask, Reply, ask};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
@@ -43,7 +44,9 @@ impl Managed {
         let upstream = Upstream::start([json(COMPLETION)]).await;
         let config = harness::config(&format!("{settings}\n{}", providers(&upstream)));
         let store: Arc<dyn ConfigStore> = Arc::new(MemoryConfig::default());
-        let admin = stored(&*store, "admin", |token| {
+        // Where there are keys, only what is vouched for with them is believed.
+        let vouched = Vouched::new(Arc::clone(&store), config.keyring.clone());
+        let admin = stored(&vouched, "admin", |token| {
             token.scopes = vec![Scope::Read, Scope::Write];
         });
         let gateway = Harness::start_stored(&config, Arc::clone(&store), Clock::manual(NOW));
