@@ -20,6 +20,7 @@ mod crash;
 mod credentials;
 mod delivery;
 mod door;
+mod doors;
 mod errors;
 mod fallback;
 mod harness;
