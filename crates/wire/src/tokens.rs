@@ -10,7 +10,10 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Kind};
 
+use sample::Sampled;
+
 mod bound;
+mod sample;
 
 pub use bound::{Bound, bound, warm_up};
 
@@ -122,26 +125,17 @@ fn is_per_character(model: &str) -> bool {
 
 /// What a request holds, as far as it has been looked at.
 struct Request {
-    tokenizer: &'static Tokenizer,
-    /// How much text is tokenized, in bytes; what is longer is scaled up.
-    max_bytes: usize,
-    /// Tokens of the texts that were tokenized.
-    counted: u64,
-    counted_bytes: usize,
-    /// Bytes of all texts.
-    bytes: usize,
+    texts: Sampled,
     /// Tokens that are no text.
     others: u64,
 }
 
 impl Request {
-    fn new(model: &str, max_bytes: usize) -> Self {
+    /// `whole`: how much of its text is tokenized from its first byte to the last; of what is
+    /// longer, samples are.
+    fn new(model: &str, whole: usize) -> Self {
         Self {
-            tokenizer: tokenizer(model),
-            max_bytes,
-            counted: 0,
-            counted_bytes: 0,
-            bytes: 0,
+            texts: Sampled::new(tokenizer(model), whole),
             others: 0,
         }
     }
@@ -160,17 +154,11 @@ impl Request {
     }
 
     fn tokens(&self) -> u64 {
-        scaled(self.counted, self.counted_bytes, self.bytes).saturating_add(self.others)
+        self.texts.tokens().saturating_add(self.others)
     }
 
     fn text(&mut self, text: &str) {
-        self.bytes = self.bytes.saturating_add(text.len());
-        let room = self.max_bytes.saturating_sub(self.counted_bytes);
-        let counted = &text[..text.floor_char_boundary(room)];
-        self.counted_bytes += counted.len();
-        self.counted = self
-            .counted
-            .saturating_add(to_u64(self.tokenizer.count(counted)));
+        self.texts.add(text);
     }
 
     /// A list of messages, or a text, a list of texts, or token ids.
