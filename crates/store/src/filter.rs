@@ -40,21 +40,34 @@ pub struct Filter {
     terms: Vec<Term>,
 }
 
+/// One term of a filter. A store that keeps columns compiles it; [`Filter::matches`] is what it
+/// means.
 #[derive(Clone, Debug, PartialEq)]
-struct Term {
-    negated: bool,
-    test: Test,
+pub struct Term {
+    /// Whether the test must fail.
+    pub negated: bool,
+    /// What is tested.
+    pub test: Test,
 }
 
+/// What a term tests. Of several values, one must match; a record without the field matches none.
 #[derive(Clone, Debug, PartialEq)]
-enum Test {
+pub enum Test {
+    /// A text in one of the bodies.
     Body(Needle),
+    /// A field that is a text.
     Text(TextField, Vec<Pattern>),
+    /// The metadata of a key.
     Meta(Box<str>, Vec<MetaValue>),
+    /// A field that is a number.
     Number(NumberField, Vec<Span<u64>>),
+    /// The status.
     Status(Vec<StatusValue>),
+    /// The cost.
     Cost(Vec<CostValue>),
+    /// What was said of the record later.
     Review(ReviewField, Vec<Span<f64>>),
+    /// Whether the answer was a stream.
     Stream(bool),
 }
 
@@ -69,83 +82,130 @@ enum Field {
     Stream,
 }
 
+/// A field that is a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TextField {
+pub enum TextField {
+    /// The record's id.
     Id,
+    /// The client's id of the event.
     Event,
+    /// The account.
     Account,
+    /// The gateway.
     Gateway,
+    /// Slug of the provider.
     Provider,
+    /// Name of the target.
     Target,
+    /// Azure resource or region.
     Resource,
+    /// Either name of the model: served, or asked for.
     Model,
+    /// Azure deployment.
     Deployment,
+    /// Kind of call.
     Operation,
+    /// How it ended.
     Outcome,
+    /// What the cache did; `bypass` where it was not asked.
     Cache,
+    /// Who is to blame for a failure.
     Blame,
+    /// Code of a failure.
     Code,
+    /// HTTP method.
     Method,
+    /// Path behind the provider.
     Path,
+    /// Name of the gateway token.
     Token,
+    /// The client's `user-agent`.
     UserAgent,
 }
 
+/// A field that is a number; times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NumberField {
+pub enum NumberField {
+    /// All tokens.
     Tokens,
+    /// Tokens of input.
     TokensIn,
+    /// Tokens of output.
     TokensOut,
+    /// Sends to a provider.
     Attempts,
+    /// To the last byte.
     Duration,
+    /// To the head of the answer.
     Ttfb,
+    /// To the first token.
     Ttft,
+    /// When it was created, since 1970.
     Time,
 }
 
 /// What was said of a record later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReviewField {
+pub enum ReviewField {
+    /// Thumbs up or down.
     Feedback,
+    /// 0 to 100.
     Score,
 }
 
 /// A text with holes: the pieces between its `*`. One piece is the text itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern {
+pub struct Pattern {
     pieces: Vec<Box<str>>,
 }
 
+/// A number, or a stretch of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Span<T> {
+pub enum Span<T> {
+    /// Any number at all.
     Any,
+    /// This one.
     Is(T),
+    /// More than this.
     Above(T),
+    /// This or more.
     AtLeast(T),
+    /// Less than this.
     Below(T),
+    /// This or less.
     AtMost(T),
+    /// From the first to the second, both included.
     Between(T, T),
 }
 
+/// A value of metadata.
 #[derive(Clone, Debug, PartialEq)]
-enum MetaValue {
+pub enum MetaValue {
+    /// A text; numbers and `true` are compared as they are written.
     Text(Pattern),
+    /// Numbers, and texts that are written like one.
     Number(Span<f64>),
 }
 
+/// A value of the status.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum StatusValue {
+pub enum StatusValue {
+    /// The status itself.
     Number(Span<u64>),
     /// The first digit: `4xx`.
     Class(u64),
+    /// What [`Record::is_error`] calls one.
     Error,
+    /// Everything else.
     Ok,
 }
 
+/// A value of the cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum CostValue {
+pub enum CostValue {
     /// Nano-dollars.
     Amount(Span<u64>),
+    /// How the cost came about.
     Status(CostStatus),
 }
 
@@ -157,6 +217,12 @@ impl Filter {
         self.terms
             .iter()
             .all(|term| term.test.holds(record) != term.negated)
+    }
+
+    /// The terms, all of which must hold.
+    #[must_use]
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
     /// Whether it lets every record pass.
@@ -350,7 +416,9 @@ impl ReviewField {
 }
 
 impl Pattern {
-    fn matches(&self, text: &str) -> bool {
+    /// Whether a text is like it.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.pieces.split_first() else {
             return false;
         };
@@ -373,9 +441,14 @@ impl Pattern {
 
 impl MetaValue {
     fn matches(&self, found: &MetadataValue) -> bool {
-        let text = found.to_text();
+        self.matches_text(&found.to_text())
+    }
+
+    /// Whether it matches a value that is written like this ([`MetadataValue::to_text`]).
+    #[must_use]
+    pub fn matches_text(&self, text: &str) -> bool {
         match self {
-            Self::Text(pattern) => pattern.matches(&text),
+            Self::Text(pattern) => pattern.matches(text),
             Self::Number(span) => text.parse().is_ok_and(|number| span.contains(number)),
         }
     }
@@ -394,7 +467,9 @@ impl StatusValue {
 }
 
 impl<T: PartialOrd + Copy> Span<T> {
-    fn contains(self, number: T) -> bool {
+    /// Whether a number lies in it.
+    #[must_use]
+    pub fn contains(self, number: T) -> bool {
         match self {
             Self::Any => true,
             Self::Is(value) => number == value,
@@ -409,7 +484,8 @@ impl<T: PartialOrd + Copy> Span<T> {
 
 impl Span<u64> {
     /// The first and the last number of the span, or a little outside of them.
-    const fn ends(self) -> (u64, u64) {
+    #[must_use]
+    pub const fn ends(self) -> (u64, u64) {
         match self {
             Self::Any => (0, u64::MAX),
             Self::Is(value) => (value, value),

@@ -9,6 +9,7 @@
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
+pub mod analytics;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod logs;
 pub mod memory;
 pub mod outbox;
 pub mod pledges;
+pub mod row;
 pub mod seal;
 pub mod tokens;
 pub mod vouched;

@@ -1,7 +1,8 @@
 //! The record store's two doors: [`LogWriter`] appends, [`LogReader`] answers questions.
 //!
-//! All calls block; an async caller goes through its blocking pool. Aggregates (counts, groups,
-//! percentiles) are not here yet: they come with the columns.
+//! All calls block; an async caller goes through its blocking pool. Lists and charts ask
+//! [`LogReader::list`] and [`LogReader::aggregate`] ([`crate::analytics`]), which read no bodies;
+//! whole records come from [`LogReader::get`], [`LogReader::query`] and [`LogReader::follow`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use isango_types::{Record, RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::{Aggregate, Answer, List, Listing, Progress};
 pub use crate::filter::{Filter, FilterError};
 use crate::later::{Deletion, Patch, PatchError};
 
@@ -65,6 +67,18 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// The store could not be read.
     fn query(&self, query: &Query) -> Result<Page, Error>;
+
+    /// One page of rows: records without their nested parts, each of them once.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error>;
+
+    /// Counts, sums and percentiles of the records that a question asks for, each of them once.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error>;
 
     /// The position behind the last record: what follows from here is new.
     ///

@@ -8,16 +8,19 @@ use std::sync::Arc;
 use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::RwLock;
 
+use crate::analytics::{Aggregate, Answer, List, Listing, Progress, model};
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
 use crate::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
 use crate::config::{self, Change, ConfigStore, Contents};
+use crate::filter::Filter;
 use crate::later::{Deletion, Later, Patch};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
 use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
 use crate::pledges::{self, PledgeStore};
+use crate::row::Row;
 
 /// Entities in memory.
 #[derive(Debug, Default)]
@@ -80,6 +83,27 @@ impl MemoryLogs {
             later.dress(&mut record);
         }
         record
+    }
+
+    /// The rows of the records that match, each once.
+    fn rows(
+        &self,
+        filter: &Filter,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Vec<Row> {
+        let query = Query {
+            filter: filter.clone(),
+            since,
+            until,
+            ..Query::default()
+        };
+        let appended = self.appended.read();
+        let dressed = appended.iter().map(|record| self.dressed(record));
+        let found = dressed.filter(|record| query.admits(record));
+        let rows: BTreeMap<RecordId, Row> =
+            found.map(|record| (record.id, Row::of(&record))).collect();
+        rows.into_values().collect()
     }
 }
 
@@ -150,6 +174,16 @@ impl LogReader for MemoryLogs {
             None
         };
         Ok(Page { records, next })
+    }
+
+    fn list(&self, list: &List, _progress: &Progress) -> Result<Listing, Error> {
+        let rows = self.rows(&list.filter, list.since, list.until);
+        Ok(model::list(rows, list))
+    }
+
+    fn aggregate(&self, question: &Aggregate, _progress: &Progress) -> Result<Answer, Error> {
+        let rows = self.rows(&question.filter, question.since, question.until);
+        Ok(model::aggregate(&rows, question))
     }
 
     fn end(&self) -> Result<Position, Error> {
