@@ -133,6 +133,32 @@ impl Volume {
         Ok(())
     }
 
+    /// The frame that holds the record at a position, in its file as it was opened; `None` if none
+    /// does.
+    ///
+    /// # Errors
+    /// Neither the index nor the file can be read.
+    pub(crate) fn entry_of(
+        &self,
+        dir: &Path,
+        file: &File,
+        position: u64,
+    ) -> Result<Option<Entry>, Error> {
+        let indexed = match &self.entries {
+            Some(_) => None,
+            None => find_in_index(dir, &self.summary, position)?,
+        };
+        let found = match indexed {
+            Some(entry) if still_holds(file, &[entry])? => Some(entry),
+            Some(_) | None => {
+                let entries = self.entries(dir, file)?;
+                let at = entries.partition_point(|entry| entry.end_sequence() <= position);
+                entries.get(at).copied()
+            }
+        };
+        Ok(found.filter(|entry| entry.contents.sequence <= position))
+    }
+
     /// The frames of its file as it was opened, in order: a rewrite may just have replaced it.
     ///
     /// # Errors
@@ -342,6 +368,37 @@ fn read_summary(dir: &Path, number: u64) -> Option<Summary> {
     let entries = summary.frames.checked_mul(INDEX_ENTRY_BYTES)?;
     let len = entries.checked_add(INDEX_HEAD_BYTES + INDEX_DIGEST_BYTES)?;
     (file.metadata().ok()?.len() == len).then_some(summary)
+}
+
+/// The frame of a position by an index, of which a few entries are read. Nothing proves them, but
+/// that the label in the file must say the same. `None` if the index is of no use.
+fn find_in_index(dir: &Path, summary: &Summary, position: u64) -> Result<Option<Entry>, Error> {
+    let file = match File::open(index_path(dir, summary.number)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = [0; 8 + CONTENTS_BYTES];
+    let (mut low, mut high) = (0, summary.frames);
+    let mut found = None;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at = INDEX_HEAD_BYTES + middle * INDEX_ENTRY_BYTES;
+        if file.read_exact_at(&mut bytes, at).is_err() {
+            return Ok(None);
+        }
+        let mut fields = Fields(&bytes);
+        let (Some(offset), Some(contents)) = (fields.number(), Contents::read(&mut fields)?) else {
+            return Ok(None);
+        };
+        let entry = Entry { offset, contents };
+        if entry.end_sequence() <= position {
+            low = middle + 1;
+        } else {
+            (high, found) = (middle, Some(entry));
+        }
+    }
+    Ok(found)
 }
 
 /// The length of a file and its frames by its index; `None` if that is gone or damaged.

@@ -17,20 +17,37 @@
 //! said later), `rewrite` and `upkeep` (what must go), `words` (which frames a search must read),
 //! `audit`, `backup`. Columns and rollups will be consumers that keep a position and call `follow`.
 
+mod aggregate;
+mod arrays;
 mod audit;
 mod backup;
+mod builder;
 mod catalog;
+mod cell;
+mod chunk;
+mod columns;
+mod compact;
 mod disk;
+mod dressed;
+mod fields;
 mod flush;
 mod frame;
+mod histogram;
+mod hot;
 mod journal;
 mod label;
+mod list;
+mod locate;
+mod measure;
 mod overlay;
+mod part;
 mod query;
 mod reader;
 mod recovery;
 mod rewrite;
 mod scan;
+mod segment;
+mod select;
 mod slim;
 #[cfg(test)]
 mod tests;
@@ -43,6 +60,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
 use isango_types::{Record, RecordId};
@@ -50,11 +68,13 @@ use parking_lot::Mutex;
 
 pub use audit::{Finding, Report, verify};
 pub use backup::{Backup, backup};
+pub use hot::SealAt;
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
 pub use upkeep::Upkeep;
 
 use catalog::Catalog;
+use columns::{Columns, Worker};
 use disk::{Disk, RealDisk};
 use journal::Journal;
 use overlay::Overlay;
@@ -69,6 +89,8 @@ pub struct Options {
     pub max_file_bytes: u64,
     /// What is removed.
     pub retain: Retention,
+    /// When columns that are in memory are written as a segment.
+    pub seal_at: SealAt,
 }
 
 impl Default for Options {
@@ -77,6 +99,7 @@ impl Default for Options {
             sync: Sync::Window(Duration::from_millis(100)),
             max_file_bytes: 256 << 20,
             retain: Retention::default(),
+            seal_at: SealAt::default(),
         }
     }
 }
@@ -110,6 +133,8 @@ pub struct Records {
     reader: Reader,
     journal: Mutex<Journal>,
     indexer: Indexer,
+    /// Waits for its thread when it is dropped.
+    worker: Worker,
     disk: Arc<dyn Disk>,
     retain: Retention,
     /// Held by the one round of upkeep that is under way.
@@ -128,22 +153,31 @@ impl Records {
         Self::open_on(Arc::new(RealDisk), dir, options)
     }
 
-    fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Self, Error> {
-        let overlay = Overlay::in_folder(dir);
-        let dir = journal_dir(dir);
+    fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: Options) -> Result<Self, Error> {
+        let overlay = Arc::new(Overlay::in_folder(folder));
+        let dir = journal_dir(folder);
         disk::make_dir(&dir)?;
         let lock = lock(&*disk, &dir)?;
         let mut found = recovery::recover(&*disk, &dir)?;
         let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));
         let recovery = std::mem::take(&mut found.recovery);
+        let columns = Columns::open(
+            Arc::clone(&disk),
+            &columns_dir(folder),
+            (Arc::clone(&catalog), Arc::clone(&overlay)),
+            options.seal_at,
+        )?;
+        let columns = Arc::new(columns);
+        let worker = Worker::start(Arc::clone(&columns))?;
         let retain = options.retain.clone();
         let journal = Journal::new(Arc::clone(&disk), Arc::clone(&catalog), options, found)?;
         let indexer = Indexer::start(Arc::clone(&catalog))?;
-        let reader = Reader::of(catalog, overlay);
+        let reader = Reader::of(catalog, columns, overlay);
         Ok(Self {
             reader,
             journal: Mutex::new(journal),
             indexer,
+            worker,
             disk,
             retain,
             upkeep: Mutex::default(),
@@ -185,7 +219,14 @@ impl Records {
 
 impl LogWriter for Records {
     fn append(&self, batch: &[Record]) -> Result<(), Error> {
-        self.journal.lock().append(batch)?;
+        let mut journal = self.journal.lock();
+        let position = self.reader.end()?;
+        journal.append(batch)?;
+        self.reader.columns().append(batch, position.count());
+        drop(journal);
+        if self.reader.columns().has_work() {
+            self.worker.wake();
+        }
         self.indexer.look();
         Ok(())
     }
@@ -221,6 +262,14 @@ impl LogReader for Records {
         self.reader.query(query)
     }
 
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
+        self.reader.list(list, progress)
+    }
+
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error> {
+        self.reader.aggregate(question, progress)
+    }
+
     fn end(&self) -> Result<Position, Error> {
         self.reader.end()
     }
@@ -232,6 +281,10 @@ impl LogReader for Records {
 
 fn journal_dir(dir: &Path) -> PathBuf {
     dir.join("journal")
+}
+
+fn columns_dir(dir: &Path) -> PathBuf {
+    dir.join("columns")
 }
 
 /// Keeps other writers out for as long as the file is open.

@@ -318,6 +318,14 @@ impl View<'_> {
         read().map_err(|error| self.overlay.failed(&error))
     }
 
+    /// What was said of all records.
+    ///
+    /// # Errors
+    /// As [`View::between`].
+    pub(crate) fn all(&self) -> Result<Said, Error> {
+        self.between([[0; 16], [0xFF; 16]].map(RecordId::from_bytes))
+    }
+
     /// What was said of one record.
     ///
     /// # Errors

@@ -9,13 +9,17 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use isango_store::analytics::List;
 use isango_store::logs::{Error, MAX_PAGE, Order, Page, Position, Query, strip_bodies};
 use isango_types::{Record, RecordId};
 use memchr::memmem::Finder;
 
 use crate::catalog::{Catalog, Volume, journal_path};
+use crate::columns::{Columns, Located};
 use crate::frame::{Entry, Unpacker, parse, record_lines};
 use crate::label::Range;
+use crate::list;
+use crate::locate::Locator;
 use crate::overlay::{Overlay, Said};
 use crate::slim::{head, slim};
 use crate::words::Candidates;
@@ -27,13 +31,19 @@ const PAGE_BYTES: usize = 32 << 20;
 pub(crate) fn get(
     catalog: &Catalog,
     overlay: &Overlay,
+    columns: Option<&Columns>,
     id: RecordId,
 ) -> Result<Option<Record>, Error> {
     let later = overlay.view()?.of(id)?.unwrap_or_default();
     if later.deleted.is_some() {
         return Ok(None);
     }
-    let found = find(catalog, id)?.filter(|record| !record.is_erased());
+    let found = match columns.map(|columns| columns.locate(id)).transpose()? {
+        Some(Located::At(position)) => Locator::new(catalog)?.record(position)?,
+        Some(Located::Nowhere) => None,
+        Some(Located::Unknown) | None => find(catalog, id)?,
+    };
+    let found = found.filter(|record| !record.is_erased());
     Ok(found.map(|mut record| {
         later.dress(&mut record);
         record
@@ -72,7 +82,53 @@ fn find(catalog: &Catalog, id: RecordId) -> Result<Option<Record>, Error> {
     Ok(None)
 }
 
-/// One page.
+/// One page, of which the columns tell what belongs to it; `None` if they do not have all records.
+pub(crate) fn by_columns(
+    columns: &Columns,
+    overlay: &Overlay,
+    query: &Query,
+) -> Result<Option<Page>, Error> {
+    let list = List {
+        filter: query.filter.clone(),
+        since: query.since,
+        until: query.until,
+        ascending: query.order == Order::OldestFirst,
+        after: query.after,
+        limit: query.limit,
+        ..List::default()
+    };
+    let Some((positions, next)) = list::positions(columns, &list)? else {
+        return Ok(None);
+    };
+    let mut locator = Locator::new(columns.catalog())?;
+    let mut page = Page {
+        records: Vec::with_capacity(positions.len()),
+        next,
+    };
+    let view = overlay.view()?;
+    let mut bytes = 0;
+    let at_once = if query.with_bodies { 16 } else { MAX_PAGE };
+    let mut rest = positions.chunks(at_once);
+    for some in rest.by_ref() {
+        let mut records = locator.records(some, query.with_bodies)?;
+        for record in &mut records {
+            if let Some(later) = view.of(record.id)? {
+                later.dress(record);
+            }
+        }
+        bytes += records.iter().map(Record::body_bytes).sum::<usize>();
+        page.records.extend(records);
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    if rest.next().is_some() {
+        page.next = page.records.last().map(|record| record.id);
+    }
+    Ok(Some(page))
+}
+
+/// One page, by looking into frames.
 pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Result<Page, Error> {
     let mut source = Source::new(catalog)?;
     let view = overlay.view()?;
@@ -122,11 +178,51 @@ pub(crate) fn follow(
     from: Position,
     limit: usize,
 ) -> Result<(Vec<Record>, Position), Error> {
+    let view = overlay.view()?;
+    let mut records = Vec::new();
+    let (mut said, mut of) = (Said::new(), None);
+    let behind = walk(catalog, from, limit, |_, line, entry| {
+        if of != Some(entry.offset) {
+            (said, of) = (view.between(entry.contents.range.record_ids())?, Some(entry.offset));
+        }
+        let mut record = parse(line)?;
+        if let Some(later) = said.get(&record.id) {
+            later.dress(&mut record);
+        }
+        if !record.is_erased() {
+            records.push(record);
+        }
+        Ok(())
+    })?;
+    Ok((records, behind))
+}
+
+/// The records from a position on as the journal has them, without their bodies; each with its
+/// position.
+pub(crate) fn follow_slim(
+    catalog: &Catalog,
+    from: Position,
+    limit: usize,
+) -> Result<(Vec<(u64, Record)>, Position), Error> {
+    let (mut records, mut buffer) = (Vec::new(), Vec::new());
+    let behind = walk(catalog, from, limit, |position, line, _| {
+        records.push((position, parse_slim(line, &mut buffer)?));
+        Ok(())
+    })?;
+    Ok((records, behind))
+}
+
+/// Shows at most `limit` lines, each with its position and its frame; says where the next one is.
+fn walk(
+    catalog: &Catalog,
+    from: Position,
+    limit: usize,
+    mut show: impl FnMut(u64, &[u8], &Entry) -> Result<(), Error>,
+) -> Result<Position, Error> {
     let limit = limit.clamp(1, MAX_PAGE);
     let mut source = Source::new(catalog)?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
+    let (mut shown, mut bytes) = (0, 0);
     let mut at = from.count().min(end(catalog).count());
-    let view = overlay.view()?;
     for volume in catalog.volumes() {
         if volume.summary.chain.sequence <= at {
             continue;
@@ -140,34 +236,36 @@ pub(crate) fn follow(
             .skip(start)
             .filter(|entry| entry.contents.records > 0)
         {
-            let said = view.between(entry.contents.range.record_ids())?;
             let lines = source.lines(&file, entry)?.unwrap_or_default();
             // Retention may have dropped what lies between.
             at = at.max(entry.contents.sequence);
             let passed = usize::try_from(at - entry.contents.sequence).unwrap_or(usize::MAX);
             for line in record_lines(entry.contents.records, lines).skip(passed) {
-                if records.len() == limit || bytes >= PAGE_BYTES {
-                    return Ok((records, Position::after(at)));
+                if shown == limit || bytes >= PAGE_BYTES {
+                    return Ok(Position::after(at));
                 }
+                show(at, line, entry)?;
                 at += 1;
-                let mut record = parse(line)?;
-                if let Some(later) = said.get(&record.id) {
-                    later.dress(&mut record);
-                }
-                if !record.is_erased() {
-                    bytes += line.len();
-                    records.push(record);
-                }
+                shown += 1;
+                bytes += line.len();
             }
             at = entry.end_sequence();
         }
     }
-    Ok((records, Position::after(at)))
+    Ok(Position::after(at))
 }
 
 /// The position behind the last record.
 pub(crate) fn end(catalog: &Catalog) -> Position {
     Position::after(catalog.newest().map_or(0, |newest| newest.chain.sequence))
+}
+
+/// The record of a line without its bodies.
+pub(crate) fn parse_slim(line: &[u8], buffer: &mut Vec<u8>) -> Result<Record, Error> {
+    let is_slim = slim(line, buffer);
+    let mut record = parse(if is_slim { buffer } else { line })?;
+    strip_bodies(&mut record);
+    Ok(record)
 }
 
 fn sort_by_range<T>(items: &mut [T], order: Order, range: impl Fn(&T) -> &Range) {

@@ -5,14 +5,17 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::logs::{Error, LogReader, Page, Position, Query};
 use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
 use crate::catalog::{self, Catalog, Volume, journal_path};
+use crate::columns::Columns;
+use crate::disk::RealDisk;
 use crate::overlay::Overlay;
-use crate::query;
 use crate::scan::Scan;
+use crate::{aggregate, list, query};
 
 /// Reads a record store; changes nothing in its folder, and keeps no writer out.
 #[derive(Debug)]
@@ -20,15 +23,21 @@ pub struct Reader {
     catalog: Arc<Catalog>,
     /// The newest file as last seen, where another process writes; `None` where this one does.
     beside: Option<Mutex<Option<Scan>>>,
-    overlay: Overlay,
+    columns: Arc<Columns>,
+    overlay: Arc<Overlay>,
 }
 
 impl Reader {
     /// A reader in the process that writes: the writer keeps the catalog true.
-    pub(crate) const fn of(catalog: Arc<Catalog>, overlay: Overlay) -> Self {
+    pub(crate) const fn of(
+        catalog: Arc<Catalog>,
+        columns: Arc<Columns>,
+        overlay: Arc<Overlay>,
+    ) -> Self {
         Self {
             catalog,
             beside: None,
+            columns,
             overlay,
         }
     }
@@ -38,16 +47,21 @@ impl Reader {
     }
 
     /// What was said of its records later.
-    pub(crate) const fn overlay(&self) -> &Overlay {
+    pub(crate) fn overlay(&self) -> &Overlay {
         &self.overlay
     }
 
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let catalog = Arc::new(Catalog::new(&crate::journal_dir(dir), Vec::new()));
+        let disk = Arc::new(RealDisk);
+        let overlay = Arc::new(Overlay::in_folder(dir));
+        let projected = (Arc::clone(&catalog), Arc::clone(&overlay));
+        let columns = Columns::beside(disk, &crate::columns_dir(dir), projected);
         let reader = Self {
             catalog,
             beside: Some(Mutex::new(None)),
-            overlay: Overlay::in_folder(dir),
+            columns: Arc::new(columns),
+            overlay,
         };
         reader.refresh()?;
         Ok(reader)
@@ -55,6 +69,20 @@ impl Reader {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.catalog.bytes()
+    }
+
+    /// The columns: where another process writes, as they were when they were last asked.
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// Takes in what another process has written since, columns too.
+    fn refresh_columns(&self) -> Result<&Columns, Error> {
+        self.refresh()?;
+        if self.beside.is_some() {
+            self.columns.refresh()?;
+        }
+        Ok(&self.columns)
     }
 
     /// Takes in what another process has written since.
@@ -105,12 +133,29 @@ impl Reader {
 impl LogReader for Reader {
     fn get(&self, id: RecordId) -> Result<Option<Record>, Error> {
         self.refresh()?;
-        query::get(&self.catalog, &self.overlay, id)
+        let columns = self.beside.is_none().then_some(&*self.columns);
+        query::get(&self.catalog, &self.overlay, columns, id)
     }
 
     fn query(&self, query: &Query) -> Result<Page, Error> {
+        // All records, or those with a text in their bodies: the frames themselves tell.
+        if !query.filter.is_empty()
+            && !query.filter.needs_bodies()
+            && !query.with_deleted
+            && let Some(page) = query::by_columns(self.refresh_columns()?, &self.overlay, query)?
+        {
+            return Ok(page);
+        }
         self.refresh()?;
         query::query(&self.catalog, &self.overlay, query)
+    }
+
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
+        list::list(self.refresh_columns()?, list, progress)
+    }
+
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error> {
+        aggregate::aggregate(self.refresh_columns()?, question, progress)
     }
 
     fn end(&self) -> Result<Position, Error> {

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod backup;
+mod columns;
 mod damage;
 mod faults;
 mod rewrite;
@@ -56,6 +57,14 @@ impl LogReader for Temporary {
         self.records.query(query)
     }
 
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
+        self.records.list(list, progress)
+    }
+
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error> {
+        self.records.aggregate(question, progress)
+    }
+
     fn end(&self) -> Result<Position, Error> {
         self.records.end()
     }
@@ -70,7 +79,7 @@ fn small_files() -> Options {
     Options {
         sync: Sync::Never,
         max_file_bytes: 1_500,
-        retain: Retention::default(),
+        ..Options::default()
     }
 }
 

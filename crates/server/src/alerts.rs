@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isango_control::alerts::{Alerts, Message, Post, Posted};
 use isango_proxy::upstream::{Courier, Parcel};
+use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
 use isango_types::alert::Webhook;
@@ -65,6 +66,14 @@ impl LogReader for Watched {
 
     fn query(&self, query: &Query) -> Result<Page, Error> {
         self.logs.query(query)
+    }
+
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
+        self.logs.list(list, progress)
+    }
+
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error> {
+        self.logs.aggregate(question, progress)
     }
 
     fn end(&self) -> Result<Position, Error> {

@@ -1,6 +1,7 @@
 //! What every backend must do, one suite per role. A suite takes a maker of empty stores and
 //! fails by assertion, so that a backend's test is one line.
 
+mod analytics;
 mod cache;
 mod checkpoint;
 mod config;
@@ -8,7 +9,9 @@ mod logs;
 mod outbox;
 mod pledges;
 pub mod sample;
+pub mod varied;
 
+pub use analytics::{agrees, analytics};
 pub use cache::{cache, entry};
 pub use checkpoint::checkpoint;
 pub use config::config;

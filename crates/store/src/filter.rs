@@ -416,6 +416,15 @@ impl ReviewField {
 }
 
 impl Pattern {
+    /// The one text that is like it, if it has no holes.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [text] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether a text is like it.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

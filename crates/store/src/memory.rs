@@ -380,6 +380,7 @@ mod tests {
     #[test]
     fn memory_conforms() {
         crate::conformance::logs(MemoryLogs::default);
+        crate::conformance::analytics(MemoryLogs::default);
         crate::conformance::cache(MemoryCache::default);
         crate::conformance::outbox(MemoryOutbox::default);
         crate::conformance::config(MemoryConfig::default);

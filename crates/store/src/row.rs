@@ -14,6 +14,7 @@ use isango_types::record::{
 };
 use isango_types::{Cost, Record, RecordId, Timestamp, Usage};
 use serde::Serialize;
+use serde_json::Number;
 
 /// A record without its nested parts. Members mean what those of the same name mean in [`Record`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,6 +83,10 @@ pub struct Row {
     pub token: Option<Box<str>>,
     /// The client's `user-agent`.
     pub user_agent: Option<Box<str>>,
+    /// Thumbs up or down: −1, 0 or 1.
+    pub feedback: Option<i8>,
+    /// 0 to 100.
+    pub score: Option<Number>,
     /// What the client sent.
     pub request: RowMessage,
     /// What the client was sent.
@@ -153,6 +158,8 @@ impl Row {
             metadata: record.metadata.clone(),
             token: record.token.clone(),
             user_agent: record.user_agent.clone(),
+            feedback: record.review.as_ref().and_then(|review| review.feedback),
+            score: record.review.as_ref().and_then(|review| review.score.clone()),
             request: RowMessage::of(&record.request),
             response: RowMessage::of(&record.response),
         }

@@ -1,0 +1,578 @@
+//! The columns of the store: what is hot, what is sealed, and the work of sealing.
+//!
+//! They are a projection of the journal, with a position of their own. An append adds to the hot
+//! columns in passing; a thread of its own writes ripe ones as a segment, merges small segments,
+//! and makes up for what is missing or damaged by reading the journal again. Whatever a part of
+//! the journal has no columns, answers say that they are not complete.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{Builder as ThreadBuilder, JoinHandle};
+
+use isango_store::logs::{Error, MAX_PAGE, Position};
+use isango_types::{Record, RecordId};
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::builder::{choose_keys, gather, keys_of, sorted};
+use crate::catalog::Catalog;
+use crate::chunk::Chunk;
+use crate::compact;
+use crate::disk::{self, Disk};
+use crate::dressed::Dressed;
+use crate::fields::{Fields, Number};
+use crate::hot::{Hot, SealAt};
+use crate::overlay::Overlay;
+use crate::query;
+use crate::segment::{self, GROUP_ROWS, Segment};
+
+/// While sealing does not keep up, so many times what is sealed at once stays in memory; what
+/// comes then is read from the journal later.
+const MAX_HOT: usize = 4;
+
+/// Columns on disk and in memory.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    catalog: Arc<Catalog>,
+    overlay: Arc<Overlay>,
+    dressed: Mutex<Arc<Dressed>>,
+    seal_at: SealAt,
+    state: RwLock<State>,
+    /// One at a time changes what is sealed.
+    work: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By position, none over another.
+    segments: Vec<Arc<Segment>>,
+    hot: Hot,
+    /// The position behind the last record that was appended, whether it is hot or not.
+    appended: u64,
+}
+
+/// What the columns show: the journal, and what was said of its records later.
+pub(crate) type Projected = (Arc<Catalog>, Arc<Overlay>);
+
+/// Where a record is.
+pub(crate) enum Located {
+    /// At this position of the journal.
+    At(u64),
+    /// There is no such record.
+    Nowhere,
+    /// The columns do not tell.
+    Unknown,
+}
+
+/// The columns of a moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) hot: Vec<Arc<Chunk>>,
+    /// Records of which something was said later. The other columns show them as they were.
+    pub(crate) dressed: Arc<Dressed>,
+    /// Records before this position were removed.
+    pub(crate) floor: u64,
+    /// Whether every record of the journal is in them.
+    pub(crate) is_complete: bool,
+}
+
+impl Snapshot {
+    /// Where the record of an id stands in the journal; `None` if it is not in the columns.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(crate) fn position_of(&self, id: RecordId) -> Result<Option<u64>, Error> {
+        let id = u128::from_be_bytes(*id.as_bytes());
+        for chunk in &self.hot {
+            if let Some(row) = chunk.ids.iter().position(|one| *one == id) {
+                return Ok(Some(chunk.number_at(Number::Position, row)));
+            }
+        }
+        for segment in self.segments.iter().rev() {
+            for group in (0..segment.groups.len()).filter(|group| segment.may_hold(*group, id)) {
+                let fields = Fields::default().id().number(Number::Position);
+                let chunk = segment.read(group, &fields, None)?;
+                if let Ok(row) = chunk.ids.binary_search(&id) {
+                    return Ok(Some(chunk.number_at(Number::Position, row)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Columns {
+    /// Opens the columns of a store that this process writes to. What the journal has beyond them
+    /// is read into the hot columns, as far as that is one sealing's worth; the rest is left to
+    /// [`Columns::work`].
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        projected: Projected,
+        seal_at: SealAt,
+    ) -> Result<Self, Error> {
+        disk::make_dir(dir)?;
+        let columns = Self::over(disk, dir, projected, seal_at);
+        columns.load(true)?;
+        Ok(columns)
+    }
+
+    /// The columns of a store that another process may be writing to; [`Columns::refresh`] reads
+    /// them.
+    pub(crate) fn beside(disk: Arc<dyn Disk>, dir: &Path, projected: Projected) -> Self {
+        Self::over(disk, dir, projected, SealAt::default())
+    }
+
+    fn over(disk: Arc<dyn Disk>, dir: &Path, projected: Projected, seal_at: SealAt) -> Self {
+        let (catalog, overlay) = projected;
+        Self {
+            disk,
+            dir: dir.to_owned(),
+            catalog,
+            overlay,
+            dressed: Mutex::default(),
+            seal_at,
+            state: RwLock::default(),
+            work: Mutex::default(),
+        }
+    }
+
+    /// Takes in what another process has sealed and appended since.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) fn refresh(&self) -> Result<(), Error> {
+        let _one = self.work.lock();
+        self.load(false)
+    }
+
+    /// Finds the segments, and reads into the hot columns what is behind the last one.
+    fn load(&self, is_ours: bool) -> Result<(), Error> {
+        let end = self.end();
+        let known = self.state.read().segments.clone();
+        let mut segments = self.find(&known, is_ours, end)?;
+        segments.sort_by_key(|segment| segment.first);
+        let sealed = segments.last().map_or(0, |segment| segment.end);
+        let mut state = self.state.write();
+        state.segments = segments;
+        state.appended = end;
+        let hot = &state.hot;
+        if hot.first < sealed || hot.end > end || hot.end < self.floor() {
+            let rows = u64::try_from(self.seal_at.rows).unwrap_or(u64::MAX);
+            let start = sealed.max(end.saturating_sub(rows)).max(self.floor());
+            state.hot = Hot::at(self.after_bytes(start)?);
+        } else if hot.end == 0 {
+            state.hot = Hot::at(self.after_bytes(self.floor())?);
+        }
+        drop(state);
+        self.catch_up()?;
+        Ok(())
+    }
+
+    /// The first position from which on no more must be read than is sealed at once.
+    fn after_bytes(&self, start: u64) -> Result<u64, Error> {
+        let (mut bytes, mut at) = (0, self.end());
+        for volume in self.catalog.volumes().iter().rev() {
+            if volume.summary.chain.sequence <= start {
+                break;
+            }
+            for entry in volume.entries(&self.catalog.dir)?.iter().rev() {
+                bytes += entry.contents.raw_bytes;
+                if bytes > self.seal_at.bytes.saturating_mul(2) || at <= start {
+                    return Ok(at.max(start));
+                }
+                at = entry.contents.sequence;
+            }
+        }
+        Ok(at.max(start))
+    }
+
+    /// The segments in the folder, but for those that a larger one has replaced and those that
+    /// the journal does not reach.
+    fn find(
+        &self,
+        known: &[Arc<Segment>],
+        is_ours: bool,
+        end: u64,
+    ) -> Result<Vec<Arc<Segment>>, Error> {
+        let listed = match fs::read_dir(&self.dir) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut stretches = Vec::new();
+        for file in listed {
+            let file = file?;
+            match file.file_name().to_str().and_then(segment::stretch) {
+                Some(stretch) => stretches.push(stretch),
+                None if is_ours => drop(self.disk.remove(&file.path())),
+                None => {}
+            }
+        }
+        stretches.sort_by_key(|(first, end)| (*first, std::cmp::Reverse(*end)));
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        for (first, last) in stretches {
+            let path = self.dir.join(segment::name(first, last));
+            let is_over = segments.last().is_some_and(|before| first < before.end);
+            let opened = match known.iter().find(|one| one.path == path) {
+                _ if is_over || last > end => None,
+                Some(known) => Some(Arc::clone(known)),
+                None => match Segment::open(&path) {
+                    Ok(segment) => Some(Arc::new(segment)),
+                    Err(error) => {
+                        tracing::warn!(%error, "a segment is not used, and made again");
+                        None
+                    }
+                },
+            };
+            match opened {
+                Some(segment) => segments.push(segment),
+                None if is_ours => drop(self.disk.remove(&path)),
+                None => {}
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Adds records that the journal has at a position.
+    pub(crate) fn append(&self, records: &[Record], position: u64) {
+        let mut state = self.state.write();
+        state.appended = position + records.len() as u64;
+        if state.hot.end != position || state.hot.rows() >= MAX_HOT * self.seal_at.rows {
+            return;
+        }
+        let State { segments, hot, .. } = &mut *state;
+        let positions = position..;
+        hot.append(positions.zip(records), state.appended, |id| is_sealed(segments, id));
+    }
+
+    /// Whether there is something for [`Columns::work`] to do.
+    pub(crate) fn has_work(&self) -> bool {
+        let state = self.state.read();
+        state.hot.is_ripe(self.seal_at) || state.hot.end < self.end()
+    }
+
+    /// Does what there is to do: seals what is ripe, makes up for what is missing, merges what is
+    /// small, and removes what the journal no longer has. Stops early when it is told to.
+    ///
+    /// # Errors
+    /// The disk failed; calling it again can help.
+    pub(crate) fn work(&self, stop: &dyn Fn() -> bool) -> Result<(), Error> {
+        let _one = self.work.lock();
+        self.expire()?;
+        while !stop() {
+            let sealed = self.seal_ripe()?;
+            let caught_up = self.catch_up()?;
+            if !sealed && !caught_up && !self.fill_hole()? && !self.merge()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_ripe(&self) -> Result<bool, Error> {
+        let is_ripe = self.state.read().hot.is_ripe(self.seal_at);
+        if is_ripe {
+            self.seal_hot()?;
+        }
+        Ok(is_ripe)
+    }
+
+    fn seal_hot(&self) -> Result<(), Error> {
+        let (chunks, stretch) = self.state.write().hot.freeze();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let segment = self.write(&chunks, stretch)?;
+        let mut state = self.state.write();
+        state.segments.push(Arc::new(segment));
+        state.hot.drop_before(stretch.1);
+        Ok(())
+    }
+
+    /// Writes chunks as a segment.
+    fn write(&self, chunks: &[Arc<Chunk>], stretch: (u64, u64)) -> Result<Segment, Error> {
+        let chunks: Vec<&Chunk> = chunks.iter().map(AsRef::as_ref).collect();
+        let places = sorted(&chunks);
+        let has_more = chunks.iter().any(|chunk| chunk.more.is_some());
+        let keys = choose_keys(keys_of(&chunks), has_more);
+        let mut groups = places.chunks(self.group_rows());
+        segment::write(&*self.disk, &self.dir, stretch, &keys, || {
+            Ok(groups.next().map(|places| gather(&chunks, places, &keys)))
+        })
+    }
+
+    /// Reads into the hot columns what the journal has beyond them, as far as there is room;
+    /// whether that was anything.
+    fn catch_up(&self) -> Result<bool, Error> {
+        let mut found = false;
+        loop {
+            let (from, room) = {
+                let state = self.state.read();
+                (state.hot.end, !state.hot.is_ripe(self.seal_at))
+            };
+            if !room || from >= self.end() {
+                return Ok(found);
+            }
+            let (records, next) = query::follow_slim(&self.catalog, Position::after(from), 1_000)?;
+            if records.is_empty() && next.count() <= from {
+                return Ok(found);
+            }
+            let mut state = self.state.write();
+            if state.hot.end != from {
+                continue;
+            }
+            let State { segments, hot, .. } = &mut *state;
+            let records = records.iter().map(|(position, record)| (*position, record));
+            hot.append(records, next.count(), |id| is_sealed(segments, id));
+            found = true;
+        }
+    }
+
+    /// Seals the first part of what lies between segments, or before the hot columns; whether there
+    /// was such a thing.
+    fn fill_hole(&self) -> Result<bool, Error> {
+        let Some((first, end)) = self.holes().first().copied() else {
+            return Ok(false);
+        };
+        let mut hot = Hot::at(first);
+        while hot.end < end && hot.rows() < self.seal_at.rows {
+            let room = usize::try_from(end - hot.end).unwrap_or(MAX_PAGE).min(1_000);
+            let from = Position::after(hot.end);
+            let (records, next) = query::follow_slim(&self.catalog, from, room)?;
+            let next = next.count().min(end);
+            if next <= hot.end {
+                return Ok(false);
+            }
+            let state = self.state.read();
+            let records = records.iter().map(|(position, record)| (*position, record));
+            let records = records.take_while(|(position, _)| *position < end);
+            hot.append(records, next, |id| is_sealed(&state.segments, id));
+        }
+        let (chunks, stretch) = hot.freeze();
+        if chunks.is_empty() {
+            return Ok(false);
+        }
+        let segment = Arc::new(self.write(&chunks, stretch)?);
+        let mut state = self.state.write();
+        state.segments.push(segment);
+        state.segments.sort_by_key(|segment| segment.first);
+        Ok(true)
+    }
+
+    /// Stretches of the journal that have no columns.
+    fn holes(&self) -> Vec<(u64, u64)> {
+        let state = self.state.read();
+        let mut holes = Vec::new();
+        let mut at = self.floor();
+        for segment in &state.segments {
+            if segment.first > at {
+                holes.push((at, segment.first));
+            }
+            at = at.max(segment.end);
+        }
+        if state.hot.first > at {
+            holes.push((at, state.hot.first));
+        }
+        holes
+    }
+
+    /// Merges neighbors that are small; whether there were enough of them.
+    fn merge(&self) -> Result<bool, Error> {
+        let segments = self.state.read().segments.clone();
+        let Some(small) = compact::choose(&segments) else {
+            return Ok(false);
+        };
+        let small = &segments[small];
+        let (Some(first), Some(last)) = (small.first(), small.last()) else {
+            return Ok(false);
+        };
+        let stretch = (first.first, last.end);
+        let merged = Arc::new(compact::merge(&*self.disk, &self.dir, small, self.group_rows())?);
+        {
+            let mut state = self.state.write();
+            state
+                .segments
+                .retain(|segment| segment.end <= stretch.0 || stretch.1 <= segment.first);
+            state.segments.push(merged);
+            state.segments.sort_by_key(|segment| segment.first);
+        }
+        for segment in small {
+            self.disk.remove(&segment.path)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes segments of which the journal has no record any more.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn expire(&self) -> Result<(), Error> {
+        let floor = self.floor();
+        let old: Vec<_> = {
+            let mut state = self.state.write();
+            let kept = state.segments.partition_point(|segment| segment.end <= floor);
+            state.segments.drain(..kept).collect()
+        };
+        for segment in old {
+            self.disk.remove(&segment.path)?;
+        }
+        Ok(())
+    }
+
+    /// What is sealed early is read in small pieces, too.
+    fn group_rows(&self) -> usize {
+        self.seal_at.rows.clamp(1, GROUP_ROWS)
+    }
+
+    /// The columns as they are now, with what was said of records later.
+    ///
+    /// # Errors
+    /// The overlay, or a record that it speaks of, cannot be read.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
+        let mut snapshot = self.bare();
+        let said = self.overlay.view()?.all()?;
+        let mut dressed = self.dressed.lock();
+        if *dressed.said() != said {
+            *dressed = Arc::new(Dressed::new(said, &snapshot, &self.catalog)?);
+        }
+        snapshot.dressed = Arc::clone(&dressed);
+        if !dressed.is_whole() {
+            // What it speaks of has no columns yet.
+            *dressed = Arc::default();
+        }
+        Ok(snapshot)
+    }
+
+    /// Where the record of an id is, whatever was said of it later.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(crate) fn locate(&self, id: RecordId) -> Result<Located, Error> {
+        let snapshot = self.bare();
+        Ok(match snapshot.position_of(id)? {
+            Some(position) => Located::At(position),
+            None if snapshot.is_complete => Located::Nowhere,
+            None => Located::Unknown,
+        })
+    }
+
+    fn bare(&self) -> Snapshot {
+        let holes = self.holes();
+        let state = self.state.read();
+        Snapshot {
+            segments: state.segments.clone(),
+            hot: state.hot.chunks(),
+            dressed: Arc::default(),
+            floor: self.floor(),
+            is_complete: holes.is_empty() && state.hot.end >= state.appended,
+        }
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The position of the oldest record in the journal.
+    fn floor(&self) -> u64 {
+        let volumes = self.catalog.volumes();
+        volumes.first().map_or(0, |volume| volume.summary.sequence)
+    }
+
+    /// The position behind the newest.
+    fn end(&self) -> u64 {
+        query::end(&self.catalog).count()
+    }
+}
+
+/// Whether a record is in one of the segments.
+fn is_sealed(segments: &[Arc<Segment>], id: u128) -> bool {
+    segments.iter().rev().any(|segment| {
+        (0..segment.groups.len()).any(|group| {
+            segment.may_hold(group, id)
+                && segment
+                    .read(group, &Fields::default().id(), None)
+                    .is_ok_and(|chunk| chunk.ids.binary_search(&id).is_ok())
+        })
+    })
+}
+
+/// The thread that seals. Dropping it waits for what it is doing.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    signal: Mutex<Signal>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    work: bool,
+    stop: bool,
+}
+
+impl Worker {
+    /// Starts the thread, which first does what was left to do.
+    pub(crate) fn start(columns: Arc<Columns>) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::default());
+        shared.signal.lock().work = true;
+        let run = {
+            let shared = Arc::clone(&shared);
+            move || shared.run(&columns)
+        };
+        let thread = ThreadBuilder::new().name("isango-columns".into()).spawn(run)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// There is something to do.
+    pub(crate) fn wake(&self) {
+        self.shared.signal.lock().work = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Shared {
+    fn run(&self, columns: &Columns) {
+        loop {
+            {
+                let mut signal = self.signal.lock();
+                while !signal.work && !signal.stop {
+                    self.wake.wait(&mut signal);
+                }
+                if signal.stop {
+                    return;
+                }
+                signal.work = false;
+            }
+            if let Err(error) = columns.work(&|| self.signal.lock().stop) {
+                tracing::warn!(%error, "columns could not be sealed; it is tried again later");
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.signal.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // Only a panic of the thread makes this fail, and the panic was reported.
+            drop(thread.join());
+        }
+    }
+}

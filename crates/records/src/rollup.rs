@@ -1,0 +1,412 @@
+//! Sums of a large segment by minute, by hour and by day (UTC), beside it as `rollups/<name>`, so
+//! that a question about a month reads some thousand rows instead of millions.
+//!
+//! A rolled row is what a cell of an aggregate is: counts, sums, and histograms of times, of all
+//! records that agree in what the standard questions filter and group by ([`TEXTS`] and the
+//! status). They are made from the segment's columns when it is written, and say the same to the
+//! last nano-dollar. Where there would be too many (names that clients make up) there are none of
+//! that step, and the columns are asked instead: nothing is ever folded into "others".
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::builder::{BinaryBuilder, StringDictionaryBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use isango_store::analytics::{Aggregate, Dimension, Measure, Quantity};
+use isango_store::filter::{CostValue, Filter, Test, TextField};
+use isango_store::logs::Error;
+use isango_types::Timestamp;
+use isango_types::limit::Window;
+
+use crate::arrays;
+use crate::cell::{Cell, Layout, Spread, Stat};
+use crate::chunk::Chunk;
+use crate::disk::Disk;
+use crate::fields::{Fields, Number, Text};
+use crate::histogram::Histogram;
+use crate::part::Part;
+use crate::sealed::{self, Sealed, failed};
+use crate::segment::Segment;
+use crate::tally::{By, Tally};
+
+/// Steps, in microseconds: a minute, an hour, a day.
+pub(crate) const STEPS: [u64; 3] = [60_000_000, 3_600_000_000, 86_400_000_000];
+/// Most rows of a step.
+const MAX_ROWS: usize = 32_768;
+/// What records must agree in, apart from their status.
+const TEXTS: [Text; 11] = [
+    Text::Account,
+    Text::Gateway,
+    Text::Provider,
+    Text::Target,
+    Text::Operation,
+    Text::ModelRequested,
+    Text::Model,
+    Text::Token,
+    Text::Cache,
+    Text::Outcome,
+    Text::CostStatus,
+];
+/// The quantities that have histograms.
+const SPREAD: [Quantity; 3] = [Quantity::Duration, Quantity::Ttfb, Quantity::Ttft];
+const COUNT: &str = "count";
+/// Which steps the row groups are of.
+const STEPS_KEY: &str = "isango.steps";
+
+/// A file of rolled rows.
+#[derive(Debug)]
+pub(crate) struct Rollup {
+    file: Sealed,
+    /// The step of each row group.
+    steps: Vec<u64>,
+}
+
+/// Some rolled rows.
+pub(crate) struct Rolled {
+    /// What they agree in, and when their step begins.
+    pub(crate) chunk: Chunk,
+    pub(crate) counts: Vec<u64>,
+    /// How many records have a cost.
+    pub(crate) priced: Vec<u64>,
+    /// By quantity of the layout, and by row.
+    pub(crate) stats: Vec<Vec<Stat>>,
+    /// By spread quantity of the layout, and by row.
+    pub(crate) spreads: Vec<Vec<Histogram>>,
+}
+
+impl Rollup {
+    /// Opens the rolled rows of a segment.
+    ///
+    /// # Errors
+    /// They cannot be read, or are damaged.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let file = Sealed::open(path)?;
+        let steps = file.value(STEPS_KEY).unwrap_or_default();
+        let steps: Result<Vec<u64>, _> = steps.split_whitespace().map(str::parse).collect();
+        let steps = steps.ok().filter(|steps| steps.len() == file.parquet().num_row_groups());
+        match steps {
+            Some(steps) => Ok(Self { file, steps }),
+            None => Err(Error::Damaged(format!("{}: its steps", path.display()))),
+        }
+    }
+
+    /// Whether there are rows of a step.
+    pub(crate) fn has(&self, step: u64) -> bool {
+        self.steps.contains(&step)
+    }
+
+    /// The rows of a step, with what a layout and some dimensions ask for.
+    ///
+    /// # Errors
+    /// They cannot be read, or are damaged.
+    pub(crate) fn read(&self, step: u64, fields: &Fields, layout: &Layout) -> Result<Rolled, Error> {
+        let Some(group) = self.steps.iter().position(|one| *one == step) else {
+            return Err(self.file.damaged("a step is gone"));
+        };
+        let mut rolled = Rolled {
+            chunk: Chunk::default(),
+            counts: Vec::new(),
+            priced: Vec::new(),
+            stats: vec![Vec::new(); layout.quantities.len()],
+            spreads: vec![Vec::new(); layout.spread.len()],
+        };
+        let of_layout = |name: &str| {
+            let mut quantities = layout.quantities.iter();
+            let stat = quantities.any(|quantity| STATS.iter().any(|stat| column(*quantity, stat) == name));
+            let mut spread = layout.spread.iter().map(|at| layout.quantities[*at]);
+            stat || spread.any(|quantity| column(quantity, HISTOGRAM) == name)
+        };
+        let priced = column(Quantity::Cost, "known");
+        let wanted = |name: &str| {
+            fields.holds(name) || name == COUNT || name == priced || of_layout(name)
+        };
+        for batch in self.file.read(group, wanted, None)? {
+            rolled
+                .append(&batch, layout)
+                .ok_or_else(|| self.file.damaged("a column has another type"))?;
+        }
+        Ok(rolled)
+    }
+}
+
+const STATS: [&str; 4] = ["known", "sum", "min", "max"];
+const HISTOGRAM: &str = "histogram";
+
+/// The name of a quantity's column.
+fn column(quantity: Quantity, what: &str) -> String {
+    format!("{}_{what}", quantity.as_str())
+}
+
+impl Rolled {
+    fn append(&mut self, batch: &RecordBatch, layout: &Layout) -> Option<()> {
+        self.chunk.rows += batch.num_rows();
+        arrays::append(batch, &mut self.chunk)?;
+        let numbers = |name: &str| {
+            let column = batch.column_by_name(name)?.as_primitive_opt::<UInt64Type>()?;
+            Some(column.values().to_vec())
+        };
+        self.counts.extend(numbers(COUNT)?);
+        self.priced.extend(numbers(&column(Quantity::Cost, "known"))?);
+        for (quantity, stats) in layout.quantities.iter().zip(&mut self.stats) {
+            let [known, sum, min, max] = STATS.map(|stat| numbers(&column(*quantity, stat)));
+            let (known, sum, min, max) = (known?, sum?, min?, max?);
+            stats.extend((0..batch.num_rows()).map(|row| Stat {
+                known: known[row],
+                sum: sum[row],
+                min: min[row],
+                max: max[row],
+            }));
+        }
+        for (at, spreads) in layout.spread.iter().zip(&mut self.spreads) {
+            let name = column(layout.quantities[*at], HISTOGRAM);
+            let histograms = batch.column_by_name(&name)?.as_binary_opt::<i32>()?;
+            for bytes in histograms {
+                spreads.push(unpack(bytes?)?);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Pairs of numbers, each seven bits a byte: how far it is to the next bucket, and its count.
+fn pack(histogram: &Histogram) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut last = 0;
+    for (at, count) in histogram.buckets() {
+        for mut number in [(at - last) as u64, count] {
+            while number > 0x7F {
+                out.push(u8::try_from(number & 0x7F).unwrap_or(0) | 0x80);
+                number >>= 7;
+            }
+            out.push(u8::try_from(number).unwrap_or(0));
+        }
+        last = at;
+    }
+    out
+}
+
+fn unpack(bytes: &[u8]) -> Option<Histogram> {
+    let mut numbers = Vec::new();
+    let (mut number, mut shift) = (0_u64, 0);
+    for byte in bytes {
+        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            numbers.push(number);
+            (number, shift) = (0, 0);
+        }
+    }
+    let mut at = 0;
+    let mut buckets = Vec::new();
+    for pair in numbers.chunks_exact(2) {
+        at += usize::try_from(pair[0]).ok().filter(|step| *step <= Histogram::BUCKETS)?;
+        buckets.push((at, pair[1]));
+    }
+    (at <= Histogram::BUCKETS).then(|| Histogram::from_buckets(buckets.into_iter()))
+}
+
+/// Everything that rolled rows have.
+fn layout() -> Layout {
+    let quantities = Quantity::ALL.into_iter().map(Measure::Sum);
+    let spread = SPREAD.map(|quantity| Measure::Percentile(quantity, 500));
+    Layout::new(&quantities.chain(spread).collect::<Vec<_>>())
+}
+
+fn by() -> Vec<By> {
+    let texts = TEXTS.into_iter().map(By::Column);
+    texts.chain([By::Dimension(Dimension::Status)]).collect()
+}
+
+/// Makes the rolled rows of a segment; `None` if there would be too many of every step.
+///
+/// # Errors
+/// The segment cannot be read, or the disk failed.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    segment: &Arc<Segment>,
+) -> Result<Option<Rollup>, Error> {
+    let layout = layout();
+    let by = by();
+    let mut steps = Vec::new();
+    for step in STEPS {
+        if let Some(batch) = roll(segment, step, &layout, &by)? {
+            steps.push((step, batch));
+        }
+    }
+    let Some((_, batch)) = steps.first() else {
+        return Ok(None);
+    };
+    let names: Vec<String> = steps.iter().map(|(step, _)| step.to_string()).collect();
+    let schema = batch.schema();
+    let properties = sealed::properties(&[(STEPS_KEY, names.join(" "))])?.build();
+    let mut batches = steps.into_iter();
+    sealed::write(disk, path, &schema, properties, || {
+        Ok(batches.next().map(|(_, batch)| batch))
+    })?;
+    Rollup::open(path).map(Some)
+}
+
+fn roll(
+    segment: &Arc<Segment>,
+    step: u64,
+    layout: &Layout,
+    by: &[By],
+) -> Result<Option<RecordBatch>, Error> {
+    let question = Aggregate {
+        every: Some(Window::Fixed(Duration::from_micros(step))),
+        ..Aggregate::default()
+    };
+    let mut tally = Tally::new(&question, layout, by.to_vec());
+    tally.keep_histograms();
+    for group in 0..segment.groups.len() {
+        tally.add(&Part::Sealed(Arc::clone(segment), group), None)?;
+        if tally.len() > MAX_ROWS {
+            return Ok(None);
+        }
+    }
+    let mut rows: Vec<Row<'_>> = tally.cells().collect();
+    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    batch(&rows, layout).map(Some)
+}
+
+/// When its step begins, what it agrees in, and the rest.
+type Row<'t> = (u64, Vec<Option<&'t str>>, &'t Cell);
+
+fn batch(rows: &[Row<'_>], layout: &Layout) -> Result<RecordBatch, Error> {
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    let mut put = |name: String, kind: DataType, nullable: bool, column: ArrayRef| {
+        fields.push(Field::new(name, kind, nullable));
+        columns.push(column);
+    };
+    let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let starts = rows.iter().map(|(start, _, _)| i64::try_from(*start).unwrap_or(i64::MAX));
+    let starts = TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC");
+    put(Number::CreatedAt.name().into(), moment, false, Arc::new(starts));
+    for (at, text) in TEXTS.into_iter().enumerate() {
+        let mut words = StringDictionaryBuilder::<UInt32Type>::new();
+        rows.iter().for_each(|(_, key, _)| words.append_option(key[at]));
+        put(text.name().into(), arrays::dictionary(), true, Arc::new(words.finish()));
+    }
+    let status = rows.iter().map(|(_, key, _)| key[TEXTS.len()]?.parse().ok());
+    let status: UInt64Array = status.collect();
+    put(Number::Status.name().into(), DataType::UInt64, true, Arc::new(status));
+    let mut number = |name: String, value: &dyn Fn(&Cell) -> u64| {
+        let values = rows.iter().map(|(_, _, cell)| value(cell));
+        let values = UInt64Array::from_iter_values(values);
+        put(name, DataType::UInt64, false, Arc::new(values));
+    };
+    number(COUNT.into(), &|cell| cell.counts.all);
+    for (at, quantity) in layout.quantities.iter().enumerate() {
+        number(column(*quantity, "known"), &|cell| cell.stats[at].known);
+        number(column(*quantity, "sum"), &|cell| cell.stats[at].sum);
+        number(column(*quantity, "min"), &|cell| cell.stats[at].min);
+        number(column(*quantity, "max"), &|cell| cell.stats[at].max);
+    }
+    for (at, quantity) in layout.spread.iter().enumerate() {
+        let mut bytes = BinaryBuilder::new();
+        for (_, _, cell) in rows {
+            bytes.append_value(match &cell.spreads[at] {
+                Spread::Histogram(histogram) => pack(histogram),
+                Spread::Exact(_) => Vec::new(),
+            });
+        }
+        let name = column(layout.quantities[*quantity], HISTOGRAM);
+        put(name, DataType::Binary, false, Arc::new(bytes.finish()));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
+}
+
+/// How a question is answered from rolled rows: of which step, and of which time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) step: u64,
+    /// First moment, and the one behind the last, both of them where a step begins; what is asked
+    /// for outside of them must be read from columns.
+    pub(crate) inner: [u64; 2],
+}
+
+/// How a question about `asked` (the first moment, and the one behind the last), of which there
+/// are records in `found`, can be answered from rolled rows; `None` if it cannot.
+pub(crate) fn plan(question: &Aggregate, asked: [u64; 2], found: [u64; 2]) -> Option<Plan> {
+    if !fits(question) {
+        return None;
+    }
+    let mut plans = STEPS.into_iter().rev().map(|step| Plan {
+        step,
+        inner: [asked[0].div_ceil(step).saturating_mul(step), asked[1] / step * step],
+    });
+    plans.find(|plan| {
+        let [from, until] = [
+            plan.inner[0].max(found[0] / plan.step * plan.step),
+            plan.inner[1].min(found[1].saturating_add(1)),
+        ];
+        // The rest, which is up to a step on either side, is read from columns.
+        let is_long = until.saturating_sub(from) >= 24 * plan.step || plan.step == STEPS[0];
+        is_long && from < until && is_aligned(question, plan.step, [from, until])
+    })
+}
+
+/// Whether no step lies in two of the question's stretches of time.
+fn is_aligned(question: &Aggregate, step: u64, [from, until]: [u64; 2]) -> bool {
+    if question.every.is_none() {
+        return true;
+    }
+    let start = |micros| question.bucket(Timestamp::from_micros(micros));
+    let mut at = from;
+    while at < until {
+        // A whole stretch at once.
+        let Some((begin, end)) = start(at) else {
+            return false;
+        };
+        if begin.as_micros() % step != 0 || end.as_micros() % step != 0 {
+            return false;
+        }
+        at = end.as_micros().max(at + 1);
+    }
+    true
+}
+
+/// Whether rolled rows tell all that a question asks.
+fn fits(question: &Aggregate) -> bool {
+    let by = question.dimensions().iter().all(|dimension| match dimension {
+        Dimension::Model | Dimension::Status | Dimension::StatusClass | Dimension::Result => true,
+        other => crate::measure::column(other).is_some_and(|text| TEXTS.contains(&text)),
+    });
+    let measures = question.measured().iter().all(|measure| match measure {
+        Measure::Percentile(quantity, _) => SPREAD.contains(quantity),
+        Measure::Count
+        | Measure::Errors
+        | Measure::Cached
+        | Measure::Unpriced
+        | Measure::Estimated
+        | Measure::Known(_)
+        | Measure::Sum(_)
+        | Measure::Min(_)
+        | Measure::Max(_) => true,
+    });
+    by && measures && filter_fits(&question.filter)
+}
+
+fn filter_fits(filter: &Filter) -> bool {
+    filter.terms().iter().all(|term| match &term.test {
+        Test::Text(TextField::Model, _) | Test::Status(_) => true,
+        Test::Text(field, _) => {
+            crate::select::column(*field).is_some_and(|text| TEXTS.contains(&text))
+        }
+        Test::Cost(any) => any.iter().all(|value| matches!(value, CostValue::Status(_))),
+        Test::Body(_) | Test::Meta(..) | Test::Number(..) | Test::Stream(_) => false,
+    })
+}
+
+/// The columns that a filter on rolled rows looks at.
+pub(crate) fn filter_fields(filter: &Filter) -> Fields {
+    let terms = filter.terms().iter();
+    let fields = terms.map(|term| crate::select::fields(&term.test));
+    fields.fold(Fields::default(), Fields::and)
+}
