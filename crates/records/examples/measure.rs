@@ -438,7 +438,7 @@ mod sqlite {
             bytes as f64 / count,
         );
         let run = |sql: &str| {
-            let mut statement = database.prepare_cached(sql).unwrap();
+            let mut statement = database.prepare(sql).unwrap();
             let mut rows = statement.query([]).unwrap();
             let mut found = 0;
             while rows.next().unwrap().is_some() {
@@ -464,7 +464,7 @@ mod sqlite {
     fn insert(database: &mut Connection, batch: &[Record]) {
         let transaction = database.transaction().unwrap();
         let mut statement = transaction
-            .prepare_cached(
+            .prepare(
                 "INSERT INTO records VALUES
                  (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
             )

@@ -1,28 +1,24 @@
 //! Aggregates: each thread sorts the rows of its parts into cells, one for each group and stretch
 //! of time; cells of the same group are merged in the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use isango_store::analytics::{
-    Aggregate, Answer, Group, MAX_DIMENSIONS, Measure, Point, Progress, Quantity,
-};
+use isango_store::analytics::{Aggregate, Answer, Group, Measure, Point, Progress};
 use isango_store::logs::Error;
 use isango_types::Timestamp;
 
-use crate::cell::{Cell, Layout, MAX_EXACT, Spread};
-use crate::chunk::Chunk;
-use crate::columns::Columns;
-use crate::fields::{Fields, NONE, Number, Text};
-use crate::measure::{Interner, codes, dimension_fields, quantity_fields, values};
+use crate::cell::{Cell, Layout};
+use crate::columns::{Columns, Snapshot};
+use crate::fields::Number;
 use crate::part::{Part, visit};
-use crate::select::{Errors, Wanted};
+use crate::rollup::{self, Plan, Rollup};
+use crate::segment::Segment;
+use crate::select::{self, Wanted};
+use crate::tally::{By, Tally};
 
-/// Most cells of a thread. The records of further ones go into one cell for all.
-const MAX_CELLS: usize = 200_000;
-/// A pair of numberings is looked up in a table of at most so many entries.
-const MAX_TABLE: usize = 1 << 20;
-/// The code of a group that has no cell of its own.
-const OTHER: u32 = u32::MAX;
+/// A question about fewer records is answered from their columns, so that percentiles are exact.
+const MIN_ROLLED: usize = 524_288;
 
 /// The answer to a question.
 ///
@@ -33,288 +29,150 @@ pub(crate) fn aggregate(
     question: &Aggregate,
     progress: &Progress,
 ) -> Result<Answer, Error> {
-    let snapshot = columns.snapshot();
-    let wanted = Wanted::new(
-        &question.filter,
-        question.since,
-        question.until,
-        snapshot.floor,
-        columns.catalog(),
-    );
-    let mut parts = Part::all(&snapshot);
-    parts.retain(|part| wanted.may_be_in(part));
+    answer(columns, question, progress, MIN_ROLLED)
+}
+
+/// The answer; rolled rows are asked if it is about so many records.
+///
+/// # Errors
+/// A segment cannot be read.
+pub(crate) fn answer(
+    columns: &Columns,
+    question: &Aggregate,
+    progress: &Progress,
+    min_rolled: usize,
+) -> Result<Answer, Error> {
+    let snapshot = columns.snapshot()?;
     let layout = Layout::new(question.measured());
+    let tally = || {
+        let by = question.dimensions().iter().cloned();
+        Tally::new(question, &layout, by.map(By::Dimension).collect())
+    };
+    let whole = wanted(columns, question, &snapshot, None);
+    let (plan, rolled) = split(question, &snapshot, &whole, min_rolled);
+    let mut sum = Sum::new(question, &layout);
+    let mut from_rollups = tally();
+    if let Some(plan) = plan {
+        for segment in &rolled {
+            if let Some(rollup) = &segment.rollup {
+                add_rollup(&mut from_rollups, question, &layout, rollup, plan)?;
+            }
+        }
+    }
+    // What rolled rows do not tell: other segments, what is hot, and what lies before the first
+    // whole step that was asked for, or behind the last.
+    let is_rolled = |part: &Part| match part {
+        Part::Dressed(_) | Part::Hot(_) => false,
+        Part::Sealed(segment, _) => rolled.iter().any(|one| Arc::ptr_eq(one, segment)),
+    };
+    let edges = plan.map(|plan| {
+        let [from, until] = plan.inner;
+        let before = wanted(columns, question, &snapshot, Some([0, from]));
+        [before, wanted(columns, question, &snapshot, Some([until, u64::MAX]))]
+    });
+    let mut work: Vec<(Part, &Wanted<'_>)> = Vec::new();
+    for part in Part::all(&snapshot) {
+        if !is_rolled(&part) {
+            work.push((part, &whole));
+        } else if let Some([before, behind]) = &edges {
+            work.push((part.clone(), before));
+            work.push((part, behind));
+        }
+    }
+    work.retain(|(part, wanted)| wanted.may_be_in(part));
+    let (parts, wanted): (Vec<Part>, Vec<&Wanted<'_>>) = work.into_iter().unzip();
     let visited = visit(
         &parts,
         progress,
-        || Ok(Tally::new(question, &layout)),
-        |tally, _, part| tally.visit(&wanted, part),
+        || Ok(tally()),
+        |tally, at, part| tally.add(part, Some(wanted[at])),
     )?;
-    let mut sum = Sum::new(question, &layout);
-    visited.made.into_iter().for_each(|tally| sum.add(tally));
+    visited.made.iter().chain([&from_rollups]).for_each(|tally| sum.add(tally));
     let mut answer = sum.answer();
     answer.is_complete = visited.is_complete && snapshot.is_complete;
     Ok(answer)
 }
 
-/// A group in a stretch of time: codes of its dimensions, and where the stretch begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct CellKey {
-    codes: [u32; MAX_DIMENSIONS],
-    start: u64,
+/// Whether the answer to a question comes from rolled rows, at least in part.
+#[cfg(test)]
+pub(crate) fn uses_rollups(
+    columns: &Columns,
+    question: &Aggregate,
+    snapshot: &Snapshot,
+    min_rolled: usize,
+) -> bool {
+    let whole = wanted(columns, question, snapshot, None);
+    !split(question, snapshot, &whole, min_rolled).1.is_empty()
 }
 
-/// The cells of one thread.
-pub(crate) struct Tally<'q> {
+/// The records that a question is about, within some time.
+fn wanted<'q>(
+    columns: &'q Columns,
     question: &'q Aggregate,
-    layout: &'q Layout,
-    fields: Fields,
-    words: Vec<Interner>,
-    places: HashMap<CellKey, u32>,
-    keys: Vec<CellKey>,
-    cells: Vec<Cell>,
-    exact: usize,
-    is_coarse: bool,
-    is_full: bool,
+    snapshot: &'q Snapshot,
+    within: Option<[u64; 2]>,
+) -> Wanted<'q> {
+    let wanted = Wanted::new(
+        &question.filter,
+        question.since,
+        question.until,
+        snapshot,
+        columns.catalog(),
+    );
+    within.map_or(wanted.clone(), |within| wanted.within(within))
 }
 
-impl<'q> Tally<'q> {
-    fn new(question: &'q Aggregate, layout: &'q Layout) -> Self {
-        let dimensions = question.dimensions().iter().map(dimension_fields);
-        let quantities = layout.quantities.iter().copied().map(quantity_fields);
-        let mut fields = dimensions.chain(quantities).fold(Fields::default(), Fields::and);
-        if question.every.is_some() {
-            fields = fields.number(Number::CreatedAt);
-        }
-        if layout.needs(|one| matches!(one, Measure::Errors)) {
-            fields = fields.number(Number::Status).text(Text::Outcome);
-        }
-        if layout.needs(|one| matches!(one, Measure::Cached)) {
-            fields = fields.text(Text::Cache);
-        }
-        if layout.needs(|one| matches!(one, Measure::Unpriced)) {
-            fields = fields.number(Number::Cost);
-        }
-        if layout.needs(|one| matches!(one, Measure::Estimated)) {
-            fields = fields.text(Text::CostStatus);
-        }
-        let words = question.dimensions().iter().map(|_| Interner::default());
-        Self {
-            question,
-            layout,
-            fields,
-            words: words.collect(),
-            places: HashMap::new(),
-            keys: Vec::new(),
-            cells: Vec::new(),
-            exact: 0,
-            is_coarse: false,
-            is_full: false,
-        }
+/// The segments whose rolled rows are asked, and how.
+fn split(
+    question: &Aggregate,
+    snapshot: &Snapshot,
+    wanted: &Wanted<'_>,
+    min_rolled: usize,
+) -> (Option<Plan>, Vec<Arc<Segment>>) {
+    let has_rollup = |segment: &&Arc<Segment>| {
+        segment.rollup.is_some()
+            && segment.first >= snapshot.floor
+            // Sums do not know what was said of records later.
+            && snapshot.dressed.between(segment.ids()).is_empty()
+            && wanted.overlaps(segment.created())
+    };
+    let segments = snapshot.segments.iter().filter(has_rollup);
+    let mut segments: Vec<Arc<Segment>> = segments.cloned().collect();
+    let rows: usize = segments.iter().map(|segment| segment.rows).sum();
+    if segments.is_empty() || rows < min_rolled {
+        return (None, Vec::new());
     }
-
-    fn visit(&mut self, wanted: &Wanted<'_>, part: &Part) -> Result<(), Error> {
-        let selection = wanted.select(part)?;
-        if selection.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(());
-        }
-        let chunk = part.read(&self.fields)?;
-        let rows = selection.unwrap_or_else(|| (0..).take(chunk.rows).collect());
-        let places = self.places(&chunk, &rows);
-        self.count(&chunk, &rows, &places);
-        for at in 0..self.layout.quantities.len() {
-            self.measure(at, &chunk, &rows, &places);
-        }
-        if self.exact > MAX_EXACT && !self.is_coarse {
-            self.is_coarse = true;
-            let spreads = self.cells.iter_mut().flat_map(|cell| &mut cell.spreads);
-            spreads.for_each(Spread::coarsen);
-        }
-        Ok(())
-    }
-
-    /// The cell of each row.
-    fn places(&mut self, chunk: &Chunk, rows: &[u32]) -> Vec<u32> {
-        let mut numbering = Numbering::new(rows.len());
-        let dimensions = self.question.dimensions().iter().zip(&mut self.words);
-        for (dimension, words) in dimensions {
-            let codes = codes(dimension, chunk, rows, words);
-            numbering.split(&codes, words.len());
-        }
-        let starts = self.starts(chunk, rows);
-        if let Some((codes, starts)) = &starts {
-            numbering.split(codes, starts.len());
-        }
-        let cells: Vec<u32> = numbering
-            .keys
-            .iter()
-            .map(|key| {
-                let mut key = key.clone();
-                let start = starts.as_ref().and_then(|(_, starts)| {
-                    starts.get(usize::try_from(key.pop()?).ok()?).copied()
-                });
-                let mut codes = [0; MAX_DIMENSIONS];
-                codes[..key.len()].copy_from_slice(&key);
-                self.cell(CellKey {
-                    codes,
-                    start: start.unwrap_or(0),
-                })
-            })
-            .collect();
-        let index = |id: u32| usize::try_from(id).unwrap_or(usize::MAX);
-        numbering.ids.iter().map(|id| cells[index(*id)]).collect()
-    }
-
-    /// Which stretch of time each row lies in: numbers, and where the stretches begin.
-    fn starts(&self, chunk: &Chunk, rows: &[u32]) -> Option<(Vec<u32>, Vec<u64>)> {
-        self.question.every.as_ref()?;
-        let mut numbers: HashMap<u64, u32> = HashMap::new();
-        let mut starts = Vec::new();
-        // Rows are all but sorted by time.
-        let (mut start, mut end, mut number) = (0, 0, 0);
-        let codes = rows.iter().map(|row| {
-            let row = usize::try_from(*row).unwrap_or(usize::MAX);
-            let created = chunk.number_at(Number::CreatedAt, row);
-            if created < start || end <= created {
-                let bucket = self.question.bucket(Timestamp::from_micros(created));
-                (start, end) = bucket.map_or((0, u64::MAX), |(from, to)| {
-                    (from.as_micros(), to.as_micros())
-                });
-                number = *numbers.entry(start).or_insert_with(|| {
-                    starts.push(start);
-                    u32::try_from(starts.len() - 1).unwrap_or(u32::MAX)
-                });
-            }
-            number
-        });
-        let codes = codes.collect();
-        Some((codes, starts))
-    }
-
-    fn cell(&mut self, key: CellKey) -> u32 {
-        if let Some(place) = self.places.get(&key) {
-            return *place;
-        }
-        let is_other = self.cells.len() >= MAX_CELLS && key.codes != [OTHER; MAX_DIMENSIONS];
-        if is_other {
-            self.is_full = true;
-            return self.cell(CellKey {
-                codes: [OTHER; MAX_DIMENSIONS],
-                start: key.start,
-            });
-        }
-        let place = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
-        let mut cell = Cell::new(self.layout);
-        if self.is_coarse {
-            cell.spreads.iter_mut().for_each(Spread::coarsen);
-        }
-        self.cells.push(cell);
-        self.keys.push(key);
-        self.places.insert(key, place);
-        place
-    }
-
-    fn count(&mut self, chunk: &Chunk, rows: &[u32], places: &[u32]) {
-        let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let [wants_errors, wants_cached, wants_unpriced, wants_estimated] = [
-            Measure::Errors,
-            Measure::Cached,
-            Measure::Unpriced,
-            Measure::Estimated,
-        ]
-        .map(|wanted| self.layout.needs(|one| *one == wanted));
-        for place in places {
-            self.cells[index(*place)].counts.all += 1;
-        }
-        let pairs = || rows.iter().map(|row| index(*row)).zip(places.iter().map(|one| index(*one)));
-        if wants_errors {
-            let errors = Errors::new(chunk);
-            for (row, place) in pairs() {
-                self.cells[place].counts.errors += u64::from(errors.holds(row));
-            }
-        }
-        let is = |text, row, words: &[&str]| {
-            chunk.text_at(text, row).is_some_and(|word| words.contains(&word))
-        };
-        if wants_cached {
-            for (row, place) in pairs() {
-                let cached = is(Text::Cache, row, &["hit", "stale"]);
-                self.cells[place].counts.cached += u64::from(cached);
-            }
-        }
-        if wants_unpriced {
-            for (row, place) in pairs() {
-                let unpriced = chunk.number_at(Number::Cost, row) == NONE;
-                self.cells[place].counts.unpriced += u64::from(unpriced);
-            }
-        }
-        if wants_estimated {
-            for (row, place) in pairs() {
-                let estimated = is(Text::CostStatus, row, &["estimated"]);
-                self.cells[place].counts.estimated += u64::from(estimated);
-            }
-        }
-    }
-
-    fn measure(&mut self, at: usize, chunk: &Chunk, rows: &[u32], places: &[u32]) {
-        let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let quantity: Quantity = self.layout.quantities[at];
-        let values = values(quantity, chunk);
-        let pairs = || rows.iter().map(|row| values.get(*row)).zip(places);
-        for (value, place) in pairs().filter(|(value, _)| *value != NONE) {
-            self.cells[index(*place)].stats[at].add(value);
-        }
-        let Some(spread) = self.layout.spread.iter().position(|one| *one == at) else {
-            return;
-        };
-        for (value, place) in pairs().filter(|(value, _)| *value != NONE) {
-            self.cells[index(*place)].spreads[spread].add(value);
-        }
-        self.exact += rows.len();
-    }
+    let first = segments.iter().map(|segment| segment.created()[0]).min();
+    let last = segments.iter().map(|segment| segment.created()[1]).max();
+    let found = [first.unwrap_or(0), last.unwrap_or(0)];
+    let Some(plan) = rollup::plan(question, wanted.created(), found) else {
+        return (None, Vec::new());
+    };
+    segments.retain(|segment| {
+        let rollup = segment.rollup.as_ref();
+        rollup.is_some_and(|rollup| rollup.has(plan.step))
+    });
+    (Some(plan), segments)
 }
 
-/// Numbers the combinations of values that rows have, as they turn up.
-struct Numbering {
-    /// The combination of each row.
-    ids: Vec<u32>,
-    /// The values of each combination.
-    keys: Vec<Vec<u32>>,
-}
-
-impl Numbering {
-    /// One combination, of nothing.
-    fn new(rows: usize) -> Self {
-        Self {
-            ids: vec![0; rows],
-            keys: vec![Vec::new()],
-        }
-    }
-
-    /// Tells apart rows that have different codes, of which there are so many.
-    fn split(&mut self, codes: &[u32], count: usize) {
-        let mut table = vec![OTHER; if self.keys.len() * count <= MAX_TABLE { self.keys.len() * count } else { 0 }];
-        let mut map: HashMap<(u32, u32), u32> = HashMap::new();
-        let mut keys: Vec<Vec<u32>> = Vec::new();
-        let old = std::mem::take(&mut self.keys);
-        for (id, code) in self.ids.iter_mut().zip(codes) {
-            let key = (*id, *code);
-            let at = usize::try_from(key.0).unwrap_or(0);
-            let place = at * count + usize::try_from(key.1).unwrap_or(0);
-            let known = match table.get_mut(place) {
-                Some(known) => known,
-                None => map.entry(key).or_insert(OTHER),
-            };
-            if *known == OTHER {
-                *known = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-                let mut combined = old[at].clone();
-                combined.push(key.1);
-                keys.push(combined);
-            }
-            *id = *known;
-        }
-        self.keys = keys;
-    }
+fn add_rollup(
+    tally: &mut Tally<'_>,
+    question: &Aggregate,
+    layout: &Layout,
+    rollup: &Rollup,
+    plan: Plan,
+) -> Result<(), Error> {
+    let fields = rollup::filter_fields(&question.filter).and(tally.fields().clone());
+    let rolled = rollup.read(plan.step, &rollup::always().and(fields), layout)?;
+    let mut selection = select::by_filter(&rolled.chunk, &question.filter)
+        .unwrap_or_else(|| (0..).take(rolled.chunk.rows).collect());
+    selection.retain(|row| {
+        let row = usize::try_from(*row).unwrap_or(usize::MAX);
+        let start = rolled.chunk.number_at(Number::CreatedAt, row);
+        plan.inner[0] <= start && start.saturating_add(plan.step) <= plan.inner[1]
+    });
+    tally.add_rolled(&rolled, &selection);
+    Ok(())
 }
 
 type Key = Vec<Option<Box<str>>>;
@@ -370,18 +228,18 @@ impl<'q> Sum<'q> {
         }
     }
 
-    fn add(&mut self, tally: Tally<'_>) {
-        self.is_coarse |= tally.is_coarse || tally.is_full;
-        let has_time = self.question.every.is_some();
-        for (key, cell) in tally.keys.iter().zip(&tally.cells) {
-            let start = has_time.then_some(key.start);
-            if key.codes == [OTHER; MAX_DIMENSIONS] {
-                self.other.get_or_insert_default().add(start, cell);
-                continue;
-            }
-            let words = tally.words.iter().zip(key.codes);
-            let words = words.map(|(words, code)| words.word(code).map(Into::into));
-            self.groups.entry(words.collect()).or_default().add(start, cell);
+    fn add(&mut self, tally: &Tally<'_>) {
+        self.is_coarse |= (tally.is_coarse && tally.len() > 0) || tally.is_full;
+        for (start, words, cell) in tally.cells() {
+            let start = self.question.every.as_ref().map(|_| start);
+            let whole = match words {
+                None => self.other.get_or_insert_default(),
+                Some(words) => {
+                    let words = words.into_iter().map(|word| word.map(Into::into));
+                    self.groups.entry(words.collect()).or_default()
+                }
+            };
+            whole.add(start, cell);
         }
     }
 

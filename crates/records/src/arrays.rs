@@ -17,7 +17,7 @@ use crate::fields::{
 };
 
 /// Texts by code, as they are read and written.
-fn dictionary() -> DataType {
+pub(crate) fn dictionary() -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
 }
 

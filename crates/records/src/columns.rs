@@ -25,17 +25,22 @@ use crate::fields::{Fields, Number};
 use crate::hot::{Hot, SealAt};
 use crate::overlay::Overlay;
 use crate::query;
-use crate::segment::{self, GROUP_ROWS, Segment};
+use crate::rollup::{self, Rollup};
+use crate::sealed::GROUP_ROWS;
+use crate::segment::{self, Segment};
 
-/// While sealing does not keep up, so many times what is sealed at once stays in memory; what
-/// comes then is read from the journal later.
+/// While sealing does not keep up, so many times what is sealed at once stays in memory, and no
+/// fewer rows than these; what comes then is read from the journal later.
 const MAX_HOT: usize = 4;
+const MIN_HOT_ROWS: usize = 16_384;
 
 /// Columns on disk and in memory.
 #[derive(Debug)]
 pub(crate) struct Columns {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Where the sums of segments are.
+    rollups: PathBuf,
     catalog: Arc<Catalog>,
     overlay: Arc<Overlay>,
     dressed: Mutex<Arc<Dressed>>,
@@ -120,7 +125,9 @@ impl Columns {
     ) -> Result<Self, Error> {
         disk::make_dir(dir)?;
         let columns = Self::over(disk, dir, projected, seal_at);
+        disk::make_dir(&columns.rollups)?;
         columns.load(true)?;
+        columns.remove_orphans()?;
         Ok(columns)
     }
 
@@ -135,6 +142,7 @@ impl Columns {
         Self {
             disk,
             dir: dir.to_owned(),
+            rollups: dir.with_file_name("rollups"),
             catalog,
             overlay,
             dressed: Mutex::default(),
@@ -221,11 +229,15 @@ impl Columns {
         for (first, last) in stretches {
             let path = self.dir.join(segment::name(first, last));
             let is_over = segments.last().is_some_and(|before| first < before.end);
-            let opened = match known.iter().find(|one| one.path == path) {
+            let opened = match known.iter().find(|one| one.path() == path) {
                 _ if is_over || last > end => None,
                 Some(known) => Some(Arc::clone(known)),
                 None => match Segment::open(&path) {
-                    Ok(segment) => Some(Arc::new(segment)),
+                    Ok(mut segment) => {
+                        // Absent or damaged, it is made again.
+                        segment.rollup = Rollup::open(&self.rollup_path(&segment)).ok().map(Arc::new);
+                        Some(Arc::new(segment))
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a segment is not used, and made again");
                         None
@@ -245,7 +257,8 @@ impl Columns {
     pub(crate) fn append(&self, records: &[Record], position: u64) {
         let mut state = self.state.write();
         state.appended = position + records.len() as u64;
-        if state.hot.end != position || state.hot.rows() >= MAX_HOT * self.seal_at.rows {
+        let most = (MAX_HOT * self.seal_at.rows).max(MIN_HOT_ROWS);
+        if state.hot.end != position || state.hot.rows() >= most {
             return;
         }
         let State { segments, hot, .. } = &mut *state;
@@ -270,7 +283,7 @@ impl Columns {
         while !stop() {
             let sealed = self.seal_ripe()?;
             let caught_up = self.catch_up()?;
-            if !sealed && !caught_up && !self.fill_hole()? && !self.merge()? {
+            if !sealed && !caught_up && !self.fill_hole()? && !self.merge()? && !self.roll_again() {
                 break;
             }
         }
@@ -292,21 +305,77 @@ impl Columns {
         }
         let segment = self.write(&chunks, stretch)?;
         let mut state = self.state.write();
-        state.segments.push(Arc::new(segment));
+        state.segments.push(segment);
         state.hot.drop_before(stretch.1);
         Ok(())
     }
 
     /// Writes chunks as a segment.
-    fn write(&self, chunks: &[Arc<Chunk>], stretch: (u64, u64)) -> Result<Segment, Error> {
+    fn write(&self, chunks: &[Arc<Chunk>], stretch: (u64, u64)) -> Result<Arc<Segment>, Error> {
         let chunks: Vec<&Chunk> = chunks.iter().map(AsRef::as_ref).collect();
         let places = sorted(&chunks);
         let has_more = chunks.iter().any(|chunk| chunk.more.is_some());
         let keys = choose_keys(keys_of(&chunks), has_more);
         let mut groups = places.chunks(self.group_rows());
-        segment::write(&*self.disk, &self.dir, stretch, &keys, || {
+        let segment = segment::write(&*self.disk, &self.dir, stretch, &keys, || {
             Ok(groups.next().map(|places| gather(&chunks, places, &keys)))
-        })
+        })?;
+        Ok(self.roll(Arc::new(segment)))
+    }
+
+    /// Gives a segment its sums, if it is large enough for that to be of use.
+    fn roll(&self, segment: Arc<Segment>) -> Arc<Segment> {
+        if segment.groups.len() < 2 || segment.rollup.is_some() {
+            return segment;
+        }
+        match rollup::write(&*self.disk, &self.rollup_path(&segment), &segment) {
+            Ok(rollup) => Arc::new(segment.with_rollup(rollup)),
+            Err(error) => {
+                tracing::warn!(%error, "a segment has no sums; its columns are read instead");
+                segment
+            }
+        }
+    }
+
+    fn rollup_path(&self, segment: &Segment) -> PathBuf {
+        self.rollups.join(segment::name(segment.first, segment.end))
+    }
+
+    /// Makes the sums of a segment that has lost them; whether there was one.
+    fn roll_again(&self) -> bool {
+        let segments = self.state.read().segments.clone();
+        let lacks = |one: &&Arc<Segment>| one.rollup.is_none() && one.groups.len() > 1;
+        let Some(bare) = segments.iter().find(lacks) else {
+            return false;
+        };
+        let rolled = self.roll(Arc::clone(bare));
+        let is_new = rolled.rollup.is_some();
+        let mut state = self.state.write();
+        if let Some(at) = state.segments.iter().position(|one| Arc::ptr_eq(one, bare)) {
+            state.segments[at] = rolled;
+        }
+        is_new
+    }
+
+    fn remove(&self, segment: &Segment) -> Result<(), Error> {
+        self.disk.remove(segment.path())?;
+        if segment.rollup.is_some() {
+            self.disk.remove(&self.rollup_path(segment))?;
+        }
+        Ok(())
+    }
+
+    /// Removes sums without a segment, as a crash leaves them.
+    fn remove_orphans(&self) -> Result<(), Error> {
+        let state = self.state.read();
+        let paths: Vec<_> = state.segments.iter().map(|one| self.rollup_path(one)).collect();
+        for file in fs::read_dir(&self.rollups)? {
+            let path = file?.path();
+            if !paths.contains(&path) {
+                self.disk.remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads into the hot columns what the journal has beyond them, as far as there is room;
@@ -360,7 +429,7 @@ impl Columns {
         if chunks.is_empty() {
             return Ok(false);
         }
-        let segment = Arc::new(self.write(&chunks, stretch)?);
+        let segment = self.write(&chunks, stretch)?;
         let mut state = self.state.write();
         state.segments.push(segment);
         state.segments.sort_by_key(|segment| segment.first);
@@ -395,7 +464,8 @@ impl Columns {
             return Ok(false);
         };
         let stretch = (first.first, last.end);
-        let merged = Arc::new(compact::merge(&*self.disk, &self.dir, small, self.group_rows())?);
+        let merged = compact::merge(&*self.disk, &self.dir, small, self.group_rows())?;
+        let merged = self.roll(Arc::new(merged));
         {
             let mut state = self.state.write();
             state
@@ -405,7 +475,7 @@ impl Columns {
             state.segments.sort_by_key(|segment| segment.first);
         }
         for segment in small {
-            self.disk.remove(&segment.path)?;
+            self.remove(segment)?;
         }
         Ok(true)
     }
@@ -422,7 +492,7 @@ impl Columns {
             state.segments.drain(..kept).collect()
         };
         for segment in old {
-            self.disk.remove(&segment.path)?;
+            self.remove(&segment)?;
         }
         Ok(())
     }

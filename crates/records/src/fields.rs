@@ -234,6 +234,12 @@ impl Fields {
         other.keys.iter().fold(self, |fields, key| fields.key(key))
     }
 
+    /// Whether there are none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        let metadata = self.all_metadata || !self.keys.is_empty();
+        !self.id && self.numbers == 0 && self.texts == 0 && !metadata
+    }
+
     /// Whether a column is among them, by its name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         if let Some(key) = name.strip_prefix(METADATA) {

@@ -16,6 +16,9 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
+    /// One more than the last bucket that there can be.
+    pub(crate) const BUCKETS: usize = 1_920;
+
     pub(crate) fn add(&mut self, value: u64, count: u64) {
         self.add_at(bucket(value), count);
     }

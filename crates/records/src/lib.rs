@@ -45,10 +45,13 @@ mod query;
 mod reader;
 mod recovery;
 mod rewrite;
+mod rollup;
 mod scan;
+mod sealed;
 mod segment;
 mod select;
 mod slim;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -208,6 +211,15 @@ impl Records {
     /// The disk failed.
     pub fn sync(&self) -> Result<(), Error> {
         self.journal.lock().sync()
+    }
+
+    /// Waits until the columns of all that was appended are sealed, as far as that is due, and small
+    /// segments merged: what otherwise happens in the background.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn settle(&self) -> Result<(), Error> {
+        self.reader.columns().work(&|| false)
     }
 
     /// Bytes of all journal files.

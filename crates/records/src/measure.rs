@@ -42,7 +42,7 @@ fn index(number: u32) -> usize {
 }
 
 /// The column of a dimension that is one.
-const fn column(dimension: &Dimension) -> Option<Text> {
+pub(crate) const fn column(dimension: &Dimension) -> Option<Text> {
     Some(match dimension {
         Dimension::Account => Text::Account,
         Dimension::Gateway => Text::Gateway,
@@ -138,7 +138,7 @@ pub(crate) fn codes(
 }
 
 /// `absent` gives the code of a row without a text, of which it is told the place in `rows`.
-fn text_codes(
+pub(crate) fn text_codes(
     column: Option<&Texts>,
     rows: &[u32],
     interner: &mut Interner,

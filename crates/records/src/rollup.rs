@@ -14,7 +14,7 @@ use std::time::Duration;
 use arrow_array::builder::{BinaryBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use isango_store::analytics::{Aggregate, Dimension, Measure, Quantity};
 use isango_store::filter::{CostValue, Filter, Test, TextField};
@@ -221,7 +221,7 @@ fn by() -> Vec<By> {
     texts.chain([By::Dimension(Dimension::Status)]).collect()
 }
 
-/// Makes the rolled rows of a segment; `None` if there would be too many of every step.
+/// Makes the rolled rows of a segment, of those steps of which there are not too many.
 ///
 /// # Errors
 /// The segment cannot be read, or the disk failed.
@@ -229,7 +229,7 @@ pub(crate) fn write(
     disk: &dyn Disk,
     path: &Path,
     segment: &Arc<Segment>,
-) -> Result<Option<Rollup>, Error> {
+) -> Result<Rollup, Error> {
     let layout = layout();
     let by = by();
     let mut steps = Vec::new();
@@ -238,17 +238,17 @@ pub(crate) fn write(
             steps.push((step, batch));
         }
     }
-    let Some((_, batch)) = steps.first() else {
-        return Ok(None);
-    };
     let names: Vec<String> = steps.iter().map(|(step, _)| step.to_string()).collect();
-    let schema = batch.schema();
+    let schema = match steps.first() {
+        Some((_, batch)) => batch.schema(),
+        None => batch(&[], &layout)?.schema(),
+    };
     let properties = sealed::properties(&[(STEPS_KEY, names.join(" "))])?.build();
     let mut batches = steps.into_iter();
     sealed::write(disk, path, &schema, properties, || {
         Ok(batches.next().map(|(_, batch)| batch))
     })?;
-    Rollup::open(path).map(Some)
+    Rollup::open(path)
 }
 
 fn roll(
@@ -262,14 +262,17 @@ fn roll(
         ..Aggregate::default()
     };
     let mut tally = Tally::new(&question, layout, by.to_vec());
-    tally.keep_histograms();
+    tally.coarsen();
     for group in 0..segment.groups.len() {
         tally.add(&Part::Sealed(Arc::clone(segment), group), None)?;
         if tally.len() > MAX_ROWS {
             return Ok(None);
         }
     }
-    let mut rows: Vec<Row<'_>> = tally.cells().collect();
+    let cells = tally.cells();
+    let mut rows: Vec<Row<'_>> = cells
+        .filter_map(|(start, words, cell)| Some((start, words?, cell)))
+        .collect();
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     batch(&rows, layout).map(Some)
 }
@@ -402,6 +405,16 @@ fn filter_fits(filter: &Filter) -> bool {
         Test::Cost(any) => any.iter().all(|value| matches!(value, CostValue::Status(_))),
         Test::Body(_) | Test::Meta(..) | Test::Number(..) | Test::Stream(_) => false,
     })
+}
+
+/// The columns that every answer from rolled rows takes.
+pub(crate) fn always() -> Fields {
+    Fields::default()
+        .number(Number::CreatedAt)
+        .number(Number::Status)
+        .text(Text::Outcome)
+        .text(Text::Cache)
+        .text(Text::CostStatus)
 }
 
 /// The columns that a filter on rolled rows looks at.

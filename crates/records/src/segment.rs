@@ -6,26 +6,13 @@
 //! pages, and bloom filters on `id` and `event_id`. Whether it holds what the journal says is not
 //! in question: it is a projection, and made again when it is lost.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use isango_store::logs::Error;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelector,
-};
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, PageIndexPolicy, RowGroupMetaData};
-use parquet::file::properties::{WriterProperties, WriterVersion};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::basic::Encoding;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 
@@ -33,27 +20,21 @@ use crate::arrays;
 use crate::builder::Keys;
 use crate::chunk::Chunk;
 use crate::disk::Disk;
-use crate::fields::{Fields, ID, METADATA, METADATA_KIND, METADATA_MORE, Number, Text};
-
-/// Most rows of a row group: what is read at once.
-pub(crate) const GROUP_ROWS: usize = 65_536;
-/// The version in the footer. A file of a newer one is passed over and made again.
-const FORMAT: &str = "1";
-const FORMAT_KEY: &str = "isango.format";
-/// zstd's level: 3 stores 6 % less than 1 and takes a fifth longer to write.
-const LEVEL: i32 = 1;
+use crate::fields::{Fields, ID, Kind, METADATA, METADATA_KIND, METADATA_MORE, Number, Text};
+use crate::rollup::Rollup;
+use crate::sealed::{self, GROUP_ROWS, Sealed};
 
 /// A sealed file and what must be known of it to decide whether it is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Segment {
-    pub(crate) path: PathBuf,
     /// The positions that it covers.
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) rows: usize,
     pub(crate) groups: Vec<Group>,
-    file: Shared,
-    metadata: ArrowReaderMetadata,
+    file: Sealed,
+    /// Sums of it, if there are any.
+    pub(crate) rollup: Option<Arc<Rollup>>,
 }
 
 /// A row group.
@@ -64,51 +45,6 @@ pub(crate) struct Group {
     pub(crate) ids: [u128; 2],
     /// First and last moment, in microseconds.
     pub(crate) created: [u64; 2],
-}
-
-/// A file that several threads read at once.
-#[derive(Clone, Debug)]
-struct Shared(Arc<File>);
-
-impl Length for Shared {
-    fn len(&self) -> u64 {
-        self.0.metadata().map_or(0, |metadata| metadata.len())
-    }
-}
-
-impl ChunkReader for Shared {
-    type T = BufReader<From>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(BufReader::new(From {
-            file: Arc::clone(&self.0),
-            at: start,
-        }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        if (length as u64).saturating_add(start) > self.len() {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start}")));
-        }
-        let mut bytes = vec![0; length];
-        self.0.read_exact_at(&mut bytes, start)?;
-        Ok(bytes.into())
-    }
-}
-
-/// Reads a file on from an offset.
-#[derive(Debug)]
-pub(crate) struct From {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for From {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
 }
 
 /// The name of the file for a stretch of the journal.
@@ -131,32 +67,44 @@ impl Segment {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let stretch = path.file_name().and_then(|name| stretch(name.to_str()?));
         let (first, end) = stretch.ok_or_else(|| damaged(path, "its name"))?;
-        let file = Shared(Arc::new(File::open(path)?));
-        let options = ArrowReaderOptions::new()
-            .with_skip_arrow_metadata(true)
-            .with_offset_index_policy(PageIndexPolicy::Optional);
-        let found = ArrowReaderMetadata::load(&file, options.clone());
-        let found = found.map_err(|error| damaged(path, &error.to_string()))?;
-        let version = found.metadata().file_metadata().key_value_metadata();
-        let version = version.into_iter().flatten().find(|one| one.key == FORMAT_KEY);
-        if version.and_then(|one| one.value.as_deref()) != Some(FORMAT) {
-            return Err(damaged(path, "its format is another one"));
-        }
-        let schema = Arc::new(arrays::as_dictionaries(found.schema()));
-        let metadata = Arc::clone(found.metadata());
-        let groups: Option<Vec<Group>> = metadata.row_groups().iter().map(group).collect();
-        let groups = groups.ok_or_else(|| damaged(path, "its statistics are incomplete"))?;
-        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema))
-            .map_err(|error| damaged(path, &error.to_string()))?;
+        let file = Sealed::open(path)?;
+        let groups: Option<Vec<Group>> = file.parquet().row_groups().iter().map(group).collect();
+        let groups = groups.ok_or_else(|| file.damaged("its statistics are incomplete"))?;
         Ok(Self {
-            path: path.to_owned(),
             first,
             end,
             rows: groups.iter().map(|group| group.rows).sum(),
             groups,
             file,
-            metadata,
+            rollup: None,
         })
+    }
+
+    /// The same with its sums.
+    pub(crate) fn with_rollup(&self, rollup: Rollup) -> Self {
+        Self {
+            rollup: Some(Arc::new(rollup)),
+            ..self.clone()
+        }
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// First and last id.
+    pub(crate) fn ids(&self) -> [u128; 2] {
+        let first = self.groups.iter().map(|group| group.ids[0]).min();
+        let last = self.groups.iter().map(|group| group.ids[1]).max();
+        [first.unwrap_or(u128::MAX), last.unwrap_or(0)]
+    }
+
+    /// First and last moment, in microseconds.
+    pub(crate) fn created(&self) -> [u64; 2] {
+        let first = self.groups.iter().map(|group| group.created[0]).min();
+        let last = self.groups.iter().map(|group| group.created[1]).max();
+        [first.unwrap_or(u64::MAX), last.unwrap_or(0)]
     }
 
     /// Reads columns of a row group: all of its rows, or some, ascending.
@@ -169,39 +117,22 @@ impl Segment {
         fields: &Fields,
         rows: Option<&[u32]>,
     ) -> Result<Chunk, Error> {
-        let names = self.metadata.schema().fields().iter().enumerate();
-        let wanted: Vec<usize> = names
-            .filter(|(_, field)| fields.holds(field.name()))
-            .map(|(at, _)| at)
-            .collect();
-        let count = rows.map_or(self.groups[group].rows, <[u32]>::len);
         let mut chunk = Chunk {
-            rows: count,
+            rows: rows.map_or(self.groups[group].rows, <[u32]>::len),
             ..Chunk::default()
         };
-        if wanted.is_empty() || count == 0 {
+        if fields.is_empty() || chunk.rows == 0 {
             return Ok(chunk);
         }
-        let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), wanted);
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            self.file.clone(),
-            self.metadata.clone(),
-        )
-        .with_row_groups(vec![group])
-        .with_projection(mask)
-        .with_batch_size(GROUP_ROWS);
-        if let Some(rows) = rows {
-            builder = builder.with_row_selection(selection(rows));
-        }
-        let broken = |error: &dyn std::fmt::Display| damaged(&self.path, &error.to_string());
         let mut found = 0;
-        for batch in builder.build().map_err(|error| broken(&error))? {
-            let batch = batch.map_err(|error| broken(&error))?;
+        for batch in self.file.read(group, |name| fields.holds(name), rows)? {
             found += batch.num_rows();
-            arrays::append(&batch, &mut chunk).ok_or_else(|| broken(&"a column has another type"))?;
+            let appended = arrays::append(&batch, &mut chunk);
+            appended.ok_or_else(|| self.file.damaged("a column has another type"))?;
         }
-        if found != count {
-            return Err(broken(&"a row group has another number of rows"));
+        // Of a key that no row has, there is no column.
+        if found != chunk.rows && found > 0 {
+            return Err(self.file.damaged("a row group has another number of rows"));
         }
         Ok(chunk)
     }
@@ -209,14 +140,14 @@ impl Segment {
     /// How many rows have metadata of a key that has a column, and whether it has values that are
     /// no texts.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, u64, bool)> {
-        let fields = self.metadata.schema().fields();
+        let fields = self.file.schema().fields();
         let keyed = fields.iter().enumerate().filter_map(|(at, field)| {
             let key = field.name().strip_prefix(METADATA)?;
             let has_kinds = fields.find(&format!("{METADATA_KIND}{key}")).is_some();
             Some((at, key, has_kinds))
         });
         keyed.map(|(at, key, has_kinds)| {
-            let groups = self.metadata.metadata().row_groups().iter();
+            let groups = self.file.parquet().row_groups().iter();
             let values = groups.map(|group| {
                 let column = group.column(at);
                 let nulls = column.statistics().and_then(Statistics::null_count_opt);
@@ -228,11 +159,11 @@ impl Segment {
 
     /// Whether a row has metadata of a key that has no column.
     pub(crate) fn has_more(&self) -> bool {
-        let fields = self.metadata.schema().fields();
+        let fields = self.file.schema().fields();
         let Some((at, _)) = fields.find(METADATA_MORE) else {
             return false;
         };
-        let mut groups = self.metadata.metadata().row_groups().iter();
+        let mut groups = self.file.parquet().row_groups().iter();
         groups.any(|group| {
             let nulls = group.column(at).statistics().and_then(Statistics::null_count_opt);
             nulls.is_none_or(|nulls| nulls < u64::try_from(group.num_rows()).unwrap_or(0))
@@ -245,34 +176,8 @@ impl Segment {
         if id < first || last < id {
             return false;
         }
-        let fields = self.metadata.schema().fields();
-        let Some((column, _)) = fields.find(ID) else {
-            return true;
-        };
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            self.file.clone(),
-            self.metadata.clone(),
-        );
-        match reader.get_row_group_column_bloom_filter(group, column) {
-            Ok(Some(filter)) => filter.check(id.to_be_bytes().as_slice()),
-            Ok(None) | Err(_) => true,
-        }
+        self.file.may_hold(group, ID, &id.to_be_bytes())
     }
-}
-
-/// Skips what lies between some rows.
-fn selection(rows: &[u32]) -> RowSelection {
-    let mut selectors: Vec<RowSelector> = Vec::new();
-    let mut next = 0;
-    for row in rows {
-        let row = usize::try_from(*row).unwrap_or(usize::MAX);
-        if row > next {
-            selectors.push(RowSelector::skip(row - next));
-        }
-        selectors.push(RowSelector::select(1));
-        next = row + 1;
-    }
-    selectors.into()
 }
 
 fn group(metadata: &RowGroupMetaData) -> Option<Group> {
@@ -293,8 +198,7 @@ fn group(metadata: &RowGroupMetaData) -> Option<Group> {
     })
 }
 
-/// Writes a segment: row groups in the order of their ids, each of at most [`GROUP_ROWS`], under
-/// another name until it is whole.
+/// Writes a segment: row groups in the order of their ids, each of at most [`GROUP_ROWS`].
 ///
 /// # Errors
 /// The disk failed; what was written is removed.
@@ -306,50 +210,19 @@ pub(crate) fn write(
     mut next: impl FnMut() -> Result<Option<Chunk>, Error>,
 ) -> Result<Segment, Error> {
     let path = dir.join(name(first, end));
-    let unfinished = path.with_extension("writing");
-    let written = (|| {
-        let file = disk.open(&unfinished)?;
-        disk.truncate(&file, 0)?;
-        let out = Out {
-            disk,
-            file: &file,
-            at: 0,
-        };
-        let schema = Arc::new(arrays::schema(keys));
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties()?)
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), options);
-        let mut writer = writer.map_err(failed)?;
-        while let Some(chunk) = next()? {
-            let batch = arrays::to_batch(&chunk, &schema, keys).map_err(failed)?;
-            writer.write(&batch).map_err(failed)?;
-            writer.flush().map_err(failed)?;
-        }
-        writer.close().map_err(failed)?;
-        disk.sync(&file)?;
-        disk.rename(&unfinished, &path)?;
-        disk.sync_dir(dir)?;
-        Segment::open(&path)
-    })();
-    if written.is_err() {
-        // It may not have come that far, and is overwritten the next time.
-        drop(disk.remove(&unfinished));
-    }
-    written
+    let schema = Arc::new(arrays::schema(keys));
+    sealed::write(disk, &path, &schema, properties()?, || {
+        let chunk = next()?;
+        let batch = chunk.map(|chunk| arrays::to_batch(&chunk, &schema, keys));
+        batch.transpose().map_err(sealed::failed)
+    })?;
+    Segment::open(&path)
 }
 
 fn properties() -> Result<WriterProperties, Error> {
-    let format = KeyValue::new(FORMAT_KEY.to_owned(), FORMAT.to_owned());
-    let mut properties = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_created_by("isango".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL).map_err(failed)?))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_key_value_metadata(Some(vec![format]));
     let id = ColumnPath::from(ID);
     let event = ColumnPath::from(Text::Event.name());
-    properties = properties
+    let mut properties = sealed::properties(&[])?
         .set_column_dictionary_enabled(id.clone(), false)
         .set_column_encoding(id.clone(), Encoding::PLAIN);
     for column in [id, event] {
@@ -361,36 +234,12 @@ fn properties() -> Result<WriterProperties, Error> {
     for number in Number::ALL.into_iter().filter(|number| !number.is_repetitive()) {
         let column = ColumnPath::from(number.name());
         properties = properties.set_column_dictionary_enabled(column.clone(), false);
-        if number.kind() != crate::fields::Kind::Flag {
+        if number.kind() != Kind::Flag {
             properties = properties.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
         }
     }
     // Names of keys may hold anything, dots among it: their columns have the default settings.
     Ok(properties.build())
-}
-
-/// A file that is written from its beginning.
-struct Out<'d> {
-    disk: &'d dyn Disk,
-    file: &'d File,
-    at: u64,
-}
-
-impl Write for Out<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write_at(self.file, bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What the Parquet library did not manage; most of it is the disk's.
-fn failed(error: impl std::error::Error + Send + std::marker::Sync + 'static) -> Error {
-    Error::Io(io::Error::other(error))
 }
 
 fn damaged(path: &Path, what: &str) -> Error {

@@ -18,6 +18,7 @@ use crate::locate::Locator;
 use crate::part::Part;
 
 /// Which records are asked for.
+#[derive(Clone)]
 pub(crate) struct Wanted<'q> {
     filter: &'q Filter,
     /// First moment, and the one behind the last, in microseconds.
@@ -51,10 +52,26 @@ impl<'q> Wanted<'q> {
         }
     }
 
+    /// Those of them within some time: first moment, and the one behind the last.
+    pub(crate) fn within(mut self, [from, until]: [u64; 2]) -> Self {
+        self.created = [self.created[0].max(from), self.created[1].min(until)];
+        self
+    }
+
+    /// First moment, and the one behind the last.
+    pub(crate) const fn created(&self) -> [u64; 2] {
+        self.created
+    }
+
+    /// Whether any of them can have been created between two moments, both included.
+    pub(crate) const fn overlaps(&self, [first, last]: [u64; 2]) -> bool {
+        let [from, until] = self.created;
+        from < until && first < until && last >= from
+    }
+
     /// Whether a part can hold any of them.
     pub(crate) fn may_be_in(&self, part: &Part) -> bool {
-        let [first, last] = part.created();
-        first < self.created[1] && last >= self.created[0]
+        self.overlaps(part.created())
     }
 
     /// The rows of a part that are asked for.
@@ -144,6 +161,15 @@ fn index(row: u32) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }
 
+/// The rows of a chunk, which has all columns that it takes, that match a filter.
+pub(crate) fn by_filter(chunk: &Chunk, filter: &Filter) -> Selection {
+    let mut selection = None;
+    for term in filter.terms() {
+        apply(&mut selection, chunk, term);
+    }
+    selection
+}
+
 fn keep(selection: &mut Selection, chunk: &Chunk, holds: impl Fn(usize) -> bool) {
     match selection {
         Some(rows) => rows.retain(|row| holds(index(*row))),
@@ -155,7 +181,7 @@ fn keep(selection: &mut Selection, chunk: &Chunk, holds: impl Fn(usize) -> bool)
 }
 
 /// The columns that a test looks at.
-fn fields(test: &Test) -> Fields {
+pub(crate) fn fields(test: &Test) -> Fields {
     let fields = Fields::default();
     match test {
         // What was said later is not in columns.
@@ -176,7 +202,7 @@ fn fields(test: &Test) -> Fields {
 }
 
 /// The column of a field that has one.
-const fn column(field: TextField) -> Option<Text> {
+pub(crate) const fn column(field: TextField) -> Option<Text> {
     Some(match field {
         TextField::Id | TextField::Model => return None,
         TextField::Event => Text::Event,

@@ -1,0 +1,373 @@
+//! Sorts records into cells: one for each group and each stretch of time of it.
+
+use std::collections::HashMap;
+
+use isango_store::analytics::{Aggregate, Dimension, Measure};
+use isango_store::logs::Error;
+use isango_types::Timestamp;
+
+use crate::cell::{Cell, Layout, MAX_EXACT, Spread};
+use crate::chunk::Chunk;
+use crate::fields::{Fields, NONE, Number, Text};
+use crate::measure::{Interner, codes, dimension_fields, quantity_fields, text_codes, values};
+use crate::part::Part;
+use crate::rollup::Rolled;
+use crate::select::{Errors, Selection, Wanted};
+
+/// Most cells of a tally. The records of further ones go into one cell for all.
+const MAX_CELLS: usize = 200_000;
+/// A pair of numberings is looked up in a table of at most so many entries.
+const MAX_TABLE: usize = 1 << 20;
+/// The code of a group that has no cell of its own.
+const OTHER: u32 = u32::MAX;
+
+/// What records are grouped by.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// A dimension.
+    Dimension(Dimension),
+    /// A column as it is.
+    Column(Text),
+}
+
+impl By {
+    fn fields(&self) -> Fields {
+        match self {
+            Self::Dimension(dimension) => dimension_fields(dimension),
+            Self::Column(text) => Fields::default().text(*text),
+        }
+    }
+
+    fn codes(&self, chunk: &Chunk, rows: &[u32], words: &mut Interner) -> Vec<u32> {
+        match self {
+            Self::Dimension(dimension) => codes(dimension, chunk, rows, words),
+            Self::Column(text) => text_codes(chunk.text(*text), rows, words, |_| 0),
+        }
+    }
+}
+
+/// A group in a stretch of time: codes of its values, and where the stretch begins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct CellKey {
+    codes: Vec<u32>,
+    start: u64,
+}
+
+/// What a record says that was answered from the cache.
+const KEPT: [&str; 2] = ["hit", "stale"];
+const ESTIMATED: [&str; 1] = ["estimated"];
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The cells of one thread.
+pub(crate) struct Tally<'q> {
+    question: &'q Aggregate,
+    layout: &'q Layout,
+    by: Vec<By>,
+    fields: Fields,
+    words: Vec<Interner>,
+    places: HashMap<CellKey, u32>,
+    keys: Vec<CellKey>,
+    cells: Vec<Cell>,
+    exact: usize,
+    /// Whether values are kept as histograms.
+    pub(crate) is_coarse: bool,
+    /// Whether there is a cell for what had none.
+    pub(crate) is_full: bool,
+}
+
+/// A cell, when its stretch of time begins, and the values of its group; `None`: it is the one for
+/// what had none of its own.
+pub(crate) type Told<'t> = (u64, Option<Vec<Option<&'t str>>>, &'t Cell);
+
+impl<'q> Tally<'q> {
+    /// Nothing so far. Of the question, the measures are in `layout` and the dimensions in `by`.
+    pub(crate) fn new(question: &'q Aggregate, layout: &'q Layout, by: Vec<By>) -> Self {
+        let quantities = layout.quantities.iter().copied().map(quantity_fields);
+        let fields = by.iter().map(By::fields).chain(quantities);
+        let mut fields = fields.fold(Fields::default(), Fields::and);
+        if question.every.is_some() {
+            fields = fields.number(Number::CreatedAt);
+        }
+        if layout.needs(|one| matches!(one, Measure::Errors)) {
+            fields = fields.number(Number::Status).text(Text::Outcome);
+        }
+        if layout.needs(|one| matches!(one, Measure::Cached)) {
+            fields = fields.text(Text::Cache);
+        }
+        if layout.needs(|one| matches!(one, Measure::Unpriced)) {
+            fields = fields.number(Number::Cost);
+        }
+        if layout.needs(|one| matches!(one, Measure::Estimated)) {
+            fields = fields.text(Text::CostStatus);
+        }
+        Self {
+            question,
+            layout,
+            words: by.iter().map(|_| Interner::default()).collect(),
+            by,
+            fields,
+            places: HashMap::new(),
+            keys: Vec::new(),
+            cells: Vec::new(),
+            exact: 0,
+            is_coarse: false,
+            is_full: false,
+        }
+    }
+
+    /// The columns that it takes.
+    pub(crate) const fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// How many cells there are.
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The cells.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Told<'_>> {
+        self.keys.iter().zip(&self.cells).map(|(key, cell)| {
+            let words = self.words.iter().zip(&key.codes);
+            let words = words.map(|(words, code)| words.word(*code));
+            let is_other = key.codes == [OTHER];
+            (key.start, (!is_other).then(|| words.collect()), cell)
+        })
+    }
+
+    /// Keeps values as histograms from now on.
+    pub(crate) fn coarsen(&mut self) {
+        self.is_coarse = true;
+        let spreads = self.cells.iter_mut().flat_map(|cell| &mut cell.spreads);
+        spreads.for_each(Spread::coarsen);
+    }
+
+    /// Adds the records of a part that are wanted; all of them, if nobody says which.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(crate) fn add(&mut self, part: &Part, wanted: Option<&Wanted<'_>>) -> Result<(), Error> {
+        let selection: Selection = match wanted {
+            Some(wanted) => wanted.select(part)?,
+            None => None,
+        };
+        if selection.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(());
+        }
+        let chunk = part.read(&self.fields)?;
+        let rows = selection.unwrap_or_else(|| (0..).take(chunk.rows).collect());
+        let places = self.places(&chunk, &rows);
+        self.count(&chunk, &rows, &places);
+        for at in 0..self.layout.quantities.len() {
+            self.measure(at, &chunk, &rows, &places);
+        }
+        if self.exact > MAX_EXACT && !self.is_coarse {
+            self.coarsen();
+        }
+        Ok(())
+    }
+
+    /// Adds rolled rows.
+    pub(crate) fn add_rolled(&mut self, rolled: &Rolled, rows: &[u32]) {
+        if !self.layout.spread.is_empty() && !self.is_coarse {
+            self.coarsen();
+        }
+        let chunk = &rolled.chunk;
+        let errors = Errors::new(chunk);
+        let places = self.places(chunk, rows);
+        for (row, place) in rows.iter().zip(places) {
+            let row = index(*row);
+            let cell = &mut self.cells[index(place)];
+            let count = rolled.counts[row];
+            let if_so = |is_so: bool| if is_so { count } else { 0 };
+            let is = |text, words: &[&str]| {
+                chunk.text_at(text, row).is_some_and(|word| words.contains(&word))
+            };
+            cell.counts.all += count;
+            cell.counts.errors += if_so(errors.holds(row));
+            cell.counts.cached += if_so(is(Text::Cache, &KEPT));
+            cell.counts.unpriced += count - rolled.priced[row];
+            cell.counts.estimated += if_so(is(Text::CostStatus, &ESTIMATED));
+            for (stat, stats) in cell.stats.iter_mut().zip(&rolled.stats) {
+                stat.merge(&stats[row]);
+            }
+            for (spread, histograms) in cell.spreads.iter_mut().zip(&rolled.spreads) {
+                if let Spread::Histogram(histogram) = spread {
+                    histogram.merge(&histograms[row]);
+                }
+            }
+        }
+    }
+
+    /// The cell of each row.
+    fn places(&mut self, chunk: &Chunk, rows: &[u32]) -> Vec<u32> {
+        let mut numbering = Numbering::new(rows.len());
+        for (by, words) in self.by.iter().zip(&mut self.words) {
+            let codes = by.codes(chunk, rows, words);
+            numbering.split(&codes, words.len());
+        }
+        let starts = self.starts(chunk, rows);
+        if let Some((codes, starts)) = &starts {
+            numbering.split(codes, starts.len());
+        }
+        let mut cells = Vec::with_capacity(numbering.keys.len());
+        for mut codes in numbering.keys {
+            let start = starts.as_ref().and_then(|(_, starts)| {
+                let number = codes.pop()?;
+                starts.get(index(number)).copied()
+            });
+            let start = start.unwrap_or(0);
+            cells.push(self.cell(CellKey { codes, start }));
+        }
+        numbering.ids.iter().map(|id| cells[index(*id)]).collect()
+    }
+
+    /// Which stretch of time each row lies in: numbers, and where the stretches begin.
+    fn starts(&self, chunk: &Chunk, rows: &[u32]) -> Option<(Vec<u32>, Vec<u64>)> {
+        self.question.every.as_ref()?;
+        let mut numbers: HashMap<u64, u32> = HashMap::new();
+        let mut starts = Vec::new();
+        // Rows are all but sorted by time.
+        let (mut start, mut end, mut number) = (0, 0, 0);
+        let codes = rows.iter().map(|row| {
+            let row = index(*row);
+            let created = chunk.number_at(Number::CreatedAt, row);
+            if created < start || end <= created {
+                let bucket = self.question.bucket(Timestamp::from_micros(created));
+                (start, end) = bucket.map_or((0, u64::MAX), |(from, to)| {
+                    (from.as_micros(), to.as_micros())
+                });
+                number = *numbers.entry(start).or_insert_with(|| {
+                    starts.push(start);
+                    u32::try_from(starts.len() - 1).unwrap_or(u32::MAX)
+                });
+            }
+            number
+        });
+        let codes = codes.collect();
+        Some((codes, starts))
+    }
+
+    fn cell(&mut self, key: CellKey) -> u32 {
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        if self.cells.len() >= MAX_CELLS && key.codes != [OTHER] {
+            self.is_full = true;
+            let codes = vec![OTHER];
+            return self.cell(CellKey { codes, ..key });
+        }
+        let place = u32::try_from(self.cells.len()).unwrap_or(OTHER);
+        let mut cell = Cell::new(self.layout);
+        if self.is_coarse {
+            cell.spreads.iter_mut().for_each(Spread::coarsen);
+        }
+        self.cells.push(cell);
+        self.keys.push(key.clone());
+        self.places.insert(key, place);
+        place
+    }
+
+    fn count(&mut self, chunk: &Chunk, rows: &[u32], places: &[u32]) {
+        let [wants_errors, wants_cached, wants_unpriced, wants_estimated] = [
+            Measure::Errors,
+            Measure::Cached,
+            Measure::Unpriced,
+            Measure::Estimated,
+        ]
+        .map(|wanted| self.layout.needs(|one| *one == wanted));
+        for place in places {
+            self.cells[index(*place)].counts.all += 1;
+        }
+        let pairs = || rows.iter().map(|row| index(*row)).zip(places.iter().map(|one| index(*one)));
+        if wants_errors {
+            let errors = Errors::new(chunk);
+            for (row, place) in pairs() {
+                self.cells[place].counts.errors += u64::from(errors.holds(row));
+            }
+        }
+        let is = |text, row, words: &[&str]| {
+            chunk.text_at(text, row).is_some_and(|word| words.contains(&word))
+        };
+        if wants_cached {
+            for (row, place) in pairs() {
+                let cached = is(Text::Cache, row, &KEPT);
+                self.cells[place].counts.cached += u64::from(cached);
+            }
+        }
+        if wants_unpriced {
+            for (row, place) in pairs() {
+                let unpriced = chunk.number_at(Number::Cost, row) == NONE;
+                self.cells[place].counts.unpriced += u64::from(unpriced);
+            }
+        }
+        if wants_estimated {
+            for (row, place) in pairs() {
+                let estimated = is(Text::CostStatus, row, &ESTIMATED);
+                self.cells[place].counts.estimated += u64::from(estimated);
+            }
+        }
+    }
+
+    fn measure(&mut self, at: usize, chunk: &Chunk, rows: &[u32], places: &[u32]) {
+        let values = values(self.layout.quantities[at], chunk);
+        let pairs = || rows.iter().map(|row| values.get(*row)).zip(places);
+        for (value, place) in pairs().filter(|(value, _)| *value != NONE) {
+            self.cells[index(*place)].stats[at].add(value);
+        }
+        let Some(spread) = self.layout.spread.iter().position(|one| *one == at) else {
+            return;
+        };
+        for (value, place) in pairs().filter(|(value, _)| *value != NONE) {
+            self.cells[index(*place)].spreads[spread].add(value);
+        }
+        self.exact += rows.len();
+    }
+}
+
+/// Numbers the combinations of values that rows have, as they turn up.
+struct Numbering {
+    /// The combination of each row.
+    ids: Vec<u32>,
+    /// The values of each combination.
+    keys: Vec<Vec<u32>>,
+}
+
+impl Numbering {
+    /// One combination, of nothing.
+    fn new(rows: usize) -> Self {
+        Self {
+            ids: vec![0; rows],
+            keys: vec![Vec::new()],
+        }
+    }
+
+    /// Tells apart rows that have different codes, of which there are so many.
+    fn split(&mut self, codes: &[u32], count: usize) {
+        let entries = self.keys.len().saturating_mul(count);
+        let mut table = vec![OTHER; if entries <= MAX_TABLE { entries } else { 0 }];
+        let mut map: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut keys: Vec<Vec<u32>> = Vec::new();
+        let old = std::mem::take(&mut self.keys);
+        for (id, code) in self.ids.iter_mut().zip(codes) {
+            let key = (*id, *code);
+            let at = index(key.0);
+            let place = at * count + index(key.1);
+            let known = match table.get_mut(place) {
+                Some(known) => known,
+                None => map.entry(key).or_insert(OTHER),
+            };
+            if *known == OTHER {
+                *known = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+                let mut combined = old[at].clone();
+                combined.push(key.1);
+                keys.push(combined);
+            }
+            *id = *known;
+        }
+        self.keys = keys;
+    }
+}
