@@ -68,7 +68,10 @@ pub(crate) fn answer(
     let edges = plan.map(|plan| {
         let [from, until] = plan.inner;
         let before = wanted(columns, question, &snapshot, Some([0, from]));
-        [before, wanted(columns, question, &snapshot, Some([until, u64::MAX]))]
+        [
+            before,
+            wanted(columns, question, &snapshot, Some([until, u64::MAX])),
+        ]
     });
     let mut work: Vec<(Part, &Wanted<'_>)> = Vec::new();
     for part in Part::all(&snapshot) {
@@ -87,7 +90,11 @@ pub(crate) fn answer(
         || Ok(tally()),
         |tally, at, part| tally.add(part, Some(wanted[at])),
     )?;
-    visited.made.iter().chain([&from_rollups]).for_each(|tally| sum.add(tally));
+    visited
+        .made
+        .iter()
+        .chain([&from_rollups])
+        .for_each(|tally| sum.add(tally));
     let mut answer = sum.answer();
     answer.is_complete = visited.is_complete && snapshot.is_complete;
     Ok(answer)
@@ -162,8 +169,8 @@ fn add_rollup(
     rollup: &Rollup,
     plan: Plan,
 ) -> Result<(), Error> {
-    let fields = rollup::filter_fields(&question.filter).and(tally.fields().clone());
-    let rolled = rollup.read(plan.step, &rollup::always().and(fields), layout)?;
+    let fields = rollup::filter_fields(&question.filter).and(tally.fields());
+    let rolled = rollup.read(plan.step, &rollup::always().and(&fields), layout)?;
     let mut selection = select::by_filter(&rolled.chunk, &question.filter)
         .unwrap_or_else(|| (0..).take(rolled.chunk.rows).collect());
     selection.retain(|row| {
@@ -202,7 +209,9 @@ impl Whole {
         }
         if let Some(start) = start {
             let point = self.points.entry(start);
-            point.and_modify(|point| point.merge(cell)).or_insert_with(|| cell.clone());
+            point
+                .and_modify(|point| point.merge(cell))
+                .or_insert_with(|| cell.clone());
         }
     }
 
@@ -212,7 +221,9 @@ impl Whole {
         }
         for (start, cell) in &other.points {
             let point = self.points.entry(*start);
-            point.and_modify(|point| point.merge(cell)).or_insert_with(|| cell.clone());
+            point
+                .and_modify(|point| point.merge(cell))
+                .or_insert_with(|| cell.clone());
         }
     }
 }
@@ -266,7 +277,9 @@ impl<'q> Sum<'q> {
         }
         let shown = groups.into_iter();
         Answer {
-            groups: shown.map(|(key, whole)| group(key, &whole, layout)).collect(),
+            groups: shown
+                .map(|(key, whole)| group(key, &whole, layout))
+                .collect(),
             other: other.map(|whole| group(Vec::new(), &whole, layout)),
             total: group(Vec::new(), &total, layout),
             group_count,

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::builder::Keys;
+use crate::chunk::{Chunk, Metadata, Texts};
+use crate::fields::{
+    ID, Kind, METADATA, METADATA_KIND, METADATA_MORE, NO_WORD, NONE, Number, Text,
+};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt32Type, UInt64Type};
@@ -10,11 +15,6 @@ use arrow_array::{
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
-use crate::builder::Keys;
-use crate::chunk::{Chunk, Metadata, Texts};
-use crate::fields::{
-    ID, Kind, METADATA, METADATA_KIND, METADATA_MORE, NO_WORD, NONE, Number, Text,
-};
 
 /// Texts by code, as they are read and written.
 pub(crate) fn dictionary() -> DataType {
@@ -47,9 +47,12 @@ pub(crate) fn schema(keys: &Keys) -> Schema {
 
 /// The same columns, with texts by code.
 pub(crate) fn as_dictionaries(schema: &Schema) -> Schema {
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8 => Field::new(field.name(), dictionary(), field.is_nullable()),
-        _ => Field::clone(field),
+    let fields = schema.fields().iter().map(|field| {
+        if *field.data_type() == DataType::Utf8 {
+            Field::new(field.name(), dictionary(), field.is_nullable())
+        } else {
+            Field::clone(field)
+        }
     });
     Schema::new(fields.collect::<Vec<_>>())
 }
@@ -88,7 +91,9 @@ fn from_numbers(number: Number, column: Option<&[u64]>, rows: usize) -> ArrayRef
     let values = column.unwrap_or(&absent).iter();
     let some = |value: &u64| Some(*value).filter(|value| *value != NONE);
     match number.kind() {
-        Kind::Count if number.absent() == NONE => Arc::new(UInt64Array::from_iter(values.map(some))),
+        Kind::Count if number.absent() == NONE => {
+            Arc::new(UInt64Array::from_iter(values.map(some)))
+        }
         Kind::Count => Arc::new(UInt64Array::from_iter_values(values.copied())),
         Kind::Moment => {
             let micros = values.map(|micros| i64::try_from(*micros).unwrap_or(i64::MAX));
@@ -180,12 +185,16 @@ fn append_texts(array: &ArrayRef, column: &mut Texts) -> Option<()> {
     }
     let keys = array.keys();
     match keys.nulls() {
-        None => column.codes.extend(keys.values().iter().map(|code| code + before)),
+        None => column
+            .codes
+            .extend(keys.values().iter().map(|code| code + before)),
         Some(nulls) => {
             let codes = keys.values().iter().zip(nulls);
-            column.codes.extend(codes.map(|(code, is_some)| {
-                if is_some { code + before } else { NO_WORD }
-            }));
+            column.codes.extend(codes.map(
+                |(code, is_some)| {
+                    if is_some { code + before } else { NO_WORD }
+                },
+            ));
         }
     }
     Some(())

@@ -67,7 +67,12 @@ impl Builder {
         });
         texts(record, |text, value| {
             let codes = &mut self.texts[text.index()];
-            set_text(chunk.texts[text.index()].get_or_insert_default(), codes, row, value);
+            set_text(
+                chunk.texts[text.index()].get_or_insert_default(),
+                codes,
+                row,
+                value,
+            );
         });
         let mut more = BTreeMap::new();
         for (key, value) in &record.metadata {
@@ -82,7 +87,7 @@ impl Builder {
                     kinds.codes.push(code);
                 }
             } else {
-                more.insert(key, value);
+                more.insert(&**key, value);
             }
         }
         if let Some(object) = json(&more) {
@@ -99,7 +104,7 @@ impl Builder {
     }
 }
 
-fn json(more: &BTreeMap<&Box<str>, &MetadataValue>) -> Option<String> {
+fn json(more: &BTreeMap<&str, &MetadataValue>) -> Option<String> {
     if more.is_empty() {
         return None;
     }
@@ -201,7 +206,9 @@ pub(crate) fn choose_keys<'k>(
     keys.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
     keys.truncate(MAX_KEYS);
     let chosen = keys.into_iter();
-    chosen.map(|(key, (_, kinds))| (key.into(), kinds)).collect()
+    chosen
+        .map(|(key, (_, kinds))| (key.into(), kinds))
+        .collect()
 }
 
 /// The keys of chunks, as [`choose_keys`] takes them.
@@ -272,7 +279,10 @@ fn gather_texts(columns: &[Option<&Texts>], places: &[Place]) -> Option<Texts> {
 fn gather_metadata(chunks: &[&Chunk], places: &[Place], keys: &Keys, out: &mut Chunk) {
     for key in keys.keys() {
         let columns: Vec<_> = chunks.iter().map(|chunk| chunk.metadata.get(key)).collect();
-        let values: Vec<_> = columns.iter().map(|one| one.map(|one| &one.values)).collect();
+        let values: Vec<_> = columns
+            .iter()
+            .map(|one| one.map(|one| &one.values))
+            .collect();
         let kinds: Vec<_> = columns
             .iter()
             .map(|one| one.and_then(|one| one.kinds.as_ref()))
@@ -310,13 +320,17 @@ fn move_keys(chunks: &[&Chunk], places: &[Place], out: &mut Chunk) -> Texts {
             });
             column.values.codes[row] = codes.of(&mut column.values.words, &value.to_text());
             if let Some(kind) = kind_of(value) {
-                let kinds = column.kinds.get_or_insert_with(|| Texts::absent(places.len()));
+                let kinds = column
+                    .kinds
+                    .get_or_insert_with(|| Texts::absent(places.len()));
                 kinds.codes[row] = code_of_kind(kinds, kind);
             }
         }
         object.retain(|key, _| !out.metadata.contains_key(key));
-        let code = json(&object.iter().collect());
-        more.codes.push(code.map_or(NO_WORD, |object| more.words.push(&object)));
+        let rest = object.iter().map(|(key, value)| (&**key, value));
+        let code = json(&rest.collect());
+        more.codes
+            .push(code.map_or(NO_WORD, |object| more.words.push(&object)));
     }
     more
 }

@@ -202,7 +202,9 @@ impl Cell {
     /// The measures, in their order.
     pub(crate) fn values(&self, layout: &Layout) -> Vec<Option<u64>> {
         let measures = layout.measures.iter();
-        measures.map(|measure| self.value(*measure, layout)).collect()
+        measures
+            .map(|measure| self.value(*measure, layout))
+            .collect()
     }
 
     pub(crate) fn value(&self, measure: Measure, layout: &Layout) -> Option<u64> {

@@ -325,8 +325,14 @@ pub(crate) fn numbers(record: &Record, position: u64, mut put: impl FnMut(Number
         (Number::Connect, Some(timing.connect_us)),
         (Number::Overhead, Some(timing.overhead_us)),
         (Number::Cost, record.cost.nanousd),
-        (Number::SavedTokensIn, saved.and_then(|saved| saved.tokens_in)),
-        (Number::SavedTokensOut, saved.and_then(|saved| saved.tokens_out)),
+        (
+            Number::SavedTokensIn,
+            saved.and_then(|saved| saved.tokens_in),
+        ),
+        (
+            Number::SavedTokensOut,
+            saved.and_then(|saved| saved.tokens_out),
+        ),
         (Number::SavedCost, saved.and_then(|saved| saved.nanousd)),
         (Number::SavedTime, saved.map(|saved| saved.us)),
         (Number::RequestBytes, Some(record.request.bytes)),
@@ -336,7 +342,10 @@ pub(crate) fn numbers(record: &Record, position: u64, mut put: impl FnMut(Number
         (Number::Stream, Some(record.stream.into())),
     ] {
         // The largest number there is stands for none.
-        put(number, value.map_or(number.absent(), |value| value.min(NONE - 1)));
+        put(
+            number,
+            value.map_or(number.absent(), |value| value.min(NONE - 1)),
+        );
     }
     if let Some(usage) = &record.usage {
         for (number, value) in tokens(usage) {
@@ -388,7 +397,10 @@ pub(crate) fn texts<'r>(record: &'r Record, mut put: impl FnMut(Text, &'r str)) 
         (Text::Outcome, Some(record.outcome.as_str())),
         (Text::Code, error.map(|error| &*error.code)),
         (Text::Blame, error.map(|error| error.blame.as_str())),
-        (Text::Cache, record.cache.as_ref().map(|cache| cache.status.as_str())),
+        (
+            Text::Cache,
+            record.cache.as_ref().map(|cache| cache.status.as_str()),
+        ),
         (Text::CostStatus, Some(record.cost.status.as_str())),
         (Text::Price, record.cost.price.as_deref()),
         (Text::Limit, limit.map(|(rule, _)| rule)),

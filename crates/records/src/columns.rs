@@ -235,7 +235,8 @@ impl Columns {
                 None => match Segment::open(&path) {
                     Ok(mut segment) => {
                         // Absent or damaged, it is made again.
-                        segment.rollup = Rollup::open(&self.rollup_path(&segment)).ok().map(Arc::new);
+                        segment.rollup =
+                            Rollup::open(&self.rollup_path(&segment)).ok().map(Arc::new);
                         Some(Arc::new(segment))
                     }
                     Err(error) => {
@@ -262,8 +263,8 @@ impl Columns {
             return;
         }
         let State { segments, hot, .. } = &mut *state;
-        let positions = position..;
-        hot.append(positions.zip(records), state.appended, |id| is_sealed(segments, id));
+        let end = position + records.len() as u64;
+        hot.append((position..).zip(records), end, |id| is_sealed(segments, id));
     }
 
     /// Whether there is something for [`Columns::work`] to do.
@@ -368,7 +369,11 @@ impl Columns {
     /// Removes sums without a segment, as a crash leaves them.
     fn remove_orphans(&self) -> Result<(), Error> {
         let state = self.state.read();
-        let paths: Vec<_> = state.segments.iter().map(|one| self.rollup_path(one)).collect();
+        let paths: Vec<_> = state
+            .segments
+            .iter()
+            .map(|one| self.rollup_path(one))
+            .collect();
         for file in fs::read_dir(&self.rollups)? {
             let path = file?.path();
             if !paths.contains(&path) {
@@ -413,7 +418,9 @@ impl Columns {
         };
         let mut hot = Hot::at(first);
         while hot.end < end && hot.rows() < self.seal_at.rows {
-            let room = usize::try_from(end - hot.end).unwrap_or(MAX_PAGE).min(1_000);
+            let room = usize::try_from(end - hot.end)
+                .unwrap_or(MAX_PAGE)
+                .min(1_000);
             let from = Position::after(hot.end);
             let (records, next) = query::follow_slim(&self.catalog, from, room)?;
             let next = next.count().min(end);
@@ -488,7 +495,9 @@ impl Columns {
         let floor = self.floor();
         let old: Vec<_> = {
             let mut state = self.state.write();
-            let kept = state.segments.partition_point(|segment| segment.end <= floor);
+            let kept = state
+                .segments
+                .partition_point(|segment| segment.end <= floor);
             state.segments.drain(..kept).collect()
         };
         for segment in old {
@@ -602,7 +611,9 @@ impl Worker {
             let shared = Arc::clone(&shared);
             move || shared.run(&columns)
         };
-        let thread = ThreadBuilder::new().name("isango-columns".into()).spawn(run)?;
+        let thread = ThreadBuilder::new()
+            .name("isango-columns".into())
+            .spawn(run)?;
         Ok(Self {
             shared,
             thread: Some(thread),

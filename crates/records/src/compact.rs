@@ -86,7 +86,8 @@ impl Rows {
 
     /// The next rows: chunks, and places in them.
     fn next(&mut self, count: usize) -> Result<(Vec<Arc<Chunk>>, Vec<Place>), Error> {
-        let mut chunks: Vec<Arc<Chunk>> = self.open.iter().map(|(one, _)| Arc::clone(one)).collect();
+        let mut chunks: Vec<Arc<Chunk>> =
+            self.open.iter().map(|(one, _)| Arc::clone(one)).collect();
         // Where each open chunk stands among those that are returned.
         let mut slots: Vec<u32> = (0..).take(chunks.len()).collect();
         let mut places = Vec::with_capacity(count);

@@ -99,8 +99,15 @@ impl Dressed {
         locator: &mut Locator<'_>,
     ) -> Result<bool, Error> {
         let looks_into_bodies = |test: &Test| matches!(test, Test::Body(_));
-        if !filter.terms().iter().any(|term| looks_into_bodies(&term.test)) {
-            return Ok(self.records.get(row).is_some_and(|record| filter.matches(record)));
+        if !filter
+            .terms()
+            .iter()
+            .any(|term| looks_into_bodies(&term.test))
+        {
+            return Ok(self
+                .records
+                .get(row)
+                .is_some_and(|record| filter.matches(record)));
         }
         let Some(mut record) = locator.record(self.chunk.number_at(Number::Position, row))? else {
             return Ok(false);

@@ -226,7 +226,7 @@ impl Fields {
     }
 
     /// These and others.
-    pub(crate) fn and(mut self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: &Self) -> Self {
         self.id |= other.id;
         self.numbers |= other.numbers;
         self.texts |= other.texts;
@@ -253,7 +253,11 @@ impl Fields {
         }
         let is = |bits: u64, at: usize| bits & (1 << at) != 0;
         (name == ID && self.id)
-            || Number::ALL.iter().any(|one| one.name() == name && is(self.numbers, one.index()))
-            || Text::ALL.iter().any(|one| one.name() == name && is(self.texts, one.index()))
+            || Number::ALL
+                .iter()
+                .any(|one| one.name() == name && is(self.numbers, one.index()))
+            || Text::ALL
+                .iter()
+                .any(|one| one.name() == name && is(self.texts, one.index()))
     }
 }

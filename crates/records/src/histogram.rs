@@ -1,7 +1,7 @@
 //! Values as counts by size, for percentiles of more values than are kept.
 //!
 //! Up to 32 a value has a bucket of its own; above, each power of two is split into 32 buckets, of
-//! which the middle stands for all: at most 1/64 off (the layout of Gil Tene's HdrHistogram, with
+//! which the middle stands for all: at most 1/64 off (the layout of Gil Tene's `HdrHistogram`, with
 //! five bits).
 
 /// Bits by which a power of two is split.

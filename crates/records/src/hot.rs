@@ -116,7 +116,10 @@ impl Hot {
     }
 
     fn spans_days(&self) -> bool {
-        let oldest = self.full.first().map_or(self.open.chunk(), |full| &full.chunk);
+        let oldest = self
+            .full
+            .first()
+            .map_or(self.open.chunk(), |full| &full.chunk);
         let [first, _] = oldest.created_range();
         let [_, last] = self.open.chunk().created_range();
         first / DAY_MICROS < last / DAY_MICROS && self.rows() > CHUNK_ROWS

@@ -11,11 +11,19 @@
 //! journal/NNNNNNNN.rewrite     a file without what was erased, before it takes its place
 //! journal/lock                 held by the process that writes
 //! overlay.sqlite               what was said of records later
+//! columns/FIRST-END.parquet    what lists and charts ask of the records of these positions
+//! rollups/FIRST-END.parquet    sums of a large one of them, by minute, hour and day
 //! ```
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
-//! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `overlay` (what is
-//! said later), `rewrite` and `upkeep` (what must go), `words` (which frames a search must read),
-//! `audit`, `backup`. Columns and rollups will be consumers that keep a position and call `follow`.
+//! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `locate` (by
+//! position), `overlay` (what is said later), `rewrite` and `upkeep` (what must go), `words` (which
+//! frames a search must read), `audit`, `backup`.
+//!
+//! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hot` (what is not
+//! sealed), `sealed`, `arrays` and `segment` (Parquet files), `compact` (merging them), `columns`
+//! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
+//! (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
+//! `aggregate`, with `rollup`.
 
 mod aggregate;
 mod arrays;

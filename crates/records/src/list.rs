@@ -264,7 +264,9 @@ impl<'q> Search<'q> {
                 let codes = codes(dimension, &chunk, rows, &mut words);
                 let text = |code| words.word(code).map(|word| Value::Text(word.into()));
                 let found = rows.iter().zip(codes);
-                found.map(|(row, code)| candidate(row, text(code))).collect()
+                found
+                    .map(|(row, code)| candidate(row, text(code)))
+                    .collect()
             }
             Sort::Time => Vec::new(),
         };

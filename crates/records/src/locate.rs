@@ -81,9 +81,8 @@ impl<'c> Locator<'c> {
 
     /// Unpacks the frame of a position, unless it is the one that is held.
     fn hold(&mut self, position: u64) -> Result<bool, Error> {
-        let is_in = |entry: &Entry| {
-            (entry.contents.sequence..entry.end_sequence()).contains(&position)
-        };
+        let is_in =
+            |entry: &Entry| (entry.contents.sequence..entry.end_sequence()).contains(&position);
         if self.held.as_ref().is_some_and(|(entry, _)| is_in(entry)) {
             return Ok(true);
         }
@@ -109,7 +108,10 @@ impl<'c> Locator<'c> {
         match self.unpacker.lines(file, &entry) {
             Ok(lines) => self.held = Some((entry, lines.to_vec())),
             Err(Error::Damaged(what)) => {
-                tracing::warn!(what, "a part of the record store is damaged and was passed over");
+                tracing::warn!(
+                    what,
+                    "a part of the record store is damaged and was passed over"
+                );
                 return Ok(false);
             }
             Err(error) => return Err(error),

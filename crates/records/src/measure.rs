@@ -82,12 +82,16 @@ pub(crate) fn dimension_fields(dimension: &Dimension) -> Fields {
     if let Some(column) = column(dimension) {
         return fields.text(column);
     }
-    match dimension {
-        Dimension::Model => fields.text(Text::Model).text(Text::ModelRequested),
-        Dimension::Result => fields.number(Number::Status).text(Text::Outcome),
-        Dimension::Stream => fields.number(Number::Stream),
-        Dimension::Metadata(key) => fields.key(key),
-        _ => fields.number(Number::Status),
+    if let Dimension::Metadata(key) = dimension {
+        return fields.key(key);
+    }
+    match *dimension == Dimension::Model {
+        true => fields.text(Text::Model).text(Text::ModelRequested),
+        // The others come from these.
+        false => fields
+            .number(Number::Status)
+            .number(Number::Stream)
+            .text(Text::Outcome),
     }
 }
 
@@ -99,41 +103,51 @@ pub(crate) fn codes(
     interner: &mut Interner,
 ) -> Vec<u32> {
     if let Some(column) = column(dimension) {
-        let absent = match dimension {
-            Dimension::Cache => interner.code("bypass"),
-            _ => 0,
+        let absent = if column == Text::Cache {
+            interner.code("bypass")
+        } else {
+            0
         };
         return text_codes(chunk.text(column), rows, interner, |_| absent);
     }
-    match dimension {
-        Dimension::Model => {
-            let asked = text_codes(chunk.text(Text::ModelRequested), rows, interner, |_| 0);
-            text_codes(chunk.text(Text::Model), rows, interner, |place| asked[place])
-        }
-        Dimension::Result => {
-            let errors = Errors::new(chunk);
-            let [ok, error] = ["ok", "error"].map(|word| interner.code(word));
-            let code = |row: &u32| if errors.holds(index(*row)) { error } else { ok };
+    if let Dimension::Metadata(key) = dimension {
+        return metadata_codes(key, chunk, rows, interner);
+    }
+    if *dimension == Dimension::Model {
+        let asked = text_codes(chunk.text(Text::ModelRequested), rows, interner, |_| 0);
+        return text_codes(chunk.text(Text::Model), rows, interner, |place| {
+            asked[place]
+        });
+    }
+    if *dimension == Dimension::Result {
+        let errors = Errors::new(chunk);
+        let [ok, error] = ["ok", "error"].map(|word| interner.code(word));
+        let code = |row: &u32| if errors.holds(index(*row)) { error } else { ok };
+        return rows.iter().map(code).collect();
+    }
+    if *dimension == Dimension::Stream {
+        return number_codes(chunk, Number::Stream, rows, |stream| {
+            interner.code(if stream == 1 { "true" } else { "false" })
+        });
+    }
+    let is_class = *dimension == Dimension::StatusClass;
+    number_codes(chunk, Number::Status, rows, |status| {
+        interner.code(&match is_class {
+            true => format!("{}xx", status / 100),
+            false => status.to_string(),
+        })
+    })
+}
+
+fn metadata_codes(key: &str, chunk: &Chunk, rows: &[u32], interner: &mut Interner) -> Vec<u32> {
+    match chunk.metadata.get(key) {
+        Some(column) => text_codes(Some(&column.values), rows, interner, |_| 0),
+        None if chunk.more.is_some() => {
+            let value = |row: &u32| chunk.more_of(key, index(*row));
+            let code = |row| value(row).map_or(0, |value| interner.code(&value.to_text()));
             rows.iter().map(code).collect()
         }
-        Dimension::Stream => number_codes(chunk, Number::Stream, rows, |stream| {
-            interner.code(if stream == 1 { "true" } else { "false" })
-        }),
-        Dimension::StatusClass => number_codes(chunk, Number::Status, rows, |status| {
-            interner.code(&format!("{}xx", status / 100))
-        }),
-        Dimension::Metadata(key) => match chunk.metadata.get(key) {
-            Some(column) => text_codes(Some(&column.values), rows, interner, |_| 0),
-            None if chunk.more.is_some() => {
-                let value = |row: &u32| chunk.more_of(key, index(*row));
-                let mut code = |row| value(row).map_or(0, |value| interner.code(&value.to_text()));
-                rows.iter().map(&mut code).collect()
-            }
-            None => vec![0; rows.len()],
-        },
-        _ => number_codes(chunk, Number::Status, rows, |status| {
-            interner.code(&status.to_string())
-        }),
+        None => vec![0; rows.len()],
     }
 }
 
@@ -222,15 +236,19 @@ const fn number(quantity: Quantity) -> Option<Number> {
     })
 }
 
-/// The columns that add up to a quantity.
-const fn parts(quantity: Quantity) -> &'static [Number] {
-    match quantity {
-        Quantity::Tokens => &[Number::TokensIn, Number::TokensOut],
-        Quantity::CacheRead => &[Number::CacheRead],
-        Quantity::CacheWrite => &[Number::CacheWrite, Number::CacheWrite1h],
-        Quantity::Reasoning => &[Number::Reasoning],
-        _ => &[],
-    }
+/// The columns that add up to a quantity that is none itself.
+fn parts(quantity: Quantity) -> &'static [Number] {
+    const PARTS: [(Quantity, &[Number]); 4] = [
+        (Quantity::Tokens, &[Number::TokensIn, Number::TokensOut]),
+        (Quantity::CacheRead, &[Number::CacheRead]),
+        (
+            Quantity::CacheWrite,
+            &[Number::CacheWrite, Number::CacheWrite1h],
+        ),
+        (Quantity::Reasoning, &[Number::Reasoning]),
+    ];
+    let found = PARTS.iter().find(|(known, _)| *known == quantity);
+    found.map_or(&[], |(_, parts)| *parts)
 }
 
 /// The columns that a quantity takes.

@@ -40,8 +40,11 @@ impl Part {
             let groups = 0..segment.groups.len();
             groups.map(|group| Self::Sealed(Arc::clone(segment), group))
         });
-        let mut parts: Vec<(u128, Self)> =
-            dressed.chain(hot).chain(sealed).map(|part| (part.ids()[1], part)).collect();
+        let mut parts: Vec<(u128, Self)> = dressed
+            .chain(hot)
+            .chain(sealed)
+            .map(|part| (part.ids()[1], part))
+            .collect();
         parts.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
         parts.into_iter().map(|(_, part)| part).collect()
     }
@@ -99,9 +102,10 @@ impl Part {
     pub(crate) fn list(&self, rows: &[u32]) -> Result<Vec<Row>, Error> {
         let index = |row: &u32| usize::try_from(*row).unwrap_or(usize::MAX);
         match self {
-            Self::Dressed(dressed) => {
-                Ok(rows.iter().filter_map(|row| dressed.row(index(row))).collect())
-            }
+            Self::Dressed(dressed) => Ok(rows
+                .iter()
+                .filter_map(|row| dressed.row(index(row)))
+                .collect()),
             Self::Hot(chunk) => Ok(rows.iter().map(|row| chunk.row(index(row))).collect()),
             Self::Sealed(segment, group) => {
                 let chunk = segment.read(*group, &Fields::all(), Some(rows))?;
@@ -152,7 +156,7 @@ pub(crate) fn visit<T: Send>(
     };
     let threads = if rows < MIN_SHARED_ROWS { 1 } else { threads() };
     let made: Result<Vec<T>, Error> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&run)).collect();
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
         let first = run();
         let others = others.into_iter().map(|thread| match thread.join() {
             Ok(made) => made,

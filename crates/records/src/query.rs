@@ -183,7 +183,10 @@ pub(crate) fn follow(
     let (mut said, mut of) = (Said::new(), None);
     let behind = walk(catalog, from, limit, |_, line, entry| {
         if of != Some(entry.offset) {
-            (said, of) = (view.between(entry.contents.range.record_ids())?, Some(entry.offset));
+            (said, of) = (
+                view.between(entry.contents.range.record_ids())?,
+                Some(entry.offset),
+            );
         }
         let mut record = parse(line)?;
         if let Some(later) = said.get(&record.id) {

@@ -51,6 +51,13 @@ const TEXTS: [Text; 11] = [
     Text::Outcome,
     Text::CostStatus,
 ];
+/// What follows from these.
+const RULES: [Dimension; 4] = [
+    Dimension::Model,
+    Dimension::Status,
+    Dimension::StatusClass,
+    Dimension::Result,
+];
 /// The quantities that have histograms.
 const SPREAD: [Quantity; 3] = [Quantity::Duration, Quantity::Ttfb, Quantity::Ttft];
 const COUNT: &str = "count";
@@ -87,7 +94,9 @@ impl Rollup {
         let file = Sealed::open(path)?;
         let steps = file.value(STEPS_KEY).unwrap_or_default();
         let steps: Result<Vec<u64>, _> = steps.split_whitespace().map(str::parse).collect();
-        let steps = steps.ok().filter(|steps| steps.len() == file.parquet().num_row_groups());
+        let steps = steps
+            .ok()
+            .filter(|steps| steps.len() == file.parquet().num_row_groups());
         match steps {
             Some(steps) => Ok(Self { file, steps }),
             None => Err(Error::Damaged(format!("{}: its steps", path.display()))),
@@ -103,7 +112,12 @@ impl Rollup {
     ///
     /// # Errors
     /// They cannot be read, or are damaged.
-    pub(crate) fn read(&self, step: u64, fields: &Fields, layout: &Layout) -> Result<Rolled, Error> {
+    pub(crate) fn read(
+        &self,
+        step: u64,
+        fields: &Fields,
+        layout: &Layout,
+    ) -> Result<Rolled, Error> {
         let Some(group) = self.steps.iter().position(|one| *one == step) else {
             return Err(self.file.damaged("a step is gone"));
         };
@@ -116,14 +130,14 @@ impl Rollup {
         };
         let of_layout = |name: &str| {
             let mut quantities = layout.quantities.iter();
-            let stat = quantities.any(|quantity| STATS.iter().any(|stat| column(*quantity, stat) == name));
+            let stat =
+                quantities.any(|quantity| STATS.iter().any(|stat| column(*quantity, stat) == name));
             let mut spread = layout.spread.iter().map(|at| layout.quantities[*at]);
             stat || spread.any(|quantity| column(quantity, HISTOGRAM) == name)
         };
         let priced = column(Quantity::Cost, "known");
-        let wanted = |name: &str| {
-            fields.holds(name) || name == COUNT || name == priced || of_layout(name)
-        };
+        let wanted =
+            |name: &str| fields.holds(name) || name == COUNT || name == priced || of_layout(name);
         for batch in self.file.read(group, wanted, None)? {
             rolled
                 .append(&batch, layout)
@@ -146,11 +160,14 @@ impl Rolled {
         self.chunk.rows += batch.num_rows();
         arrays::append(batch, &mut self.chunk)?;
         let numbers = |name: &str| {
-            let column = batch.column_by_name(name)?.as_primitive_opt::<UInt64Type>()?;
+            let column = batch
+                .column_by_name(name)?
+                .as_primitive_opt::<UInt64Type>()?;
             Some(column.values().to_vec())
         };
         self.counts.extend(numbers(COUNT)?);
-        self.priced.extend(numbers(&column(Quantity::Cost, "known"))?);
+        self.priced
+            .extend(numbers(&column(Quantity::Cost, "known"))?);
         for (quantity, stats) in layout.quantities.iter().zip(&mut self.stats) {
             let [known, sum, min, max] = STATS.map(|stat| numbers(&column(*quantity, stat)));
             let (known, sum, min, max) = (known?, sum?, min?, max?);
@@ -203,7 +220,9 @@ fn unpack(bytes: &[u8]) -> Option<Histogram> {
     let mut at = 0;
     let mut buckets = Vec::new();
     for pair in numbers.chunks_exact(2) {
-        at += usize::try_from(pair[0]).ok().filter(|step| *step <= Histogram::BUCKETS)?;
+        at += usize::try_from(pair[0])
+            .ok()
+            .filter(|step| *step <= Histogram::BUCKETS)?;
         buckets.push((at, pair[1]));
     }
     (at <= Histogram::BUCKETS).then(|| Histogram::from_buckets(buckets.into_iter()))
@@ -225,11 +244,7 @@ fn by() -> Vec<By> {
 ///
 /// # Errors
 /// The segment cannot be read, or the disk failed.
-pub(crate) fn write(
-    disk: &dyn Disk,
-    path: &Path,
-    segment: &Arc<Segment>,
-) -> Result<Rollup, Error> {
+pub(crate) fn write(disk: &dyn Disk, path: &Path, segment: &Arc<Segment>) -> Result<Rollup, Error> {
     let layout = layout();
     let by = by();
     let mut steps = Vec::new();
@@ -245,7 +260,7 @@ pub(crate) fn write(
     };
     let properties = sealed::properties(&[(STEPS_KEY, names.join(" "))])?.build();
     let mut batches = steps.into_iter();
-    sealed::write(disk, path, &schema, properties, || {
+    sealed::write(disk, path, &schema, &properties, || {
         Ok(batches.next().map(|(_, batch)| batch))
     })?;
     Rollup::open(path)
@@ -288,17 +303,37 @@ fn batch(rows: &[Row<'_>], layout: &Layout) -> Result<RecordBatch, Error> {
         columns.push(column);
     };
     let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let starts = rows.iter().map(|(start, _, _)| i64::try_from(*start).unwrap_or(i64::MAX));
+    let starts = rows
+        .iter()
+        .map(|(start, _, _)| i64::try_from(*start).unwrap_or(i64::MAX));
     let starts = TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC");
-    put(Number::CreatedAt.name().into(), moment, false, Arc::new(starts));
+    put(
+        Number::CreatedAt.name().into(),
+        moment,
+        false,
+        Arc::new(starts),
+    );
     for (at, text) in TEXTS.into_iter().enumerate() {
         let mut words = StringDictionaryBuilder::<UInt32Type>::new();
-        rows.iter().for_each(|(_, key, _)| words.append_option(key[at]));
-        put(text.name().into(), arrays::dictionary(), true, Arc::new(words.finish()));
+        rows.iter()
+            .for_each(|(_, key, _)| words.append_option(key[at]));
+        put(
+            text.name().into(),
+            arrays::dictionary(),
+            true,
+            Arc::new(words.finish()),
+        );
     }
-    let status = rows.iter().map(|(_, key, _)| key[TEXTS.len()]?.parse().ok());
+    let status = rows
+        .iter()
+        .map(|(_, key, _)| key[TEXTS.len()]?.parse().ok());
     let status: UInt64Array = status.collect();
-    put(Number::Status.name().into(), DataType::UInt64, true, Arc::new(status));
+    put(
+        Number::Status.name().into(),
+        DataType::UInt64,
+        true,
+        Arc::new(status),
+    );
     let mut number = |name: String, value: &dyn Fn(&Cell) -> u64| {
         let values = rows.iter().map(|(_, _, cell)| value(cell));
         let values = UInt64Array::from_iter_values(values);
@@ -342,7 +377,10 @@ pub(crate) fn plan(question: &Aggregate, asked: [u64; 2], found: [u64; 2]) -> Op
     }
     let mut plans = STEPS.into_iter().rev().map(|step| Plan {
         step,
-        inner: [asked[0].div_ceil(step).saturating_mul(step), asked[1] / step * step],
+        inner: [
+            asked[0].div_ceil(step).saturating_mul(step),
+            asked[1] / step * step,
+        ],
     });
     plans.find(|plan| {
         let [from, until] = [
@@ -377,9 +415,9 @@ fn is_aligned(question: &Aggregate, step: u64, [from, until]: [u64; 2]) -> bool 
 
 /// Whether rolled rows tell all that a question asks.
 fn fits(question: &Aggregate) -> bool {
-    let by = question.dimensions().iter().all(|dimension| match dimension {
-        Dimension::Model | Dimension::Status | Dimension::StatusClass | Dimension::Result => true,
-        other => crate::measure::column(other).is_some_and(|text| TEXTS.contains(&text)),
+    let by = question.dimensions().iter().all(|dimension| {
+        let column = crate::measure::column(dimension);
+        RULES.contains(dimension) || column.is_some_and(|text| TEXTS.contains(&text))
     });
     let measures = question.measured().iter().all(|measure| match measure {
         Measure::Percentile(quantity, _) => SPREAD.contains(quantity),
@@ -402,8 +440,12 @@ fn filter_fits(filter: &Filter) -> bool {
         Test::Text(field, _) => {
             crate::select::column(*field).is_some_and(|text| TEXTS.contains(&text))
         }
-        Test::Cost(any) => any.iter().all(|value| matches!(value, CostValue::Status(_))),
-        Test::Body(_) | Test::Meta(..) | Test::Number(..) | Test::Stream(_) => false,
+        Test::Cost(any) => any
+            .iter()
+            .all(|value| matches!(value, CostValue::Status(_))),
+        Test::Body(_) | Test::Meta(..) | Test::Number(..) | Test::Review(..) | Test::Stream(_) => {
+            false
+        }
     })
 }
 
@@ -421,5 +463,5 @@ pub(crate) fn always() -> Fields {
 pub(crate) fn filter_fields(filter: &Filter) -> Fields {
     let terms = filter.terms().iter();
     let fields = terms.map(|term| crate::select::fields(&term.test));
-    fields.fold(Fields::default(), Fields::and)
+    fields.fold(Fields::default(), |all, some| all.and(&some))
 }

@@ -138,7 +138,9 @@ impl Sealed {
         rows: Option<&[u32]>,
     ) -> Result<Vec<RecordBatch>, Error> {
         let fields = self.schema().fields().iter().enumerate();
-        let wanted = fields.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at);
+        let wanted = fields
+            .filter(|(_, field)| wanted(field.name()))
+            .map(|(at, _)| at);
         let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), wanted);
         let mut builder = self
             .reader()
@@ -150,7 +152,9 @@ impl Sealed {
         }
         let broken = |error: &dyn std::fmt::Display| self.damaged(&error.to_string());
         let batches = builder.build().map_err(|error| broken(&error))?;
-        batches.map(|batch| batch.map_err(|error| broken(&error))).collect()
+        batches
+            .map(|batch| batch.map_err(|error| broken(&error)))
+            .collect()
     }
 
     /// Whether a column of a row group can hold a value, as far as its bloom filter tells.
@@ -158,7 +162,10 @@ impl Sealed {
         let Some((column, _)) = self.schema().fields().find(column) else {
             return true;
         };
-        match self.reader().get_row_group_column_bloom_filter(group, column) {
+        match self
+            .reader()
+            .get_row_group_column_bloom_filter(group, column)
+        {
             Ok(Some(filter)) => filter.check(value),
             Ok(None) | Err(_) => true,
         }
@@ -200,7 +207,9 @@ pub(crate) fn properties(values: &[(&str, String)]) -> Result<WriterPropertiesBu
     Ok(WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_created_by("isango".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL).map_err(failed)?))
+        .set_compression(Compression::ZSTD(
+            ZstdLevel::try_new(LEVEL).map_err(failed)?,
+        ))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_key_value_metadata(Some(values.collect())))
 }
@@ -213,7 +222,7 @@ pub(crate) fn write(
     disk: &dyn Disk,
     path: &Path,
     schema: &SchemaRef,
-    properties: WriterProperties,
+    properties: &WriterProperties,
     mut next: impl FnMut() -> Result<Option<RecordBatch>, Error>,
 ) -> Result<(), Error> {
     let unfinished = path.with_extension("writing");

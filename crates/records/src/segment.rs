@@ -165,7 +165,10 @@ impl Segment {
         };
         let mut groups = self.file.parquet().row_groups().iter();
         groups.any(|group| {
-            let nulls = group.column(at).statistics().and_then(Statistics::null_count_opt);
+            let nulls = group
+                .column(at)
+                .statistics()
+                .and_then(Statistics::null_count_opt);
             nulls.is_none_or(|nulls| nulls < u64::try_from(group.num_rows()).unwrap_or(0))
         })
     }
@@ -183,7 +186,9 @@ impl Segment {
 fn group(metadata: &RowGroupMetaData) -> Option<Group> {
     let statistics = |name: &str| {
         let mut columns = metadata.columns().iter();
-        columns.find(|column| column.column_path().string() == name)?.statistics()
+        columns
+            .find(|column| column.column_path().string() == name)?
+            .statistics()
     };
     let id = |bytes: Option<&[u8]>| Some(u128::from_be_bytes(bytes?.try_into().ok()?));
     let ids = statistics(ID)?;
@@ -211,7 +216,7 @@ pub(crate) fn write(
 ) -> Result<Segment, Error> {
     let path = dir.join(name(first, end));
     let schema = Arc::new(arrays::schema(keys));
-    sealed::write(disk, &path, &schema, properties()?, || {
+    sealed::write(disk, &path, &schema, &properties()?, || {
         let chunk = next()?;
         let batch = chunk.map(|chunk| arrays::to_batch(&chunk, &schema, keys));
         batch.transpose().map_err(sealed::failed)
@@ -231,7 +236,10 @@ fn properties() -> Result<WriterProperties, Error> {
             .set_column_bloom_filter_fpp(column.clone(), 0.01)
             .set_column_bloom_filter_max_ndv(column, GROUP_ROWS as u64);
     }
-    for number in Number::ALL.into_iter().filter(|number| !number.is_repetitive()) {
+    for number in Number::ALL
+        .into_iter()
+        .filter(|number| !number.is_repetitive())
+    {
         let column = ColumnPath::from(number.name());
         properties = properties.set_column_dictionary_enabled(column.clone(), false);
         if number.kind() != Kind::Flag {

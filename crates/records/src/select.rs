@@ -1,9 +1,7 @@
 //! Which rows of a part match a filter: term by term, reading the columns of each when its turn
 //! comes. A text is compared once for each different text of a part, not for each row.
 
-use isango_store::filter::{
-    CostValue, Filter, NumberField, StatusValue, Term, Test, TextField,
-};
+use isango_store::filter::{CostValue, Filter, NumberField, StatusValue, Term, Test, TextField};
 use isango_store::logs::Error;
 use isango_types::price::CostStatus;
 use isango_types::record::Outcome;
@@ -284,9 +282,12 @@ fn apply(selection: &mut Selection, chunk: &Chunk, term: &Term) {
             }
         }
         Test::Number(field, any) => {
-            let value = |row| match field {
-                NumberField::Tokens => tokens(chunk, row),
-                _ => chunk.number_at(number(*field), row),
+            let value = |row| {
+                if *field == NumberField::Tokens {
+                    tokens(chunk, row)
+                } else {
+                    chunk.number_at(number(*field), row)
+                }
             };
             keep(selection, chunk, |row| {
                 let value = value(row);
@@ -327,33 +328,28 @@ fn by_text(
     wanted: bool,
 ) {
     let by_id = |row| holds(chunk.id(row).encode(&mut [0; 36]));
-    match field {
-        TextField::Id => keep(selection, chunk, |row| by_id(row) == wanted),
-        TextField::Event => {
-            let matches = Matches::new(chunk.text(Text::Event), holds, false);
-            keep(selection, chunk, |row| {
-                // An event without an id of its own has that of its record.
-                let has_none = chunk.text_at(Text::Event, row).is_none();
-                (if has_none { by_id(row) } else { matches.holds(row) }) == wanted
-            });
-        }
-        TextField::Model => {
-            let [served, asked] = [Text::Model, Text::ModelRequested]
-                .map(|column| Matches::new(chunk.text(column), holds, false));
-            keep(selection, chunk, |row| {
-                (served.holds(row) || asked.holds(row)) == wanted
-            });
-        }
-        TextField::Cache => {
-            let matches = Matches::new(chunk.text(Text::Cache), holds, holds("bypass"));
-            keep(selection, chunk, |row| matches.holds(row) == wanted);
-        }
-        _ => {
-            let column = column(field).and_then(|column| chunk.text(column));
-            let matches = Matches::new(column, holds, false);
-            keep(selection, chunk, |row| matches.holds(row) == wanted);
-        }
+    if field == TextField::Id {
+        return keep(selection, chunk, |row| by_id(row) == wanted);
     }
+    if field == TextField::Model {
+        let [served, asked] = [Text::Model, Text::ModelRequested]
+            .map(|column| Matches::new(chunk.text(column), holds, false));
+        return keep(selection, chunk, |row| {
+            (served.holds(row) || asked.holds(row)) == wanted
+        });
+    }
+    let column = column(field).and_then(|column| chunk.text(column));
+    let absent = field == TextField::Cache && holds("bypass");
+    let matches = Matches::new(column, holds, absent);
+    keep(selection, chunk, |row| {
+        // An event without an id of its own has that of its record.
+        let is_own = field != TextField::Event || chunk.text_at(Text::Event, row).is_some();
+        (if is_own {
+            matches.holds(row)
+        } else {
+            by_id(row)
+        }) == wanted
+    });
 }
 
 fn tokens(chunk: &Chunk, row: usize) -> u64 {
@@ -408,11 +404,14 @@ impl<'c> Errors<'c> {
 
 /// The only id that can match a filter, if it names one.
 pub(crate) fn only_id(filter: &Filter) -> Option<RecordId> {
-    filter.terms().iter().find_map(|term| match &term.test {
-        Test::Text(TextField::Id, any) if !term.negated => match any.as_slice() {
-            [pattern] => pattern.as_text()?.parse().ok(),
-            _ => None,
-        },
-        _ => None,
+    filter.terms().iter().find_map(|term| {
+        let Test::Text(TextField::Id, any) = &term.test else {
+            return None;
+        };
+        let [pattern] = any.as_slice() else {
+            return None;
+        };
+        let id = pattern.as_text()?.parse().ok();
+        id.filter(|_| !term.negated)
     })
 }

@@ -87,7 +87,7 @@ impl<'q> Tally<'q> {
     pub(crate) fn new(question: &'q Aggregate, layout: &'q Layout, by: Vec<By>) -> Self {
         let quantities = layout.quantities.iter().copied().map(quantity_fields);
         let fields = by.iter().map(By::fields).chain(quantities);
-        let mut fields = fields.fold(Fields::default(), Fields::and);
+        let mut fields = fields.fold(Fields::default(), |all, some| all.and(&some));
         if question.every.is_some() {
             fields = fields.number(Number::CreatedAt);
         }
@@ -184,7 +184,9 @@ impl<'q> Tally<'q> {
             let count = rolled.counts[row];
             let if_so = |is_so: bool| if is_so { count } else { 0 };
             let is = |text, words: &[&str]| {
-                chunk.text_at(text, row).is_some_and(|word| words.contains(&word))
+                chunk
+                    .text_at(text, row)
+                    .is_some_and(|word| words.contains(&word))
             };
             cell.counts.all += count;
             cell.counts.errors += if_so(errors.holds(row));
@@ -282,7 +284,11 @@ impl<'q> Tally<'q> {
         for place in places {
             self.cells[index(*place)].counts.all += 1;
         }
-        let pairs = || rows.iter().map(|row| index(*row)).zip(places.iter().map(|one| index(*one)));
+        let pairs = || {
+            rows.iter()
+                .map(|row| index(*row))
+                .zip(places.iter().map(|one| index(*one)))
+        };
         if wants_errors {
             let errors = Errors::new(chunk);
             for (row, place) in pairs() {
@@ -290,7 +296,9 @@ impl<'q> Tally<'q> {
             }
         }
         let is = |text, row, words: &[&str]| {
-            chunk.text_at(text, row).is_some_and(|word| words.contains(&word))
+            chunk
+                .text_at(text, row)
+                .is_some_and(|word| words.contains(&word))
         };
         if wants_cached {
             for (row, place) in pairs() {

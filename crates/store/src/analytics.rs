@@ -354,7 +354,9 @@ impl Dimension {
             }
             Self::ModelRequested => row.model_requested.as_deref().map(Cow::Borrowed),
             Self::Status => row.status.map(|status| status.to_string().into()),
-            Self::StatusClass => row.status.map(|status| format!("{}xx", status / 100).into()),
+            Self::StatusClass => row
+                .status
+                .map(|status| format!("{}xx", status / 100).into()),
             Self::Result => some(if row.is_error() { "error" } else { "ok" }),
             Self::Outcome => some(row.outcome.as_str()),
             Self::Code => row.error.as_deref().map(Cow::Borrowed),
@@ -457,6 +459,10 @@ impl Progress {
     pub fn fraction(&self) -> f64 {
         let of = self.of.load(Ordering::Relaxed);
         let done = self.done.load(Ordering::Relaxed).min(of);
-        if of == 0 { 1.0 } else { done as f64 / of as f64 }
+        if of == 0 {
+            1.0
+        } else {
+            done as f64 / of as f64
+        }
     }
 }

@@ -159,7 +159,10 @@ impl Row {
             token: record.token.clone(),
             user_agent: record.user_agent.clone(),
             feedback: record.review.as_ref().and_then(|review| review.feedback),
-            score: record.review.as_ref().and_then(|review| review.score.clone()),
+            score: record
+                .review
+                .as_ref()
+                .and_then(|review| review.score.clone()),
             request: RowMessage::of(&record.request),
             response: RowMessage::of(&record.response),
         }

@@ -44,7 +44,7 @@ fn fill(store: &Records, model: &MemoryLogs, from: u64, to: u64) {
 
 #[test]
 fn lists_and_aggregates_conform_hot_and_sealed() {
-    for rows in [65_536, 40] {
+    for rows in [65_536, 60] {
         conformance::analytics(|| {
             let dir = TempDir::new().unwrap();
             Temporary {
@@ -57,18 +57,18 @@ fn lists_and_aggregates_conform_hot_and_sealed() {
 
 #[test]
 fn columns_say_the_same_sealed_merged_and_opened_again() {
-    for (rows, seed) in [(10_000, 1_000), (100, 2_000), (9, 3_000)] {
+    for (rows, seed) in [(10_000, 1_000), (100, 2_000), (15, 3_000)] {
         let dir = TempDir::new().unwrap();
         let model = MemoryLogs::default();
-        for round in 0..3 {
+        for round in 0..2 {
             let store = open(dir.path(), sealing_at(rows));
-            conformance::agrees(&store, &model, seed + round, 6);
-            fill(&store, &model, seed + round * 250, seed + round * 250 + 250);
-            conformance::agrees(&store, &model, seed + round, 12);
+            conformance::agrees(&store, &model, seed + round, 2);
+            fill(&store, &model, seed + round * 150, seed + round * 150 + 150);
+            conformance::agrees(&store, &model, seed + round, 5);
             settle(&store);
-            conformance::agrees(&store, &model, seed + 50 + round, 12);
+            conformance::agrees(&store, &model, seed + 50 + round, 5);
             let beside = Reader::open(dir.path()).unwrap();
-            conformance::agrees(&beside, &model, seed + 50 + round, 5);
+            conformance::agrees(&beside, &model, seed + 50 + round, 2);
         }
     }
 }
@@ -99,8 +99,17 @@ fn small_segments_are_merged_and_lost_or_damaged_ones_are_made_again() {
     assert!(merged.len() < 16, "{merged:?}");
     drop(store);
     let whole = fs::metadata(&merged[0]).unwrap().len();
-    File::options().write(true).open(&merged[0]).unwrap().set_len(whole - 9).unwrap();
-    fs::write(dir.path().join("columns/000000000000-000000000007.writing"), "half").unwrap();
+    File::options()
+        .write(true)
+        .open(&merged[0])
+        .unwrap()
+        .set_len(whole - 9)
+        .unwrap();
+    fs::write(
+        dir.path().join("columns/000000000000-000000000007.writing"),
+        "half",
+    )
+    .unwrap();
     if merged.len() > 2 {
         fs::remove_file(&merged[2]).unwrap();
     }
@@ -112,9 +121,9 @@ fn small_segments_are_merged_and_lost_or_damaged_ones_are_made_again() {
     let store = open(dir.path(), sealing_at(10));
     settle(&store);
     conformance::agrees(&store, &model, 8, 10);
-    let modes = segments(dir.path()).into_iter().map(|path| {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
-    });
+    let modes = segments(dir.path())
+        .into_iter()
+        .map(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777);
     assert!(modes.into_iter().all(|mode| mode == 0o600));
 }
 
@@ -129,8 +138,10 @@ fn what_a_merge_left_behind_in_a_crash_is_removed() {
         .into_iter()
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
-    fill(&store, &model, 90, 300);
-    settle(&store);
+    for from in (90..470).step_by(20) {
+        fill(&store, &model, from, from + 20);
+        settle(&store);
+    }
     drop(store);
     for (path, bytes) in &before {
         fs::write(path, bytes).unwrap();
@@ -139,7 +150,10 @@ fn what_a_merge_left_behind_in_a_crash_is_removed() {
     conformance::agrees(&store, &model, 9, 10);
     settle(&store);
     let first = segments(dir.path()).remove(0);
-    assert!(before.iter().all(|(path, _)| *path != first), "the merged one is kept");
+    assert!(
+        before.iter().all(|(path, _)| *path != first),
+        "the merged one is kept"
+    );
 }
 
 #[test]
@@ -162,7 +176,9 @@ fn standard_questions() -> Vec<Aggregate> {
     let calendar = |period, zone| Window::calendar(period, zone).unwrap();
     let mut every = vec![None, Some(Window::Fixed(Duration::from_secs(300)))];
     for zone in zones {
-        every.extend([Period::Hour, Period::Day, Period::Month].map(|one| Some(calendar(one, zone))));
+        every.extend(
+            [Period::Hour, Period::Day, Period::Month].map(|one| Some(calendar(one, zone))),
+        );
     }
     let filters = [
         "",
@@ -178,8 +194,17 @@ fn standard_questions() -> Vec<Aggregate> {
         vec![Dimension::Gateway, Dimension::Token, Dimension::CostStatus],
     ];
     let hour = 3_600_000_000;
-    let moment = |hours: u64| Some(Timestamp::from_micros(sample::START.as_micros() + hours * hour + 7));
-    let ranges = [(None, None), (moment(3), moment(70)), (moment(30), None), (None, moment(33))];
+    let moment = |hours: u64| {
+        Some(Timestamp::from_micros(
+            sample::START.as_micros() + hours * hour + 7,
+        ))
+    };
+    let ranges = [
+        (None, None),
+        (moment(3), moment(70)),
+        (moment(30), None),
+        (None, moment(33)),
+    ];
     let mut questions = Vec::new();
     for (n, every) in every.into_iter().enumerate() {
         let (since, until) = ranges[n % ranges.len()];
@@ -189,13 +214,21 @@ fn standard_questions() -> Vec<Aggregate> {
             until,
             by: by[n % by.len()].clone(),
             every,
-            measures: [Measure::Count, Measure::Errors, Measure::Cached, Measure::Unpriced]
-                .into_iter()
-                .chain([Measure::Estimated])
-                .chain(Quantity::ALL.map(Measure::Sum).into_iter().take(10))
-                .chain([Measure::Known(Quantity::Ttft), Measure::Max(Quantity::Duration)])
-                .chain([Measure::Min(Quantity::Ttfb)])
-                .collect(),
+            measures: [
+                Measure::Count,
+                Measure::Errors,
+                Measure::Cached,
+                Measure::Unpriced,
+            ]
+            .into_iter()
+            .chain([Measure::Estimated])
+            .chain(Quantity::ALL.map(Measure::Sum).into_iter().take(10))
+            .chain([
+                Measure::Known(Quantity::Ttft),
+                Measure::Max(Quantity::Duration),
+            ])
+            .chain([Measure::Min(Quantity::Ttfb)])
+            .collect(),
             top: 5,
             order: n % 4,
         });
@@ -223,7 +256,10 @@ fn sums_that_were_rolled_are_those_of_the_columns_to_the_last_nano_dollar() {
         let snapshot = columns.snapshot().unwrap();
         used += usize::from(aggregate::uses_rollups(columns, &question, &snapshot, 0));
     }
-    assert!(used >= 8, "only {used} questions were answered from rolled rows");
+    assert!(
+        used >= 8,
+        "only {used} questions were answered from rolled rows"
+    );
 }
 
 #[test]
@@ -260,7 +296,10 @@ fn sums_that_are_lost_are_made_again_and_those_without_a_segment_removed() {
     settle(&store);
     drop(store);
     let rollups = dir.path().join("rollups");
-    let before: Vec<_> = fs::read_dir(&rollups).unwrap().map(|one| one.unwrap().path()).collect();
+    let before: Vec<_> = fs::read_dir(&rollups)
+        .unwrap()
+        .map(|one| one.unwrap().path())
+        .collect();
     fs::write(&before[0], "damaged").unwrap();
     fs::write(rollups.join("000000000001-000000000002.parquet"), "orphan").unwrap();
     let store = open(dir.path(), sealing_at(40));
@@ -288,7 +327,11 @@ fn what_was_said_of_records_later_is_in_lists_and_sums_at_once() {
         let metadata = [("tenantId".into(), MetadataValue::Text("moved".into()))];
         let patch = Patch {
             feedback: Change::Set(1),
-            metadata: if n % 2 == 0 { Change::Set(metadata.into()) } else { Change::Keep },
+            metadata: if n % 2 == 0 {
+                Change::Set(metadata.into())
+            } else {
+                Change::Keep
+            },
             ..Patch::default()
         };
         match n % 20 {
@@ -303,9 +346,16 @@ fn what_was_said_of_records_later_is_in_lists_and_sums_at_once() {
             _ => {}
         }
     }
-    for text in ["feedback:1", "-feedback:1 status:error", "meta.tenantId:moved"] {
+    for text in [
+        "feedback:1",
+        "-feedback:1 status:error",
+        "meta.tenantId:moved",
+    ] {
         let filter = Filter::parse(text, sample::START).unwrap();
-        let list = List { filter, ..all.clone() };
+        let list = List {
+            filter,
+            ..all.clone()
+        };
         let progress = Progress::default();
         let found = store.list(&list, &progress).unwrap();
         assert_eq!(found, model.list(&list, &progress).unwrap(), "{text}");

@@ -15,7 +15,13 @@ use crate::row::Row;
 pub fn list(mut rows: Vec<Row>, list: &List) -> Listing {
     rows.sort_by(|a, b| compare(a, b, list));
     if let (Sort::Time, Some(after)) = (&list.sort, list.after) {
-        rows.retain(|row| if list.ascending { row.id > after } else { row.id < after });
+        rows.retain(|row| {
+            if list.ascending {
+                row.id > after
+            } else {
+                row.id < after
+            }
+        });
     }
     let mut rows: Vec<Row> = rows.into_iter().skip(list.passed_over()).collect();
     let has_more = rows.len() > list.page_size();

@@ -164,7 +164,10 @@ mod tests {
     #[test]
     fn a_name_that_there_is_not_is_answered_with_those_that_there_are() {
         let error = Dimension::parse("modle").unwrap_err().to_string();
-        assert!(error.starts_with("`modle` is none of account, gateway"), "{error}");
+        assert!(
+            error.starts_with("`modle` is none of account, gateway"),
+            "{error}"
+        );
         assert!(error.ends_with("response_type, meta.<key>"), "{error}");
         assert!(Dimension::parse("meta.").is_err());
         assert!(Quantity::parse("money").is_err());

@@ -115,7 +115,10 @@ fn answer(record: &mut Record, dice: &mut Dice) {
         step,
         ..Attempt::default()
     };
-    record.attempts = (0..).take(usize::from(dice.once_in(3)) + 1).map(attempt).collect();
+    record.attempts = (0..)
+        .take(usize::from(dice.once_in(3)) + 1)
+        .map(attempt)
+        .collect();
     if dice.once_in(5) {
         record.attempts.clear();
     }
@@ -165,7 +168,10 @@ fn tokens(record: &mut Record, dice: &mut Dice) {
     record.cost = Cost {
         status,
         nanousd,
-        price: nanousd.map(|_| dice.pick(&["2026-11-20/openai/gpt-4o", "configured/x"]).into()),
+        price: nanousd.map(|_| {
+            dice.pick(&["2026-11-20/openai/gpt-4o", "configured/x"])
+                .into()
+        }),
     };
 }
 
@@ -210,9 +216,15 @@ fn decision(dice: &mut Dice) -> Decision {
 
 fn metadata(dice: &mut Dice) -> (Box<str>, MetadataValue) {
     match dice.below(6) {
-        0 => ("tenantId".into(), MetadataValue::Text(dice.pick(&["acme", "globex", ""]).into())),
+        0 => (
+            "tenantId".into(),
+            MetadataValue::Text(dice.pick(&["acme", "globex", ""]).into()),
+        ),
         1 => ("n".into(), MetadataValue::Number(dice.below(20).into())),
-        2 => ("n".into(), MetadataValue::Text(dice.below(20).to_string().into())),
+        2 => (
+            "n".into(),
+            MetadataValue::Text(dice.below(20).to_string().into()),
+        ),
         3 => ("beta".into(), MetadataValue::Bool(dice.once_in(2))),
         4 => ("odd.key \"x\"".into(), MetadataValue::Null),
         // More keys than a store will have columns for.
@@ -330,7 +342,12 @@ pub fn aggregate(seed: u64) -> Aggregate {
     let mut dice = Dice::new(seed);
     let dice = &mut dice;
     let [since, until] = times(dice);
-    let zone = dice.pick(&["UTC", "Africa/Johannesburg", "America/New_York", "Asia/Kolkata"]);
+    let zone = dice.pick(&[
+        "UTC",
+        "Africa/Johannesburg",
+        "America/New_York",
+        "Asia/Kolkata",
+    ]);
     let every = match dice.below(8) {
         0 => Some(Window::Fixed(Duration::from_secs(300))),
         1 => Window::calendar(Period::Hour, zone).ok(),
