@@ -133,8 +133,8 @@ impl Volume {
         Ok(())
     }
 
-    /// The frame that holds the record at a position, in its file as it was opened; `None` if none
-    /// does.
+    /// The frame that holds the record at a position, in its file as it was opened, and how many
+    /// stand before it; `None` if none does.
     ///
     /// # Errors
     /// Neither the index nor the file can be read.
@@ -143,20 +143,20 @@ impl Volume {
         dir: &Path,
         file: &File,
         position: u64,
-    ) -> Result<Option<Entry>, Error> {
+    ) -> Result<Option<(usize, Entry)>, Error> {
         let indexed = match &self.entries {
             Some(_) => None,
             None => find_in_index(dir, &self.summary, position)?,
         };
         let found = match indexed {
-            Some(entry) if still_holds(file, &[entry])? => Some(entry),
+            Some((at, entry)) if still_holds(file, &[entry])? => Some((at, entry)),
             Some(_) | None => {
                 let entries = self.entries(dir, file)?;
                 let at = entries.partition_point(|entry| entry.end_sequence() <= position);
-                entries.get(at).copied()
+                entries.get(at).map(|entry| (at, *entry))
             }
         };
-        Ok(found.filter(|entry| entry.contents.sequence <= position))
+        Ok(found.filter(|(_, entry)| entry.contents.sequence <= position))
     }
 
     /// The frames of its file as it was opened, in order: a rewrite may just have replaced it.
@@ -372,7 +372,11 @@ fn read_summary(dir: &Path, number: u64) -> Option<Summary> {
 
 /// The frame of a position by an index, of which a few entries are read. Nothing proves them, but
 /// that the label in the file must say the same. `None` if the index is of no use.
-fn find_in_index(dir: &Path, summary: &Summary, position: u64) -> Result<Option<Entry>, Error> {
+fn find_in_index(
+    dir: &Path,
+    summary: &Summary,
+    position: u64,
+) -> Result<Option<(usize, Entry)>, Error> {
     let file = match File::open(index_path(dir, summary.number)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -395,7 +399,8 @@ fn find_in_index(dir: &Path, summary: &Summary, position: u64) -> Result<Option<
         if entry.end_sequence() <= position {
             low = middle + 1;
         } else {
-            (high, found) = (middle, Some(entry));
+            let before = usize::try_from(middle).unwrap_or(usize::MAX);
+            (high, found) = (middle, Some((before, entry)));
         }
     }
     Ok(found)

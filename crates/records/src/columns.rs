@@ -5,18 +5,20 @@
 //! and makes up for what is missing or damaged by reading the journal again. Whatever a part of
 //! the journal has no columns, answers say that they are not complete.
 
-use std::fs;
+mod erase;
+mod worker;
+
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{Builder as ThreadBuilder, JoinHandle};
 
 use isango_store::logs::{Error, MAX_PAGE, Position};
 use isango_types::{Record, RecordId};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::builder::{choose_keys, gather, keys_of, sorted};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, journal_path};
 use crate::chunk::Chunk;
 use crate::compact;
 use crate::disk::{self, Disk};
@@ -28,6 +30,8 @@ use crate::query;
 use crate::rollup::{self, Rollup};
 use crate::sealed::GROUP_ROWS;
 use crate::segment::{self, Segment};
+
+pub(crate) use worker::Worker;
 
 /// While sealing does not keep up, so many times what is sealed at once stays in memory, and no
 /// fewer rows than these; what comes then is read from the journal later.
@@ -191,7 +195,13 @@ impl Columns {
             if volume.summary.chain.sequence <= start {
                 break;
             }
-            for entry in volume.entries(&self.catalog.dir)?.iter().rev() {
+            let file = match File::open(journal_path(&self.catalog.dir, volume.summary.number)) {
+                Ok(file) => file,
+                // Retention has removed it meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in volume.entries(&self.catalog.dir, &file)?.iter().rev() {
                 bytes += entry.contents.raw_bytes;
                 if bytes > self.seal_at.bytes.saturating_mul(2) || at <= start {
                     return Ok(at.max(start));
@@ -417,7 +427,30 @@ impl Columns {
             return Ok(false);
         };
         let mut hot = Hot::at(first);
-        while hot.end < end && hot.rows() < self.seal_at.rows {
+        let known = self.state.read().segments.clone();
+        self.read(&mut hot, end, self.seal_at.rows, &known)?;
+        if hot.end == first {
+            return Ok(false);
+        }
+        // Nothing but what is left of erased records is a segment without rows.
+        let (chunks, stretch) = hot.freeze();
+        let segment = self.write(&chunks, stretch)?;
+        let mut state = self.state.write();
+        state.segments.push(segment);
+        state.segments.sort_by_key(|segment| segment.first);
+        Ok(true)
+    }
+
+    /// Adds rows of the journal up to a position, until there are so many; but for those that are in
+    /// one of these segments.
+    fn read(
+        &self,
+        hot: &mut Hot,
+        end: u64,
+        most: usize,
+        known: &[Arc<Segment>],
+    ) -> Result<(), Error> {
+        while hot.end < end && hot.rows() < most {
             let room = usize::try_from(end - hot.end)
                 .unwrap_or(MAX_PAGE)
                 .min(1_000);
@@ -425,22 +458,13 @@ impl Columns {
             let (records, next) = query::follow_slim(&self.catalog, from, room)?;
             let next = next.count().min(end);
             if next <= hot.end {
-                return Ok(false);
+                break;
             }
-            let state = self.state.read();
             let records = records.iter().map(|(position, record)| (*position, record));
             let records = records.take_while(|(position, _)| *position < end);
-            hot.append(records, next, |id| is_sealed(&state.segments, id));
+            hot.append(records, next, |id| is_sealed(known, id));
         }
-        let (chunks, stretch) = hot.freeze();
-        if chunks.is_empty() {
-            return Ok(false);
-        }
-        let segment = self.write(&chunks, stretch)?;
-        let mut state = self.state.write();
-        state.segments.push(segment);
-        state.segments.sort_by_key(|segment| segment.first);
-        Ok(true)
+        Ok(())
     }
 
     /// Stretches of the journal that have no columns.
@@ -581,79 +605,4 @@ fn is_sealed(segments: &[Arc<Segment>], id: u128) -> bool {
                     .is_ok_and(|chunk| chunk.ids.binary_search(&id).is_ok())
         })
     })
-}
-
-/// The thread that seals. Dropping it waits for what it is doing.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    signal: Mutex<Signal>,
-    wake: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Signal {
-    work: bool,
-    stop: bool,
-}
-
-impl Worker {
-    /// Starts the thread, which first does what was left to do.
-    pub(crate) fn start(columns: Arc<Columns>) -> Result<Self, Error> {
-        let shared = Arc::new(Shared::default());
-        shared.signal.lock().work = true;
-        let run = {
-            let shared = Arc::clone(&shared);
-            move || shared.run(&columns)
-        };
-        let thread = ThreadBuilder::new()
-            .name("isango-columns".into())
-            .spawn(run)?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    /// There is something to do.
-    pub(crate) fn wake(&self) {
-        self.shared.signal.lock().work = true;
-        self.shared.wake.notify_one();
-    }
-}
-
-impl Shared {
-    fn run(&self, columns: &Columns) {
-        loop {
-            {
-                let mut signal = self.signal.lock();
-                while !signal.work && !signal.stop {
-                    self.wake.wait(&mut signal);
-                }
-                if signal.stop {
-                    return;
-                }
-                signal.work = false;
-            }
-            if let Err(error) = columns.work(&|| self.signal.lock().stop) {
-                tracing::warn!(%error, "columns could not be sealed; it is tried again later");
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.shared.signal.lock().stop = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // Only a panic of the thread makes this fail, and the panic was reported.
-            drop(thread.join());
-        }
-    }
 }

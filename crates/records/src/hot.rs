@@ -1,7 +1,7 @@
 //! The columns of what is not sealed yet. The writer appends once the journal has the records;
 //! readers take the chunks as they are, which full ones stay for good.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use isango_types::Record;
@@ -65,6 +65,10 @@ impl Hot {
 
     pub(crate) fn rows(&self) -> usize {
         self.ids.len()
+    }
+
+    pub(crate) fn holds_any(&self, ids: &BTreeSet<u128>) -> bool {
+        ids.iter().any(|id| self.ids.contains(id))
     }
 
     /// Adds records that stand in the journal from [`Hot::end`] on, each with its position, up to

@@ -7,25 +7,44 @@ use isango_store::logs::Error;
 use isango_types::Record;
 
 use crate::catalog::{Catalog, Volume, journal_path};
-use crate::frame::{Entry, Unpacker, split_lines};
+use crate::frame::{Entry, Unpacker, parse, split_lines};
 use crate::query;
+use crate::words::Candidates;
 
-/// Reads records by position. Neighbors are read from one frame, which is unpacked once.
+/// Reads records by position. Neighbors are read from one frame, which is unpacked once. One that
+/// looks for words passes over frames that cannot hold them.
 pub(crate) struct Locator<'c> {
     catalog: &'c Catalog,
     volumes: Vec<Volume>,
     unpacker: Unpacker,
-    file: Option<(u64, File)>,
-    /// The frame that was unpacked last, and its lines.
+    /// What the bodies of the records must hold, as [`Filter::words`] tells it.
+    ///
+    /// [`Filter::words`]: isango_store::filter::Filter::words
+    words: Vec<u64>,
+    file: Option<Opened>,
+    /// The frame that was looked at last, and its lines: none if it was passed over.
     held: Option<(Entry, Vec<u8>)>,
+}
+
+/// A file of the journal.
+struct Opened {
+    number: u64,
+    file: File,
+    candidates: Candidates,
 }
 
 impl<'c> Locator<'c> {
     pub(crate) fn new(catalog: &'c Catalog) -> Result<Self, Error> {
+        Self::of_words(catalog, Vec::new())
+    }
+
+    /// One for which a record is not there if its frame cannot hold all of these words.
+    pub(crate) fn of_words(catalog: &'c Catalog, words: Vec<u64>) -> Result<Self, Error> {
         Ok(Self {
             volumes: catalog.volumes(),
             catalog,
             unpacker: Unpacker::new()?,
+            words,
             file: None,
             held: None,
         })
@@ -37,7 +56,7 @@ impl<'c> Locator<'c> {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn record(&mut self, position: u64) -> Result<Option<Record>, Error> {
-        self.line(position)?.map(query::parse).transpose()
+        self.line(position)?.map(parse).transpose()
     }
 
     /// The records at some positions, in their order; those that the journal no longer has, or that
@@ -60,7 +79,7 @@ impl<'c> Locator<'c> {
                 continue;
             };
             let record = match with_bodies {
-                true => query::parse(line)?,
+                true => parse(line)?,
                 false => query::parse_slim(line, &mut buffer)?,
             };
             found.push((at, record));
@@ -94,18 +113,29 @@ impl<'c> Locator<'c> {
         };
         let dir = &self.catalog.dir;
         let number = volume.summary.number;
-        if self.file.as_ref().is_none_or(|(open, _)| *open != number) {
+        if self.file.as_ref().is_none_or(|open| open.number != number) {
             self.file = match File::open(journal_path(dir, number)) {
-                Ok(file) => Some((number, file)),
+                Ok(file) => Some(Opened {
+                    number,
+                    candidates: Candidates::find(dir, number, &file, &self.words)?,
+                    file,
+                }),
                 // Retention has removed it meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
         }
-        let (Some((_, file)), Some(entry)) = (&self.file, volume.entry_of(dir, position)?) else {
+        let Some(open) = &self.file else {
             return Ok(false);
         };
-        match self.unpacker.lines(file, &entry) {
+        let Some((at, entry)) = volume.entry_of(dir, &open.file, position)? else {
+            return Ok(false);
+        };
+        if !open.candidates.may_hold(at) {
+            self.held = Some((entry, Vec::new()));
+            return Ok(false);
+        }
+        match self.unpacker.lines(&open.file, &entry) {
             Ok(lines) => self.held = Some((entry, lines.to_vec())),
             Err(Error::Damaged(what)) => {
                 tracing::warn!(

@@ -6,6 +6,7 @@
 //! pages, and bloom filters on `id` and `event_id`. Whether it holds what the journal says is not
 //! in question: it is a projection, and made again when it is lost.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -171,6 +172,24 @@ impl Segment {
                 .and_then(Statistics::null_count_opt);
             nulls.is_none_or(|nulls| nulls < u64::try_from(group.num_rows()).unwrap_or(0))
         })
+    }
+
+    /// Whether any of these ids is in it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub(crate) fn holds_any(&self, ids: &BTreeSet<u128>) -> Result<bool, Error> {
+        for (at, group) in self.groups.iter().enumerate() {
+            let [first, last] = group.ids;
+            let mut within = ids.range(first..=last);
+            if within.any(|id| self.may_hold(at, *id)) {
+                let chunk = self.read(at, &Fields::default().id(), None)?;
+                if chunk.ids.iter().any(|id| ids.contains(id)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a row group can hold an id, as far as its range and its bloom filter tell.

@@ -141,7 +141,7 @@ impl<'q> Wanted<'q> {
             .map(|row| (chunk.number_at(Number::Position, index(row)), row))
             .collect();
         rows.sort_unstable();
-        let mut locator = Locator::new(self.catalog)?;
+        let mut locator = Locator::of_words(self.catalog, self.filter.words())?;
         let mut found = Vec::new();
         for (position, row) in rows {
             let record = locator.record(position)?;

@@ -71,6 +71,8 @@ impl Records {
                 erased.append(&mut self.rewrite(summary, orders, &mut done)?);
             }
         }
+        // Also after a round that ended between the two.
+        self.reader.columns().erase(&due)?;
         let is_settled = |id: &&RecordId| {
             let horizon = now.minus(LOOKED_FOR).as_micros() / 1_000;
             erased.contains(*id) || id.created_at_millis() < horizon
@@ -82,6 +84,8 @@ impl Records {
         if done.rewritten > 0 {
             self.indexer.make_again();
         }
+        // Segments of which nothing is left go.
+        self.worker.wake();
         done.erased = erased.len() as u64;
         Ok(done)
     }

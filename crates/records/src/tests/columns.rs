@@ -2,8 +2,11 @@
 
 use isango_store::analytics::{Dimension, Measure, Quantity};
 use isango_store::conformance::varied;
+use isango_store::later::Deletion;
+use isango_types::Timestamp;
 use isango_types::limit::{Period, Window};
 use isango_types::record::MetadataValue;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 
@@ -154,6 +157,85 @@ fn what_a_merge_left_behind_in_a_crash_is_removed() {
         before.iter().all(|(path, _)| *path != first),
         "the merged one is kept"
     );
+}
+
+/// Whether a text is in any file under a folder, or in any Parquet file once that is unpacked.
+fn is_anywhere(dir: &Path, text: &str) -> bool {
+    let holds = |bytes: &[u8]| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+    fs::read_dir(dir).unwrap().any(|found| {
+        let path = found.unwrap().path();
+        if path.is_dir() {
+            return is_anywhere(&path, text);
+        }
+        let name = path.to_str().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let is_told = if name.ends_with(".parquet") {
+            let file = File::open(&path).unwrap();
+            let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+            let mut batches = batches.build().unwrap();
+            batches.any(|batch| {
+                let columns = batch.unwrap();
+                let mut columns = columns.columns().iter();
+                columns.any(|column| holds(format!("{:?}", column.to_data()).as_bytes()))
+            })
+        } else if name.ends_with(".zst") {
+            holds(&zstd::stream::decode_all(bytes.as_slice()).unwrap())
+        } else {
+            false
+        };
+        is_told || holds(&bytes)
+    })
+}
+
+fn check_erasure(rows: usize, gone: &[usize]) {
+    let dir = TempDir::new().unwrap();
+    let model = MemoryLogs::default();
+    let store = open(dir.path(), sealing_at(rows));
+    let secret = |n: usize| format!("secret-{n}-of-a-person");
+    let records: Vec<Record> = (0..120)
+        .map(|n: usize| {
+            let mut record = varied::record(n as u64);
+            let text = MetadataValue::Text(secret(n).into());
+            record.metadata = [("person".into(), text)].into();
+            record.user_agent = Some(secret(n).into());
+            record
+        })
+        .collect();
+    for batch in records.chunks(7) {
+        store.append(batch).unwrap();
+        model.append(batch).unwrap();
+    }
+    settle(&store);
+    let ids: Vec<RecordId> = gone.iter().map(|n| records[*n].id).collect();
+    store.delete(&ids, Deletion::Erased).unwrap();
+    model.delete(&ids, Deletion::Erased).unwrap();
+    assert!(gone.iter().all(|n| is_anywhere(dir.path(), &secret(*n))));
+    let now = Timestamp::from_micros(sample::START.as_micros() + 90_000_000_000);
+    store.upkeep(now).unwrap();
+    let listing = store.list(&List::default(), &Progress::default()).unwrap();
+    assert!(
+        listing.is_complete,
+        "{rows} rows: nothing is missing meanwhile"
+    );
+    for n in 0..120 {
+        let is_there = is_anywhere(dir.path(), &secret(n));
+        assert_eq!(is_there, !gone.contains(&n), "record {n}, {rows} rows");
+    }
+    conformance::agrees(&store, &model, 30, 8);
+    drop(store);
+    let store = open(dir.path(), sealing_at(rows));
+    settle(&store);
+    assert!(gone.iter().all(|n| !is_anywhere(dir.path(), &secret(*n))));
+    conformance::agrees(&store, &model, 40, 4);
+}
+
+#[test]
+fn what_was_erased_is_in_no_file_after_the_upkeep() {
+    let all_of_a_segment: Vec<usize> = (0..60).collect();
+    for rows in [10, 50, 10_000] {
+        check_erasure(rows, &[3, 57, 118]);
+        check_erasure(rows, &all_of_a_segment);
+    }
 }
 
 #[test]
@@ -311,7 +393,7 @@ fn sums_that_are_lost_are_made_again_and_those_without_a_segment_removed() {
 
 #[test]
 fn what_was_said_of_records_later_is_in_lists_and_sums_at_once() {
-    use isango_store::later::{Change, Deletion, Patch};
+    use isango_store::later::{Change, Patch};
     let dir = TempDir::new().unwrap();
     let model = MemoryLogs::default();
     let store = open(dir.path(), sealing_at(40));

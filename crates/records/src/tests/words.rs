@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use isango_store::analytics::{List, Progress};
 use isango_store::filter::Filter;
 use isango_store::later::Deletion;
-use isango_store::logs::{LogReader as _, LogWriter as _, Query};
+use isango_store::logs::{LogReader as _, LogWriter as _, Order, Query};
 use isango_types::record::Body;
 use isango_types::{Record, RecordId};
 use proptest::prelude::*;
@@ -12,7 +13,8 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use super::{batch, files, ids, open, sample, small_files};
-use crate::{Options, Records, Retention, Sync};
+use crate::locate::Locator;
+use crate::{Options, Records, Sync};
 
 fn search(store: &Records, text: &str) -> Vec<RecordId> {
     let query = Query {
@@ -20,7 +22,17 @@ fn search(store: &Records, text: &str) -> Vec<RecordId> {
         limit: 10_000,
         ..Query::default()
     };
-    ids(&store.query(&query).unwrap().records)
+    let found = ids(&store.query(&query).unwrap().records);
+    let list = List {
+        filter: query.filter,
+        ascending: query.order == Order::OldestFirst,
+        limit: query.limit,
+        ..List::default()
+    };
+    let rows = store.list(&list, &Progress::default()).unwrap().rows;
+    let listed: Vec<RecordId> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(listed, found, "a list finds what a query does: {text}");
+    found
 }
 
 /// One file, complete after so many bytes.
@@ -28,7 +40,7 @@ fn files_of(max_file_bytes: u64) -> Options {
     Options {
         sync: Sync::Never,
         max_file_bytes,
-        retain: Retention::default(),
+        ..Options::default()
     }
 }
 
@@ -63,6 +75,11 @@ fn a_search_unpacks_only_frames_that_hold_its_words() {
         .filter(|frame| candidates.may_hold(*frame))
         .collect();
     assert_eq!(found, [321]);
+    let mut locator = Locator::of_words(store.reader.catalog(), words).unwrap();
+    for at in [320, 321, 322] {
+        let is_read = locator.record(at).unwrap().is_some();
+        assert_eq!(is_read, at == 321, "the record at {at}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::cell::Cell;
 
+use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::checkpoint::CheckpointStore as _;
 use isango_store::conformance::sample;
 use isango_store::later::Deletion;
@@ -227,6 +228,14 @@ impl LogReader for Watched<'_> {
     fn query(&self, query: &Query) -> Result<isango_store::logs::Page, Error> {
         self.read.lock().push("all".to_owned());
         self.logs.query(query)
+    }
+
+    fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
+        self.logs.list(list, progress)
+    }
+
+    fn aggregate(&self, question: &Aggregate, progress: &Progress) -> Result<Answer, Error> {
+        self.logs.aggregate(question, progress)
     }
 
     fn end(&self) -> Result<Position, Error> {
