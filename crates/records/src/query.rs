@@ -192,9 +192,7 @@ pub(crate) fn follow(
         if let Some(later) = said.get(&record.id) {
             later.dress(&mut record);
         }
-        if !record.is_erased() {
-            records.push(record);
-        }
+        records.push(record);
         Ok(())
     })?;
     Ok((records, behind))

@@ -88,7 +88,9 @@ pub trait LogReader: Send + Sync {
 
     /// At most `limit` records from a position on, whole and in the order of their append, and the
     /// position behind them. A record that was appended twice comes twice; one that retention has
-    /// dropped or that was deleted is left out. Nothing new: no records, and the same position.
+    /// dropped is left out. One that was deleted comes as [`Query::with_deleted`] has it, for what
+    /// counts goes on counting it; who shows records leaves it out ([`Record::is_erased`]). Nothing
+    /// new: no records, and the same position.
     ///
     /// # Errors
     /// The store could not be read.

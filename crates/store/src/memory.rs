@@ -198,10 +198,8 @@ impl LogReader for MemoryLogs {
         let end = appended
             .len()
             .min(start.saturating_add(limit.clamp(1, MAX_PAGE)));
-        let passed = appended[start..end]
-            .iter()
-            .map(|record| self.dressed(record));
-        let records = passed.filter(|record| !record.is_erased()).collect();
+        let passed = appended[start..end].iter();
+        let records = passed.map(|record| self.dressed(record)).collect();
         Ok((records, Position::after(end as u64)))
     }
 }

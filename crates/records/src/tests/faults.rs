@@ -236,7 +236,8 @@ fn check_failing(count: usize) {
             "calls {first} to {}",
             first + count
         );
-        let (followed, _) = store.follow(super::Position::START, 100).unwrap();
+        let (mut followed, _) = store.follow(super::Position::START, 100).unwrap();
+        followed.retain(|record| !record.is_erased());
         assert_eq!(ids(&followed), acknowledged, "each of them once");
         let report = verify(dir.path()).unwrap();
         assert_eq!((report.erased, report.unfinished_rewrites), (2, 0));

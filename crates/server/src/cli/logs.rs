@@ -437,7 +437,9 @@ impl Tail {
         }
         loop {
             let (mut records, next) = reader.follow(position, BATCH)?;
-            records.retain(|one| self.filter.matches(one) && !seen.contains(&one.id));
+            records.retain(|one| {
+                !one.is_erased() && self.filter.matches(one) && !seen.contains(&one.id)
+            });
             printer.print(&mut records, out)?;
             out.flush()?;
             if position == next {

@@ -363,3 +363,22 @@ fn a_record_that_was_appended_again_counts_once() {
     ground.logs.append(&records).unwrap();
     assert_eq!(Ground::used(&ground.start()), [30]);
 }
+
+#[test]
+fn a_deletion_behind_what_was_saved_gives_nothing_back() {
+    for how in [Deletion::Hidden, Deletion::Erased] {
+        let ground = Ground::new();
+        let limits = ground.start();
+        ground.end(ground.send(&limits), 30);
+        ground.save(&limits);
+        ground.end(ground.send(&limits), 7);
+        // Another takes the slot in which that one was noted.
+        ground.end(ground.send(&limits), 1);
+        let all = ground.logs.query(&Query::default()).unwrap().records;
+        let ids: Vec<_> = all.iter().map(|record| record.id).collect();
+        assert_eq!(ground.logs.delete(&ids, how).unwrap(), 3);
+        assert_eq!(Ground::used(&ground.start()), [38], "{how:?}");
+        ground.checkpoint.save(b"").unwrap();
+        assert_eq!(Ground::used(&ground.start()), [38], "{how:?}");
+    }
+}
