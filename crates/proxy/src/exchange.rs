@@ -1,6 +1,7 @@
 //! One request's diary. It is born with the request and moves into the body of the answer; dropping
 //! it hands the one draft of the one record to the sink, whatever happened.
 
+mod draft;
 mod held;
 mod recall;
 
@@ -8,24 +9,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
-use isango_types::record::{Attempt, Outcome, RecordError, Timing};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use isango_types::record::{Attempt, Outcome, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::auth::Caller;
-use crate::cache::Caching;
 use crate::call::{self, SharedCapture};
-use crate::capture::Capture;
 use crate::error::Error;
 use crate::health::Busy;
-use crate::limit::{Overrun, Permit, Pledge};
+use crate::limit::Overrun;
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
 use crate::sink::Sink;
+
+pub(crate) use draft::{Cut, Draft};
 
 /// Headers in which providers name an answer, the best first.
 const PROVIDER_IDS: [HeaderName; 3] = [
@@ -35,135 +36,6 @@ const PROVIDER_IDS: [HeaderName; 3] = [
 ];
 /// How much of an answer of our own is kept before the gateway, and so its limit, is known.
 const OWN_ANSWER_BYTES: usize = 64 << 10;
-/// Attempts that one record tells.
-const MAX_ATTEMPTS: usize = 32;
-
-/// A bound that an answer under way was cut at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The provider was silent for so long.
-    Idle(Duration),
-    /// The request had taken so long in all.
-    Total(Duration),
-}
-
-/// All that is known of an exchange, in the shape it was learned; [`crate::settle`] makes a record
-/// of it, off the request's path.
-pub(crate) struct Draft {
-    pub(crate) id: RecordId,
-    pub(crate) created_at: Timestamp,
-    pub(crate) started: Instant,
-    pub(crate) config: Arc<Snapshot>,
-    /// `None`: the head could not be read.
-    pub(crate) method: Option<Method>,
-    /// Path and query, as they came.
-    pub(crate) path: Box<str>,
-    /// `None`: the head could not be read.
-    pub(crate) version: Option<Version>,
-    pub(crate) user_agent: Option<HeaderValue>,
-    pub(crate) request_type: Option<HeaderValue>,
-    pub(crate) request_encoding: Option<HeaderValue>,
-    pub(crate) options: Options,
-    pub(crate) caller: Caller,
-    /// It is one of many that nobody let in, and leaves no record.
-    pub(crate) is_thinned: bool,
-    /// What must not be seen in the record.
-    pub(crate) secrets: Secrets,
-    pub(crate) route: Option<Arc<Route>>,
-    /// Where in `path` the account and the provider's own path stand, once it is routed.
-    pub(crate) place: Option<resolve::Spans>,
-    pub(crate) operation: Operation,
-    pub(crate) model: Option<Box<str>>,
-    /// Its body names other models, too, of which its provider may choose.
-    pub(crate) names_others: bool,
-    /// The request's body was seen to be a JSON object.
-    pub(crate) is_json: bool,
-    /// `None` until it is known where the request goes.
-    pub(crate) request: Option<SharedCapture>,
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) response_type: Option<HeaderValue>,
-    pub(crate) response_encoding: Option<HeaderValue>,
-    pub(crate) provider_id: Option<HeaderValue>,
-    pub(crate) response: Capture,
-    pub(crate) attempts: Vec<Attempt>,
-    /// Sends to providers, also those that the list is too short for.
-    pub(crate) sends: u32,
-    /// Which target of the plan, or which leg, is asked.
-    pub(crate) step: u16,
-    /// How long was waited since the last attempt, and why.
-    pub(crate) wait: Option<(Duration, &'static str)>,
-    /// Bound that the answer was cut at.
-    pub(crate) cut: Option<Cut>,
-    /// What the cache did; `None`: it was not asked for.
-    pub(crate) cache: Option<Box<Caching>>,
-    /// When the attempt under way began, in microseconds since the request.
-    pub(crate) asking: Option<u64>,
-    /// Whether the answer is to be streamed, as far as is known.
-    pub(crate) streams: bool,
-    /// A hash of the credential that the request brought itself to its target; 0: it did not.
-    pub(crate) credential: u64,
-    /// The target that answers is busy with it.
-    pub(crate) busy: Option<Busy>,
-    /// The second send under way beside it: when it began, its step and its target.
-    pub(crate) hedging: Option<(u64, u16, Box<str>)>,
-    pub(crate) timing: Timing,
-    pub(crate) outcome: Option<Outcome>,
-    /// Its client has left, and it stays until the answer that others read on has ended.
-    pub(crate) outlives_its_client: bool,
-    pub(crate) error: Option<RecordError>,
-    /// What it holds of its gateway's limits; `None`: no limit is for it.
-    pub(crate) permit: Option<Box<Permit>>,
-    /// What is noted of that, which stands until the record is stored.
-    pub(crate) pledge: Option<Pledge>,
-}
-
-impl Draft {
-    /// Adds an attempt, with the step and the wait before it.
-    fn tell(&mut self, mut attempt: Attempt) {
-        self.sends += 1;
-        attempt.step = self.step;
-        if let Some((wait, reason)) = self.wait.take() {
-            attempt.wait_us = micros(wait);
-            attempt.wait_reason = Some(reason.into());
-        }
-        if self.attempts.len() < MAX_ATTEMPTS {
-            self.attempts.push(attempt);
-        }
-    }
-
-    fn commits(&mut self) {
-        if let (Some(permit), Some(route)) = (&mut self.permit, &self.route) {
-            permit.commit(self.id, &route.gateway);
-        }
-    }
-
-    /// Whether no provider ever gave the answer.
-    pub(crate) fn is_own_answer(&self) -> bool {
-        let is_kept = self.cache.as_ref().is_some_and(|c| c.status().is_kept());
-        self.error.is_some() || self.attempts.is_empty() && !is_kept
-    }
-
-    /// What `cf-aig-cache-status` says.
-    pub(crate) fn cache_status(&self) -> &'static str {
-        let known = self.cache.as_ref().map(|cache| cache.status());
-        known.unwrap_or_default().as_header()
-    }
-
-    /// Every credential that the exchange knows.
-    pub(crate) fn known_secrets(&self) -> Secrets {
-        let carried = self.secrets.clone();
-        carried.and_known(&self.path, self.route.as_deref())
-    }
-
-    /// Whether the exchange leaves a record that can be read.
-    pub(crate) fn is_collected(&self) -> bool {
-        let of_gateway = self
-            .route
-            .as_ref()
-            .is_none_or(|route| route.gateway.collect_logs);
-        !self.is_thinned && self.options.collect_log.unwrap_or(of_gateway)
-    }
-}
 
 /// The diary.
 pub(crate) struct Exchange {

@@ -1,0 +1,253 @@
+//! What an exchange used, what that costs, and what it draws from limits.
+
+use isango_types::limit::Decision;
+use isango_types::price::{CostStatus, CustomCost, format_usd};
+use isango_types::record::{Attempt, Outcome};
+use isango_types::{Cost, Operation, Usage, Wire};
+use isango_wire::read::Reading;
+use isango_wire::tokens;
+
+use super::bodies::Sent;
+use super::served_model;
+use crate::exchange::Draft;
+use crate::limit::Spent;
+use crate::resolve::Route;
+
+static FREE: Cost = Cost::free();
+
+/// The attempts; of several, each with what it cost: the one whose answer was relayed as much as the
+/// exchange, a refusal or what was never sent nothing, and all else nobody knows.
+pub(super) fn attempts(draft: &mut Draft, cost: &Cost) -> Vec<Attempt> {
+    let mut attempts = std::mem::take(&mut draft.attempts);
+    if attempts.len() < 2 {
+        return attempts;
+    }
+    let relayed = draft.status.filter(|_| is_success(draft));
+    let mut relayed = relayed.map(|status| (draft.step, Some(status.as_u16())));
+    for attempt in attempts.iter_mut().rev() {
+        let is_unknown = draft.operation.is_billed() && may_have_worked(attempt);
+        attempt.cost = Some(if relayed == Some((attempt.step, attempt.status)) {
+            relayed = None;
+            cost.clone()
+        } else if is_unknown {
+            Cost::default()
+        } else {
+            Cost::free()
+        });
+    }
+    attempts
+}
+
+/// Settles what the exchange held of its gateway's limits; `docs/limits.md` has the table. `paid`:
+/// usage and cost, if the answer was not one that was paid for before.
+pub(super) fn settle_limits(
+    draft: &mut Draft,
+    reading: &Reading,
+    paid: Option<(Option<&Usage>, &Cost)>,
+) -> Vec<Decision> {
+    let Some(mut permit) = draft.permit.take() else {
+        return Vec::new();
+    };
+    let was_sent = !draft.attempts.is_empty();
+    let succeeded = is_success(draft);
+    // Nobody saw an answer begin: the provider may have worked on it all the same.
+    let unseen = was_sent && draft.status.is_none();
+    let (usage, cost) = paid.unwrap_or((None, &FREE));
+    let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
+    let (tokens, nanousd) = match (was_sent, succeeded, told) {
+        _ if paid.is_none() => (Some(0), Some(0)),
+        (true, true, Some(usage)) => (Some(usage.total()), drawn_cost(draft, reading, usage, cost)),
+        (true, true, None) if draft.operation.is_billed() => (None, cost.nanousd),
+        (true, _, _) if unseen => (None, None),
+        (_, _, _) => (Some(0), Some(0)),
+    };
+    let spent = Spent {
+        requests: u64::from(was_sent || succeeded),
+        tokens,
+        nanousd,
+        answered: was_sent && succeeded,
+        told: told.filter(|_| succeeded).and_then(|usage| {
+            let (input, output) = (usage.total_input(), usage.total_output());
+            let is = |outcome| draft.outcome == Some(outcome);
+            // What was ended would have gone on.
+            let longer = is(Outcome::Overrun).then(|| output.saturating_mul(2));
+            let known = longer.or(is(Outcome::Answered).then_some(output));
+            known.map(|output| (input, output))
+        }),
+        served: reading.model.as_deref(),
+    };
+    if let Some(route) = &draft.route {
+        permit.note_spent(draft.id, &route.gateway, &spent);
+    }
+    draft.pledge = permit.take_pledge();
+    permit.settle(&spent)
+}
+
+/// What an exchange draws from limits of cost. A client that sets the cost of its own request sets
+/// it no lower there than the list does.
+fn drawn_cost(draft: &Draft, reading: &Reading, usage: &Usage, cost: &Cost) -> Option<u64> {
+    let listed = match (cost.status, &draft.route) {
+        (CostStatus::Custom, Some(route)) => listed_cost(draft, route, reading, usage).nanousd,
+        (_, _) => None,
+    };
+    Some(cost.nanousd.unwrap_or(0).max(listed.unwrap_or(0)))
+}
+
+fn is_success(draft: &Draft) -> bool {
+    draft.status.is_some_and(|status| status.is_success()) && draft.error.is_none()
+}
+
+/// What the provider told, else what we count of what was delivered.
+pub(super) fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
+    let writes_text = matches!(
+        draft.operation,
+        Operation::Chat
+            | Operation::TextCompletion
+            | Operation::Responses
+            | Operation::GenerateContent
+    );
+    // Speech is billed by what was asked; of an answer that broke off before its first word, the
+    // question is billed.
+    let is_counted = !reading.delivered_text.is_empty()
+        || draft.operation == Operation::Speech
+        || writes_text && draft.outcome != Some(Outcome::Answered);
+    let countable = is_success(draft)
+        && is_counted
+        && draft
+            .route
+            .as_ref()
+            .is_some_and(|route| route.wire != Wire::Opaque);
+    match reading.usage {
+        Some(usage) => Some(usage),
+        None if countable => {
+            let body = asked.chunks.concat();
+            let model = reading
+                .model
+                .as_deref()
+                .or(draft.model.as_deref())
+                .unwrap_or("");
+            let counted = tokens::estimate(&body, &reading.delivered_text, model);
+            // Of speech, only what is billed by the characters that were asked for can be told.
+            let is_told = draft.operation != Operation::Speech || counted.characters > 0;
+            is_told.then_some(counted)
+        }
+        None => None,
+    }
+}
+
+pub(super) fn cost(
+    draft: &Draft,
+    reading: &Reading,
+    usage: Option<&Usage>,
+    notes: &mut Vec<Box<str>>,
+) -> Cost {
+    let Some(route) = &draft.route else {
+        return Cost::free();
+    };
+    if draft.is_own_answer() || !is_success(draft) {
+        let is_unknown = draft.operation.is_billed() && draft.attempts.iter().any(may_have_worked);
+        return match is_unknown {
+            true => Cost::default(),
+            // An error of the provider that still tells a usage is not billed as output.
+            false => Cost::free(),
+        };
+    }
+    let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
+    let is_absurd = told.is_none() && usage.is_some();
+    if let (true, Some(usage)) = (is_absurd, usage) {
+        let note = format!(
+            "the provider told {} tokens, which cannot be",
+            usage.total()
+        );
+        notes.push(note.into());
+    }
+    match custom_cost(draft, route.wire, told) {
+        Some(Ok(cost)) if is_absurd && cost.nanousd.is_none() => return unpriced(),
+        Some(Ok(cost)) => return cost,
+        Some(Err(wrong)) => {
+            notes.push(format!("cf-aig-custom-cost was ignored: {wrong}").into());
+        }
+        None => {}
+    }
+    let Some(usage) = told else {
+        return match (is_absurd, draft.operation.is_billed()) {
+            (true, _) => unpriced(),
+            (false, true) => Cost::default(),
+            (false, false) => Cost::free(),
+        };
+    };
+    let cost = listed_cost(draft, route, reading, usage);
+    if let Some(nanousd) = cost.nanousd.filter(|cost| *cost > Cost::MAX_NANOUSD) {
+        let usd = format_usd(nanousd);
+        notes.push(format!("the usage would cost {usd} USD, which cannot be").into());
+        return unpriced();
+    }
+    cost
+}
+
+/// Whether the provider may have worked on a send whose answer nobody has seen: all but those that
+/// came to no connection.
+fn may_have_worked(attempt: &Attempt) -> bool {
+    const UNSENT: [&str; 5] = [
+        "connect_failed",
+        "connect_timeout",
+        "tls_failed",
+        "private_address",
+        "credential_failed",
+    ];
+    attempt.status.is_none()
+        && !attempt
+            .error
+            .as_deref()
+            .is_some_and(|word| UNSENT.contains(&word))
+}
+
+const fn unpriced() -> Cost {
+    Cost {
+        status: CostStatus::Unpriced,
+        nanousd: None,
+        price: None,
+    }
+}
+
+/// The cost by the price list, of the model that the answer names or else of that which was asked
+/// for.
+fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Cost {
+    let prices = &draft.config.prices;
+    let slug = &route.provider.slug;
+    let mut cost = unpriced();
+    let mapped = served_model(draft, &Reading::default());
+    for model in [reading.model.as_deref(), mapped.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        cost = prices.cost(slug, model, usage, draft.created_at);
+        if cost.nanousd.is_some() {
+            break;
+        }
+    }
+    cost
+}
+
+/// The cost that the client set; `None`: it set none. The error tells why it does not hold.
+fn custom_cost(draft: &Draft, wire: Wire, usage: Option<&Usage>) -> Option<Result<Cost, String>> {
+    let value = draft.options.custom_cost.as_ref()?;
+    let parsed = value
+        .to_str()
+        .map_err(|_not_ascii| "it must be a JSON object".to_owned())
+        .and_then(|text| CustomCost::parse(text).map_err(|error| error.to_string()));
+    Some(parsed.and_then(|custom| {
+        let cost = match wire {
+            // Their own input count has no cache tokens in it.
+            Wire::Anthropic | Wire::Bedrock => custom.cost_with_separate_cache(usage),
+            Wire::Openai | Wire::Gemini | Wire::Cohere | Wire::Opaque => custom.cost(usage),
+        };
+        match cost.nanousd {
+            Some(nanousd) if nanousd > Cost::MAX_NANOUSD => Err(format!(
+                "it comes to more than {} USD",
+                format_usd(Cost::MAX_NANOUSD)
+            )),
+            Some(_) | None => Ok(cost),
+        }
+    }))
+}
