@@ -22,11 +22,16 @@ interface Envelope<T> {
   result: T;
   result_info?: Record<string, unknown>;
   errors?: { code?: number; message: string; path?: string[] }[];
+  messages?: { code: number; message: string }[];
 }
 
 export interface Reply<T> {
   result: T;
   info: Record<string, unknown>;
+  /** What was accepted and has no effect yet, and other remarks. */
+  remarks: string[];
+  /** To be sent with a change of what was answered, as `ifMatch`. */
+  version: string | null;
 }
 
 let csrf = '';
@@ -47,6 +52,8 @@ export interface Ask {
   query?: Record<string, string | number | boolean | null | undefined>;
   body?: unknown;
   signal?: AbortSignal | undefined;
+  /** Only this version is changed. */
+  ifMatch?: string | null | undefined;
 }
 
 const BASE = '/client/v4';
@@ -68,6 +75,7 @@ async function send(path: string, ask: Ask): Promise<Response> {
   if (method !== 'GET') headers.set('x-csrf-token', csrf);
   const init: RequestInit = { method, headers, credentials: 'same-origin' };
   if (ask.signal) init.signal = ask.signal;
+  if (ask.ifMatch) headers.set('if-match', ask.ifMatch);
   if (ask.body !== undefined) {
     headers.set('content-type', 'application/json');
     init.body = JSON.stringify(ask.body);
@@ -101,8 +109,9 @@ export async function call<T>(path: string, ask: Ask = {}): Promise<Reply<T>> {
     throw refusal(answer.status, text);
   }
   try {
-    const { result, result_info } = JSON.parse(text) as Envelope<T>;
-    return { result, info: result_info ?? {} };
+    const { result, result_info, messages } = JSON.parse(text) as Envelope<T>;
+    const remarks = (messages ?? []).map((one) => one.message);
+    return { result, info: result_info ?? {}, remarks, version: answer.headers.get('etag') };
   } catch {
     throw new ApiError(answer.status, null, 'The answer is no JSON. Does a proxy stand in between?');
   }

@@ -1,11 +1,11 @@
 /** Every question that the dashboard asks, as a function. */
 
 import { address, body, call, useCsrf } from './client';
+import { account, own } from './paths';
 import type {
   AggregateQuery,
   Answer,
   Exchange,
-  Gateway,
   ListQuery,
   Listing,
   Row,
@@ -16,10 +16,8 @@ import type {
 } from './types';
 
 export { ApiError, onSignedOut } from './client';
+export * from './control';
 export type * from './types';
-
-const account = (id: string) => `/accounts/${encodeURIComponent(id)}`;
-const own = (id: string) => `${account(id)}/isango`;
 
 function scoped(scope: Scope) {
   const { gateway, filter, since, until } = scope;
@@ -52,11 +50,6 @@ export async function setUp(code: string, name: string, password: string): Promi
 
 export async function signOut(): Promise<void> {
   await call('/isango/session', { method: 'DELETE' });
-}
-
-export async function gateways(accountId: string, signal?: AbortSignal): Promise<Gateway[]> {
-  const path = `${account(accountId)}/ai-gateway/gateways`;
-  return (await call<Gateway[]>(path, { query: { per_page: 100 }, signal })).result;
 }
 
 export async function list(query: ListQuery, signal?: AbortSignal): Promise<Listing> {

@@ -1,5 +1,9 @@
 /** What the management API takes and answers, as far as the dashboard uses it. */
 
+import type { GatewayView } from './described';
+
+export type { ChangeView, ConfigView, GatewayView, MadeToken, NewConfig, NewToken, Purged, Restored, RevisionView, SpendView, TokenView } from './described';
+
 export type Outcome =
   | 'answered'
   | 'refused'
@@ -263,10 +267,11 @@ export interface Session {
   version: string;
 }
 
-export interface Gateway {
-  id: string;
-  created_at: string;
-}
+/** A gateway, and its settings that Cloudflare has fields for. */
+export type Gateway = GatewayView;
+
+/** Keys of `[[gateways]]`, as JSON: those that the dashboard knows, and all others. */
+export type OwnSettings = Record<string, unknown>;
 
 /** How a target is; counts are of about the last ten seconds. */
 export interface TargetView {

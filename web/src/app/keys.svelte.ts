@@ -44,6 +44,9 @@ class Keys {
     if (binding && (binding.inFields || !isField(event.target))) {
       event.preventDefault();
       binding.run(event);
+    } else if (key === 'Escape' && isField(event.target)) {
+      // Out of a field, so that keys count again.
+      (event.target as HTMLElement).blur();
     } else if (!isField(event.target) && key.length === 1) {
       this.#first = { key, at: performance.now() };
     }

@@ -11,6 +11,8 @@ export interface Page {
   /** Second key after `g`. */
   key: string;
   load: () => Promise<{ default: Component }>;
+  /** Segments that may follow its path: an id, or one of its parts. */
+  below?: number;
 }
 
 export const PAGES: Page[] = [
@@ -29,6 +31,7 @@ export const PAGES: Page[] = [
     icon: 'requests',
     key: 'r',
     load: () => import('../pages/requests/Requests.svelte'),
+    below: 1,
   },
   {
     path: '/costs',
@@ -47,6 +50,24 @@ export const PAGES: Page[] = [
     load: () => import('../pages/performance/Performance.svelte'),
   },
   {
+    path: '/control',
+    name: 'Control',
+    question: 'What rules are in force?',
+    icon: 'control',
+    key: 'o',
+    load: () => import('../pages/control/Control.svelte'),
+    below: 1,
+  },
+  {
+    path: '/settings',
+    name: 'Settings',
+    question: 'Who did what?',
+    icon: 'settings',
+    key: 's',
+    load: () => import('../pages/settings/Settings.svelte'),
+    below: 1,
+  },
+  {
     path: '/connect',
     name: 'Connect',
     question: 'How does an application get here?',
@@ -58,8 +79,7 @@ export const PAGES: Page[] = [
 
 /** The page of a path; `/requests/<id>` is the page of requests with one of them open. */
 export function pageOf(path: string): Page | null {
-  const first = `/${path.split('/')[1] ?? ''}`;
-  const depth = path.split('/').filter(Boolean).length;
-  const page = PAGES.find((one) => one.path === first) ?? null;
-  return page && (depth <= 1 || (page.path === '/requests' && depth === 2)) ? page : null;
+  const segments = path.split('/').filter(Boolean);
+  const page = PAGES.find((one) => one.path === `/${segments[0] ?? ''}`) ?? null;
+  return page && segments.length <= 1 + (page.below ?? 0) ? page : null;
 }

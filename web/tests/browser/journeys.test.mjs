@@ -196,5 +196,5 @@ test('two requests are compared line by line', () =>
     await page.goto(page.url().replace(`/requests/${one.id}`, `/requests/${other.id}`));
     await page.getByRole('tab', { name: 'Compare' }).click();
     await page.locator('.diff .left').first().waitFor();
-    assert.match(await page.locator('.diff').innerText(), new RegExp(other.provider_id ?? 'chatcmpl'));
+    assert.match(await page.locator('.diff').last().innerText(), new RegExp(other.provider_id ?? 'chatcmpl'));
   }));

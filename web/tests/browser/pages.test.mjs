@@ -43,6 +43,17 @@ const STATES = {
   performance: { path: '/performance?from=now-24h&vs=previous', ready: '.u-wrap' },
   'numbers as a table': { path: '/performance?from=now-24h', ready: '.u-wrap', then: ({ page }) => page.getByRole('button', { name: 'Table' }).first().click() },
   connect: { path: '/connect?client=langchain', ready: 'text=Waiting for the first request' },
+  gateways: { path: '/control/gateways?gw=local/support', ready: 'text=Settings of support' },
+  'a gateway of the file': { path: '/control/gateways?gw=local/research', ready: 'text=stands in the configuration file' },
+  targets: { path: '/control/targets?gw=local/support', ready: 'text=resting' },
+  'a new target': { path: '/control/targets?gw=local/support', ready: 'text=resting', then: ({ page }) => page.getByRole('button', { name: /New target/ }).click() },
+  limits: { path: '/control/limits?gw=local/support', ready: '.u-wrap' },
+  'a limit that is reviewed': { path: '/control/limits?gw=local/support', ready: '.u-wrap', then: async ({ page }) => { await page.getByRole('button', { name: 'Change tenant-daily-tokens' }).click(); await page.getByLabel('At most').fill('400000'); await page.getByRole('button', { name: 'Review' }).click(); await page.getByText('would have met it').waitFor(); } },
+  tokens: { path: '/control/tokens', ready: 'text=support-app' },
+  'a new token': { path: '/control/tokens', ready: 'text=support-app', then: ({ page }) => page.getByRole('button', { name: /New token/ }).click() },
+  'provider keys': { path: '/control/keys?gw=local/support', ready: 'text=9fQ' },
+  'the cache': { path: '/control/cache?from=now-24h', ready: '.u-wrap' },
+  'no revision yet': { path: '/settings', ready: 'text=Nothing was changed' },
   palette: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('Control+k'); await page.locator('#found [role=option]').first().waitFor(); } },
   keys: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('?'); await page.getByRole('dialog', { name: 'Keys' }).waitFor(); } },
   times: { path: '/?from=now-24h', ready: '.tile', then: async ({ page }) => { await page.keyboard.press('t'); await page.getByRole('dialog', { name: 'Time' }).waitFor(); } },
@@ -61,6 +72,7 @@ for (const [name, { ready, then, ...options }] of Object.entries(STATES)) {
       const light = await violations(at.page);
       await at.page.emulateMedia({ colorScheme: 'dark' });
       await at.page.locator('html[data-theme=dark]').waitFor();
+      await at.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
       assert.deepEqual({ light, dark: await violations(at.page) }, { light: [], dark: [] });
     }));
 }

@@ -6,6 +6,7 @@ import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Refused, control } from './control.mjs';
 import { BadFilter, aggregate, filter, sorted } from './questions.mjs';
 import { bodies, chunks, record, row } from './records.mjs';
 
@@ -48,6 +49,7 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
   const { whole, rows } = made(records, many, now);
   const byId = new Map(whole.map((one) => [one.id, one]));
   const text = (one) => { const { request, response } = bodies(byId.get(one.id)); return JSON.stringify([request, response]); };
+  const ruled = control();
   const state = { signedIn, setup, views: [], tails: new Set(), asked: [], next: whole.length, delay: 0 };
 
   const inScope = (query, account) => {
@@ -119,7 +121,11 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     }
     const [, , account, area, ...rest] = path.split('/');
     const here = rest.join('/');
-    if (area === 'ai-gateway' && here === 'gateways') return reply(response, 200, ['default', 'research', 'support'].map((id) => ({ id, created_at: '2026-11-01T00:00:00Z' })));
+    const found = ruled(request, area, here, query, body);
+    if (found) {
+      if (found.etag) response.setHeader('etag', found.etag);
+      return reply(response, 200, found.result, found.more);
+    }
     const stored = /^gateways\/[^/]+\/logs\/([^/]+)\/(request|response)$/.exec(here);
     if (area === 'ai-gateway' && stored) {
       const one = byId.get(stored[1]);
@@ -171,6 +177,7 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     const url = new URL(request.url, 'http://here');
     if (!url.pathname.startsWith('/client/v4/')) return file(url, response);
     return api(request, url, response).catch((error) => {
+      if (error instanceof Refused) return refuse(response, error.status, error.code, error.message);
       if (error instanceof BadFilter) return refuse(response, 400, 7001, error.message);
       console.error(error);
       return refuse(response, 500, 7500, 'The stand-in failed');

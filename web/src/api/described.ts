@@ -1,0 +1,546 @@
+/** The types of the management API: made from its description by `npm run types`, not by hand. */
+
+/** What a rule does. */
+export type Action = 'FLAG' | 'BLOCK';
+
+/** How the wait before a retry grows. */
+export type Backoff = 'constant' | 'linear' | 'exponential';
+
+/** How Workers AI is paid for. */
+export type BillingMode = 'postpaid' | 'unified';
+
+/** One entity before and after. */
+export type ChangeView = {
+  /** After; null: it was removed. */
+  after?: Record<string, unknown> | null;
+  /** Before; null: there was none. */
+  before?: Record<string, unknown> | null;
+  /** Which one. */
+  id: string;
+  /** `gateway`, `token` or `credential`. */
+  kind: string;
+};
+
+/** A stored credential, without itself. */
+export type ConfigView = {
+  /** What `cf-aig-byok-alias` calls it. */
+  alias: string;
+  /** Whether requests use it that name none. */
+  default_config: boolean;
+  /** The gateway. */
+  gateway_id: string;
+  /** Provider and alias with a dot between. */
+  id: string;
+  /** When it was last stored. */
+  modified_at: string;
+  /** Slug of the provider. */
+  provider_slug: string;
+  /** Requests that may use it in a period. */
+  rate_limit?: number | null;
+  /** Seconds of the period. */
+  rate_limit_period?: number | null;
+  /** Its name among secrets. */
+  secret_id: string;
+  /** How it ends, or its kind. */
+  secret_preview: string;
+};
+
+/** The body of every failure. */
+export type FailureBody = {
+  /** At least one. */
+  errors: Problem[];
+  /** Empty. */
+  messages: Record<string, unknown>[];
+  /** Nothing. */
+  result?: Record<string, unknown> | null;
+  /** Always `false`. */
+  success: boolean;
+};
+
+/** A gateway. */
+export type GatewayView = Settings & {
+  /** The account. */
+  account_id: string;
+  /** When it was made; for one of the file, when the server started. */
+  created_at: string;
+  /** Its id, unique in the account. */
+  id: string;
+  /** Whether it is the one that every account has. */
+  is_default: boolean;
+  /** Who changes it: `api` here, `file` only the configuration file, `default` nobody has yet. */
+  managed_by: ManagedBy;
+  /** When it was last changed. */
+  modified_at: string;
+};
+
+/** Content rules, by category. */
+export type Guardrails = {
+  /** `P1`, `S1` to `S13`. */
+  prompt: Record<string, Action>;
+  /** The same of answers. */
+  response: Record<string, Action>;
+};
+
+/** What a budget counts. */
+export type LimitType = 'cost';
+
+/** A record by itself. */
+export type LogDetail = LogItem & ({
+  /** How the request's body begins. */
+  request_head?: string | null;
+  /** Whether that is all of it. */
+  request_head_complete?: boolean | null;
+  /** Bytes of the request's body. */
+  request_size: number;
+  /** How the answer's body begins. */
+  response_head?: string | null;
+  /** Whether that is all of it. */
+  response_head_complete?: boolean | null;
+  /** Bytes of the answer's body. */
+  response_size: number;
+});
+
+/** Which part of the records a list is, and between what they lie. */
+export type LogInfo = (Ranges | null) & {
+  /** Records of this page. */
+  count: number;
+  /** From 1. */
+  page: number;
+  /** Most records of a page. */
+  per_page: number;
+  /** Records of all pages, up to 10 000. */
+  total_count: number;
+  /** Pages. */
+  total_pages: number;
+};
+
+/** A record in a list. */
+export type LogItem = {
+  /** Whether a gateway token opened the gateway. */
+  authentication: boolean;
+  /** Whether the answer came out of the cache. */
+  cached: boolean;
+  /** Which revision of the configuration it ran under. */
+  config_revision: number;
+  /** US dollars; absent where they are not known. */
+  cost?: number | null;
+  /** When the request came. */
+  created_at: string;
+  /** Whether the request named the price. */
+  custom_cost: boolean;
+  /** Milliseconds to the last byte. */
+  duration: number;
+  /** The client's id of the event, else the same. */
+  event_id: string;
+  /** -1, 0 or 1: what was thought of the answer. */
+  feedback?: number | null;
+  /** Its id, that of the request. */
+  id: string;
+  /** The request's metadata, as a text of JSON. */
+  metadata: string;
+  /** The model that answered, else the one that was asked for; empty where none is known. */
+  model: string;
+  /** What kind of call it was. */
+  model_type: string;
+  /** Path behind the provider. */
+  path: string;
+  /** Slug of the provider; empty where none was found. */
+  provider: string;
+  /** Empty: bodies have addresses of their own. */
+  request: string;
+  /** `content-type` of the request. */
+  request_content_type?: string | null;
+  /** Empty: bodies have addresses of their own. */
+  response: string;
+  /** `content-type` of the answer. */
+  response_content_type?: string | null;
+  /** 0 to 100. */
+  score?: number | null;
+  /** Status that the client was sent. */
+  status_code?: number | null;
+  /** Which target or leg answered. */
+  step: number;
+  /** Whether it was answered without an error. */
+  success: boolean;
+  /** Where the time went. */
+  timings: Timings;
+  /** Tokens sent. */
+  tokens_in?: number | null;
+  /** Tokens received. */
+  tokens_out?: number | null;
+  usage_metadata?: UsageMetadata | null;
+  /** The client's `user-agent`. */
+  user_agent?: string | null;
+};
+
+/** What is said of a record; what is left out stays, null takes it back. */
+export type LogPatch = {
+  /** -1, 0 or 1. */
+  feedback?: number | null;
+  /** Entries that replace those of the same key. */
+  metadata?: Record<string, unknown> | null;
+  /** 0 to 100. */
+  score?: number | null;
+};
+
+/** A token that was just made, with itself: this once. */
+export type MadeToken = TokenView & {
+  /** The token itself, which is kept nowhere. */
+  value: string;
+};
+
+/** Who changes a gateway. */
+export type ManagedBy = 'api' | 'file' | 'default';
+
+/** A credential to store. */
+export type NewConfig = {
+  /** What `cf-aig-byok-alias` calls it. */
+  alias: string;
+  /** Whether requests use it that name none: those use the alias `default`. */
+  default_config: boolean;
+  /** Slug of the provider. */
+  provider_slug: string;
+  /** Requests that may use it in a period. */
+  rate_limit?: number | null;
+  /** Seconds of the period; 60. */
+  rate_limit_period?: number | null;
+  /** The credential itself. */
+  secret?: string | null;
+  /** Not used: there is no store of secrets apart from the gateway. */
+  secret_id?: string | null;
+};
+
+/** A new gateway. */
+export type NewGateway = {
+  /** Its id, unique in the account. */
+  id: string;
+  settings: ({
+    /** Whether a gateway token is needed. */
+    authentication?: boolean | null;
+    /** Whether every request needs a credential of its caller, or a stored one. */
+    byok_only?: boolean | null;
+    /** Whether kept answers are dropped when the gateway changes. */
+    cache_invalidate_on_update?: boolean;
+    /** Seconds that answers are kept; 0 or null: only where a request asks for it. */
+    cache_ttl?: number | null;
+    /** Whether exchanges leave a record. */
+    collect_logs?: boolean;
+    /** Data loss prevention. */
+    dlp?: Record<string, unknown> | null;
+    guardrails?: Guardrails | null;
+    /** Whether records are classified. */
+    log_classification?: boolean | null;
+    /** Most records that are kept. */
+    log_management?: number | null;
+    log_management_strategy?: Strategy | null;
+    /** Whether records are exported. */
+    logpush?: boolean | null;
+    /** What exported records are sealed with: an RSA key, PEM. */
+    logpush_public_key?: string | null;
+    /** Where traces go. */
+    otel?: Otel[] | null;
+    /** Length of the interval of the rate limit in seconds; 0 or null: off. */
+    rate_limiting_interval?: number | null;
+    /** Requests in each interval; 0 or null: off. */
+    rate_limiting_limit?: number | null;
+    rate_limiting_technique?: Technique | null;
+    retry_backoff?: Backoff | null;
+    /** Milliseconds before the first retry. */
+    retry_delay?: number | null;
+    /** How often a target is asked. */
+    retry_max_attempts?: number | null;
+    spend_limits?: SpendLimits | null;
+    /** The store of its provider keys. */
+    store_id?: string | null;
+    stripe?: Stripe | null;
+    workers_ai_billing_mode?: BillingMode | null;
+    /** Whether only providers are asked that retain nothing. */
+    zdr?: boolean | null;
+  }) & Record<string, unknown>;
+};
+
+/** The credential that takes the place of another. */
+export type NewSecret = {
+  /** The credential itself. */
+  secret: string;
+};
+
+/** A token to make. */
+export type NewToken = {
+  /** When it ends. */
+  expires_at?: string | null;
+  /** Gateways that it opens; none: all of the account. */
+  gateways?: string[];
+  /** Metadata of its requests, which wins over what the client claims. */
+  metadata?: Record<string, unknown>;
+  /** Models that it is for, `*` at the end for any end; none: all. */
+  models?: string[];
+  /** Its name in records; unique. */
+  name: string;
+  /** Providers that it is for; none: all. */
+  providers?: string[];
+  /** `run`, `read`, `write`, `metadata_read`; `run` where none is named. */
+  scopes?: string[];
+  spend?: SpendView | null;
+};
+
+/** Nothing but that it was done. */
+export type Nothing = Record<string, unknown>;
+
+/** Where traces go. */
+export type Otel = {
+  /** Reference to a stored secret. */
+  authorization?: string | null;
+  /** Encoding. */
+  content_type?: OtelType;
+  /** Headers. */
+  headers: Record<string, string>;
+  /** Address. */
+  url: string;
+};
+
+/** Encoding of traces. */
+export type OtelType = 'json' | 'protobuf';
+
+/** Keys of `[[gateways]]` of the configuration reference. */
+export type OwnSettings = Record<string, unknown>;
+
+/** One thing that is wrong. */
+export type Problem = {
+  /** What kind of problem it is; codes never change their meaning. */
+  code?: number | null;
+  /** What is wrong, and what would be right. */
+  message: string;
+  /** What leads to it: `body`, then names of members and places in lists. */
+  path?: Record<string, unknown>[] | null;
+};
+
+/** How many answers were removed. */
+export type Purged = {
+  /** So many. */
+  purged: number;
+};
+
+/** The least and the most; absent where no record tells. */
+export type Ranges = {
+  max_cost?: number | null;
+  max_duration?: number | null;
+  max_tokens_in?: number | null;
+  max_tokens_out?: number | null;
+  max_total_tokens?: number | null;
+  min_cost?: number | null;
+  min_duration?: number | null;
+  min_tokens_in?: number | null;
+  min_tokens_out?: number | null;
+  min_total_tokens?: number | null;
+};
+
+/** A remark on what was done. */
+export type Remark = {
+  /** What kind of remark it is. */
+  code: number;
+  /** In words. */
+  message: string;
+};
+
+/** What was restored. */
+export type Restored = {
+  /** How many entities are as they were. */
+  changed: number;
+  /** The new revision. */
+  revision: number;
+};
+
+/** One commit. */
+export type RevisionView = {
+  /** When it was made. */
+  at: string;
+  /** What it changed in this account. */
+  changes: ChangeView[];
+  /** Its number. */
+  revision: number;
+  /** Whose it is. */
+  who: string;
+};
+
+/** How a token is rotated. */
+export type Rotation = {
+  /** Seconds that the old token opens gateways beside the new one; a day. */
+  grace_s?: number;
+};
+
+/** A gateway's settings. */
+export type Settings = {
+  /** Whether a gateway token is needed. */
+  authentication?: boolean | null;
+  /** Whether every request needs a credential of its caller, or a stored one. */
+  byok_only?: boolean | null;
+  /** Whether kept answers are dropped when the gateway changes. */
+  cache_invalidate_on_update?: boolean;
+  /** Seconds that answers are kept; 0 or null: only where a request asks for it. */
+  cache_ttl?: number | null;
+  /** Whether exchanges leave a record. */
+  collect_logs?: boolean;
+  /** Data loss prevention. */
+  dlp?: Record<string, unknown> | null;
+  guardrails?: Guardrails | null;
+  /** Whether records are classified. */
+  log_classification?: boolean | null;
+  /** Most records that are kept. */
+  log_management?: number | null;
+  log_management_strategy?: Strategy | null;
+  /** Whether records are exported. */
+  logpush?: boolean | null;
+  /** What exported records are sealed with: an RSA key, PEM. */
+  logpush_public_key?: string | null;
+  /** Where traces go. */
+  otel?: Otel[] | null;
+  /** Length of the interval of the rate limit in seconds; 0 or null: off. */
+  rate_limiting_interval?: number | null;
+  /** Requests in each interval; 0 or null: off. */
+  rate_limiting_limit?: number | null;
+  rate_limiting_technique?: Technique | null;
+  retry_backoff?: Backoff | null;
+  /** Milliseconds before the first retry. */
+  retry_delay?: number | null;
+  /** How often a target is asked. */
+  retry_max_attempts?: number | null;
+  spend_limits?: SpendLimits | null;
+  /** The store of its provider keys. */
+  store_id?: string | null;
+  stripe?: Stripe | null;
+  workers_ai_billing_mode?: BillingMode | null;
+  /** Whether only providers are asked that retain nothing. */
+  zdr?: boolean | null;
+};
+
+/** Budgets. */
+export type SpendLimits = {
+  /** Whether they hold. */
+  enabled?: boolean;
+  /** At most 20. */
+  rules?: SpendRule[];
+};
+
+/** One budget. */
+export type SpendRule = {
+  /** Whether it holds. */
+  enabled?: boolean;
+  /** Its name. */
+  id?: string;
+  /** US dollars, above 0. */
+  limit: number;
+  /** What is counted. */
+  limitType: LimitType;
+  /** Split or filtered by entries of metadata. */
+  metadata?: Record<string, Split>;
+  model?: Split | null;
+  provider?: Split | null;
+  /** How the window moves. */
+  technique?: Technique;
+  /** Seconds, above 0. */
+  window: number;
+};
+
+/** How much requests may cost in a turn of the calendar. */
+export type SpendView = {
+  /** US dollars, as a text of decimals. */
+  limit_usd: string;
+  /** `minute`, `hour`, `day`, `week` or `month`. */
+  period: string;
+  /** By whose calendar; UTC. */
+  time_zone?: string;
+};
+
+/** How a budget is split by a dimension, or filtered. */
+export type Split = {
+  mode: 'partition';
+} | {
+  mode: 'filter';
+  /** At least one. */
+  values: string[];
+};
+
+/** What happens when the most records are kept. */
+export type Strategy = 'STOP_INSERTING' | 'DELETE_OLDEST';
+
+/** Usage events. */
+export type Stripe = {
+  /** Key. */
+  authorization: string;
+  /** What is sent. */
+  usage_events: StripeEvent[];
+};
+
+/** A usage event. */
+export type StripeEvent = {
+  /** Its body. */
+  payload: string;
+};
+
+/** A target: `account`, `gateway`, `target`, and how it is. */
+export type TargetState = Record<string, unknown>;
+
+/** How a window moves. */
+export type Technique = 'fixed' | 'sliding';
+
+/** Where the time went, in milliseconds. */
+export type Timings = {
+  /** To the first byte. */
+  latency?: number | null;
+  /** To the last byte. */
+  total: number;
+};
+
+/** A token, without itself. */
+export type TokenView = {
+  /** When it was made. */
+  created_at: string;
+  /** When it ends. */
+  expires_at?: string | null;
+  /** Gateways that it opens; none: all of the account. */
+  gateways: string[];
+  /** Metadata of its requests. */
+  metadata: Record<string, unknown>;
+  /** Models that it is for; none: all. */
+  models: string[];
+  /** Its name. */
+  name: string;
+  /** Providers that it is for; none: all. */
+  providers: string[];
+  /** When it was revoked. */
+  revoked_at?: string | null;
+  /** When it was last rotated. */
+  rotated_at?: string | null;
+  /** What it may do. */
+  scopes: string[];
+  spend?: SpendView | null;
+};
+
+/** Tokens by kind. */
+export type UsageMetadata = {
+  /** Sent, and read from the provider's cache. */
+  input_cached_tokens: number;
+  /** Sent. */
+  input_tokens: number;
+  /** Received and not shown. */
+  output_reasoning_tokens: number;
+  /** Received. */
+  output_tokens: number;
+  /** Both. */
+  total_tokens: number;
+};
+
+/** What to remove: answers of the account for which everything holds that is set. Nothing set: all of them. */
+export type Wanted = {
+  /** Id of the gateway. */
+  gateway?: string | null;
+  /** Key of one answer: 64 hex digits, as in its records. */
+  key?: string | null;
+  /** Model that was asked for. */
+  model?: string | null;
+  /** Whose question is older than so many seconds. */
+  older_than_s?: number | null;
+  /** The `cf-aig-cache-key`, or the value that the gateway's `cache_scope` found. */
+  scope?: string | null;
+};

@@ -1,0 +1,7 @@
+/** What is set for the account as a whole, each part named by its question. */
+
+import type { Section } from '../../parts/Sections.svelte';
+
+export const SECTIONS: Section[] = [
+  { id: 'revisions', name: 'Revisions', question: 'Who changed what, and how was it before?', load: () => import('./Revisions.svelte') },
+];

@@ -1,0 +1,114 @@
+// What is in force is changed with the keyboard alone, after a look at what that means.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { close, visit } from './harness.mjs';
+
+after(close);
+
+const press = async (page, ...keys) => { for (const key of keys) await page.keyboard.press(key); };
+/** Moves the focus on until it is on what has this name. */
+async function tabTo(page, role, name) {
+  const wanted = page.getByRole(role, { name, exact: true });
+  for (let n = 0; n < 60; n += 1) {
+    if (await wanted.evaluate((one) => one === document.activeElement).catch(() => false)) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`the focus never came to ${name}`);
+}
+
+test('a budget is set, reviewed against the past, applied and undone', () =>
+  visit({ path: '/?from=now-24h&gw=local/support' }, async ({ page }) => {
+    await page.locator('.tile').first().waitFor();
+    await press(page, 'g', 'o');
+    await page.getByRole('heading', { name: 'Which doors are there?' }).waitFor();
+    await press(page, ']', ']');
+    await page.getByRole('region', { name: 'Limit monthly-spend' }).waitFor();
+    await press(page, 'n');
+    await page.keyboard.type('tenant-spend');
+    await tabTo(page, 'spinbutton', 'At most');
+    await page.keyboard.type('0.01');
+    await tabTo(page, 'combobox', 'in each minute to month, or a length: 90s, 7d');
+    await press(page, 'Control+a');
+    await page.keyboard.type('day');
+    await tabTo(page, 'combobox', 'Split by metadata.tenantId, token, model, …');
+    await page.keyboard.type('metadata.tenantId');
+    await page.getByText('Each tenant may spend $0.01 a day; what goes beyond is refused.').waitFor();
+    await press(page, 'Enter');
+    await page.getByText('would have met it').waitFor();
+    await tabTo(page, 'button', 'Apply');
+    await press(page, 'Enter');
+    await page.getByRole('region', { name: 'Limit tenant-spend' }).waitFor();
+    await tabTo(page, 'button', 'Undo');
+    await press(page, 'Enter');
+    await page.getByRole('region', { name: 'Limit tenant-spend' }).waitFor({ state: 'detached' });
+  }));
+
+test('the requests that a limit would have met are a door away', () =>
+  visit({ path: '/control/limits?gw=local/support' }, async ({ page }) => {
+    await page.getByRole('button', { name: 'Change tenant-daily-tokens' }).click();
+    await page.getByLabel('At most').fill('400000');
+    await page.getByRole('button', { name: 'Review' }).click();
+    const row = page.getByRole('region', { name: 'Back-test' }).locator('tbody tr').first();
+    const [, of] = /of ([\d,]+)/.exec(await row.innerText());
+    await row.getByRole('link').click();
+    await page.waitForURL(/\/requests\?.*from=.*to=/);
+    await page.waitForFunction((wanted) => document.querySelector('.overview strong')?.textContent === wanted, of);
+  }));
+
+test('what somebody else changed meanwhile is not overwritten', () =>
+  visit({ path: '/control/gateways?gw=local/support' }, async ({ page }) => {
+    await page.getByLabel('Answers are kept for').fill('60');
+    await page.getByRole('button', { name: 'Review' }).first().click();
+    await page.evaluate(() => fetch('/client/v4/accounts/local/ai-gateway/gateways/support', { method: 'PUT', headers: { 'x-csrf-token': 'c5rf' }, body: '{"cache_ttl":5}' }));
+    await page.getByRole('button', { name: 'Apply' }).click();
+    await page.getByText('Somebody else changed it meanwhile').waitFor();
+  }));
+
+test('a token is made and shown once', () =>
+  visit({ path: '/control/tokens' }, async ({ page }) => {
+    await page.getByRole('table').waitFor();
+    await press(page, 'n');
+    await page.keyboard.type('ci-bot');
+    await press(page, 'Enter');
+    await page.getByText('isg_').waitFor();
+    await press(page, 'Enter');
+    await page.getByText('isg_').waitFor({ state: 'detached' });
+    await page.getByRole('link', { name: 'ci-bot' }).waitFor();
+    assert.equal((await page.content()).includes('isg_'), false);
+  }));
+
+test('a gateway is made, changed, and brought back to what it was', () =>
+  visit({ path: '/control/gateways' }, async ({ page }) => {
+    await page.getByRole('table').waitFor();
+    await press(page, 'n');
+    await page.keyboard.type('night-shift');
+    await press(page, 'Enter');
+    await page.getByRole('heading', { name: 'Settings of night-shift' }).waitFor();
+    await page.getByLabel('Answers are kept for').fill('7200');
+    await press(page, 'Enter');
+    await page.getByText('Equal questions are answered from the cache for 2 h.').waitFor();
+    await press(page, 'Enter');
+    await page.getByText('In force').waitFor();
+    await press(page, 'Escape', 'g', 's');
+    await page.getByRole('link', { name: 'Diff' }).first().click();
+    await page.locator('.right', { hasText: '"cache_ttl": 7200' }).waitFor();
+    await page.getByRole('button', { name: 'Restore revision 1' }).click();
+    await page.getByRole('button', { name: 'Restore it' }).click();
+    await page.getByText('1 gateway is as of revision 1').waitFor();
+  }));
+
+test('a gateway of the configuration file is told to be changed there', () =>
+  visit({ path: '/control/limits?gw=local/research' }, async ({ page }) => {
+    await page.getByText('stands in the configuration file').waitFor();
+    assert.equal(await page.getByRole('button', { name: /New limit/ }).count(), 0);
+  }));
+
+test('the cache is emptied, and says by how much', () =>
+  visit({ path: '/control/cache?from=now-24h' }, async ({ page }) => {
+    await page.locator('.tile').first().waitFor();
+    await page.getByRole('region', { name: 'Empty the cache' }).getByLabel('Gateway').selectOption('support');
+    await page.getByRole('button', { name: 'Empty' }).click();
+    await page.getByRole('button', { name: 'Remove them' }).click();
+    await page.getByText('8 answers removed').waitFor();
+  }));

@@ -1,0 +1,116 @@
+// What is in force, as the management API keeps it: gateways, their settings, tokens, keys, revisions.
+
+const AT = '2026-11-01T08:00:00.000000Z';
+const gateway = (id, managed_by, more = {}) => ({ id, account_id: 'local', created_at: AT, modified_at: AT, is_default: id === 'default', managed_by, authentication: false, cache_ttl: 0, cache_invalidate_on_update: true, collect_logs: true, rate_limiting_limit: 0, rate_limiting_interval: 0, rate_limiting_technique: 'fixed', retry_max_attempts: 1, retry_delay: 500, retry_backoff: 'constant', ...more });
+const LIMITS = [
+  { id: 'tenant-daily-tokens', by: ['metadata.tenantId'], unit: 'tokens', limit: 6_000_000, window: 'day', time_zone: 'Africa/Johannesburg' },
+  { id: 'monthly-spend', unit: 'cost', limit: 250, window: 'month', alerts: [{ at: 0.8 }] },
+];
+const TARGETS = [
+  { name: 'azure-openai-sa', provider: 'azure-openai', resource: 'aoai-imbila-sa', region: 'southafricanorth', models: { chat: 'gpt-4o' } },
+  { name: 'azure-openai-eu', provider: 'azure-openai', resource: 'aoai-imbila-eu', region: 'westeurope', models: { 'chat-eu': 'gpt-4o' } },
+];
+const token = (name, more = {}) => ({ name, gateways: [], providers: [], models: [], scopes: ['run'], metadata: {}, expires_at: null, spend: null, created_at: AT, rotated_at: null, revoked_at: null, ...more });
+
+export class Refused extends Error {
+  constructor(status, code, message) {
+    super(message);
+    Object.assign(this, { status, code });
+  }
+}
+
+/** Answers `{ result, more?, etag? }`; null where it knows no such path. */
+export function control() {
+  const gateways = new Map([gateway('default', 'default'), gateway('research', 'file', { rate_limiting_limit: 600, rate_limiting_interval: 60 }), gateway('support', 'api', { cache_ttl: 3_600 })].map((one) => [one.id, one]));
+  const settings = new Map([['support', { limits: LIMITS, targets: TARGETS, fallback: { 'azure-openai-sa': ['azure-openai-eu'] } }]]);
+  const versions = new Map();
+  const tokens = [token('support-app', { gateways: ['support'], metadata: { tenantId: 'acme' }, spend: { limit_usd: '50', period: 'month', time_zone: 'UTC' } }), token('research-batch', { expires_at: new Date(Date.now() + 4 * 86_400_000).toISOString() }), token('old-ci', { revoked_at: AT })];
+  let keys = [{ id: 'azure-openai.default', provider_slug: 'azure-openai', alias: 'default', default_config: true, gateway_id: 'support', secret_id: 's1', secret_preview: '…9fQ', modified_at: AT }];
+  const revisions = [];
+  const copy = (value) => JSON.parse(JSON.stringify(value));
+  const version = (id) => `"${versions.get(id) ?? 1}"`;
+
+  function commit(kind, id, before, after) {
+    revisions.unshift({ revision: revisions.length + 1, who: 'user owner', at: new Date().toISOString(), changes: [{ kind, id: `local/${id}`, before, after }] });
+    if (kind === 'gateway') versions.set(id, (versions.get(id) ?? 1) + 1);
+  }
+
+  const known = (id) => gateways.get(id) ?? (() => { throw new Refused(404, 7002, 'There is no such gateway.'); })();
+  const changeable = (id) => { if (known(id).managed_by === 'file') throw new Refused(403, 7010, 'managed by file: change it there'); };
+  const matching = (id, request) => { const wanted = request.headers['if-match']; if (wanted && wanted !== version(id)) throw new Refused(412, 7012, 'it has changed meanwhile'); };
+  const body_ = (id) => ({ ...gateways.get(id), settings: settings.get(id) ?? {} });
+  const page = (all, query) => { const size = Number(query.per_page ?? 20); const at = Number(query.page ?? 1); return { result: all.slice((at - 1) * size, at * size), more: { result_info: { page: at, per_page: size, total_count: all.length, total_pages: Math.max(1, Math.ceil(all.length / size)) } } }; };
+
+  const value = () => `isg_${'x'.repeat(40)}`;
+
+  return function answer(request, area, here, query, body) {
+    const { method } = request;
+    const is = (wanted, pattern) => (method === wanted ? pattern.exec(here) : null);
+    let at;
+    if (area === 'ai-gateway' && is('GET', /^gateways$/)) return page([...gateways.values()], query);
+    if (area === 'ai-gateway' && is('POST', /^gateways$/)) {
+      if (gateways.has(body.id)) throw new Refused(409, 7011, `the gateway ${body.id} exists`);
+      gateways.set(body.id, gateway(body.id, 'api', body));
+      commit('gateway', body.id, null, body_(body.id));
+      return { result: gateways.get(body.id) };
+    }
+    if (area === 'ai-gateway' && (at = /^gateways\/([^/]+)$/.exec(here))) {
+      const [, id] = at;
+      known(id);
+      if (method === 'GET') return { result: known(id), etag: version(id) };
+      changeable(id);
+      matching(id, request);
+      const before = copy(body_(id));
+      if (method === 'DELETE') gateways.delete(id);
+      else gateways.set(id, { ...gateways.get(id), ...body });
+      commit('gateway', id, before, method === 'DELETE' ? null : copy(body_(id)));
+      return { result: gateways.get(id) ?? {}, etag: version(id) };
+    }
+    if (area === 'isango' && (at = /^gateways\/([^/]+)\/settings$/.exec(here))) {
+      const [, id] = at;
+      known(id);
+      if (method === 'GET') return { result: settings.get(id) ?? {}, etag: version(id) };
+      changeable(id);
+      matching(id, request);
+      const wrong = (body.limits ?? []).find((one) => one.unit !== 'concurrent' && !/^(minute|hour|day|week|month|\d+[smhdw])$/.test(one.window));
+      if (wrong) throw new Refused(400, 7001, `\`${wrong.window}\` is no window`);
+      const before = copy(body_(id));
+      settings.set(id, body);
+      commit('gateway', id, before, copy(body_(id)));
+      return { result: body, etag: version(id) };
+    }
+    if (area === 'ai-gateway' && (at = /^gateways\/([^/]+)\/provider_configs(?:\/(.+))?$/.exec(here))) {
+      const [, id, key] = at;
+      if (method === 'GET') return page(keys.filter((one) => one.gateway_id === id), query);
+      if (method === 'DELETE') keys = keys.filter((one) => one.id !== key);
+      if (method === 'POST') keys.push({ ...body, secret: undefined, id: `${body.provider_slug}.${body.alias}`, gateway_id: id, secret_id: 's2', secret_preview: `…${body.secret.slice(-3)}`, modified_at: new Date().toISOString() });
+      return { result: {} };
+    }
+    if (area !== 'isango') return null;
+    if (is('GET', /^tokens$/)) return page(tokens, query);
+    if (is('POST', /^tokens$/)) {
+      if (tokens.some((one) => one.name === body.name)) throw new Refused(409, 7011, `the name ${body.name} is taken`);
+      tokens.push(token(body.name, body));
+      return { result: { ...tokens.at(-1), value: value() } };
+    }
+    if ((at = is('POST', /^tokens\/([^/]+)\/rotate$/))) return { result: { ...tokens.find((one) => one.name === at[1]), value: value() } };
+    if ((at = is('DELETE', /^tokens\/([^/]+)$/))) {
+      const one = tokens.find(({ name }) => name === at[1]);
+      one.revoked_at = new Date().toISOString();
+      return { result: one };
+    }
+    if (is('POST', /^cache\/purge$/)) return { result: { purged: body.gateway ? 8 : 41 } };
+    if (is('GET', /^revisions$/)) return page(revisions, query);
+    if ((at = is('POST', /^revisions\/(\d+)\/restore$/))) {
+      const [change] = revisions.find((one) => one.revision === Number(at[1])).changes;
+      const id = change.id.replace('local/', '');
+      const before = copy(body_(id));
+      const { settings: own, ...fields } = change.after;
+      gateways.set(id, fields);
+      settings.set(id, own);
+      commit('gateway', id, before, copy(body_(id)));
+      return { result: { revision: revisions.length, changed: 1 } };
+    }
+    return null;
+  };
+}
