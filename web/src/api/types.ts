@@ -97,6 +97,9 @@ export interface Row {
   metadata: Record<string, MetadataValue>;
   token: string | null;
   user_agent: string | null;
+  /** What was said of it later: −1, 0 or 1, and 0 to 100. */
+  feedback?: number | null;
+  score?: number | null;
   request: RowMessage;
   response: RowMessage;
 }

@@ -34,6 +34,15 @@ export const PAGES: Page[] = [
     below: 1,
   },
   {
+    path: '/sessions',
+    name: 'Sessions',
+    question: 'What did this conversation do?',
+    icon: 'sessions',
+    key: 'i',
+    load: () => import('../pages/sessions/Sessions.svelte'),
+    below: 1,
+  },
+  {
     path: '/costs',
     name: 'Costs',
     question: 'Who spends what?',
@@ -48,6 +57,14 @@ export const PAGES: Page[] = [
     icon: 'performance',
     key: 'p',
     load: () => import('../pages/performance/Performance.svelte'),
+  },
+  {
+    path: '/compare',
+    name: 'Compare',
+    question: 'Which of two is better?',
+    icon: 'compare2',
+    key: 'x',
+    load: () => import('../pages/compare/Compare.svelte'),
   },
   {
     path: '/control',

@@ -46,6 +46,16 @@ class Place {
     this.#read();
   }
 
+  /** Of some options the one that the address names; the first is the usual one. */
+  chosen<O extends readonly [{ value: string }, ...{ value: string }[]]>(name: string, options: O): O[number] {
+    return options.find((one) => one.value === this.get(name)) ?? options[0];
+  }
+
+  /** Names one of them; the usual one stands in no address. */
+  choose(name: string, options: readonly { value: string }[], value: string) {
+    this.set({ [name]: value === options[0]?.value ? '' : value }, 'replace');
+  }
+
   set(query: Record<string, string>, how: 'push' | 'replace' = 'push') {
     this.go(this.with(query), how);
   }

@@ -59,3 +59,7 @@ export const settings = new Settings();
 /** Column choices of tables by name, as text. */
 export const columnsOf = (table: string): string => read(`columns.${table}`) ?? '';
 export const keepColumns = (table: string, text: string) => write(`columns.${table}`, text);
+
+/** The key of metadata that makes requests a session. */
+export const sessionKey = (): string => read('session-key') ?? '';
+export const keepSessionKey = (key: string) => write('session-key', key);

@@ -301,3 +301,9 @@ export function gist(conversation: Conversation, most = 120): string {
   const line = said?.kind === 'text' ? said.text.slice(0, most * 4).replace(/\s+/g, ' ').trim() : '';
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;
 }
+
+/** What was answered, as text; calls of tools are told by their names. */
+export function said(conversation: Conversation): string {
+  const parts = conversation.messages.filter((one) => one.answered).flatMap((one) => one.parts);
+  return parts.filter((part) => part.kind !== 'reasoning').map((part) => (part.kind === 'call' ? `[calls ${part.name}] ${part.input}` : asText(part))).join('\n');
+}

@@ -130,7 +130,7 @@ export function record(at, index, seed = 1) {
     limits: tenant === 'umbrella' || tenant === 'acme' ? [{ rule: 'tenant-daily-tokens', bucket: [tenant], unit: 'tokens', verdict: limited ? 'refused' : 'admitted', limit: 200_000, before: limited ? 199_100 : 81_200, reserved: input + 1_024, charged: limited ? 0 : input + output, after: limited ? 199_100 : 81_200 + input + output, at: new Date(at).toISOString() }] : [],
     finish_reason: limited || broken || cut || left ? undefined : r() < 0.03 ? 'length' : 'stop',
     provider_id: limited || broken ? undefined : `chatcmpl-${id.slice(-12)}`,
-    metadata: { tenantId: tenant, userId: `u${1 + Math.floor(r() * 40)}`, promptVersion: r() < 0.5 ? 'a' : 'b', ...(hostile && { note: XSS }) },
+    metadata: { tenantId: tenant, userId: `u${1 + Math.floor(r() * 40)}`, promptVersion: r() < 0.5 ? 'a' : 'b', sessionId: `chat-${Math.floor(index / 7)}`, ...(hostile && { note: XSS }) },
     token: tenant === 'initech' ? 'research-batch' : 'support-app', user_agent: 'openai-python/2.8.1',
     notes: hostile ? ['cf-aig-metadata had six entries; the last was left out'] : [],
     request: { content_type: 'application/json', bytes: input * 4 + 220 },

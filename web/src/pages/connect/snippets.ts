@@ -1,6 +1,7 @@
 /**
- * The swap for each client: the base URL before and after, and a whole call. They are those of the
- * documentation, where each is tested with the released packages.
+ * The swap for each client: the base URL before and after, and a whole call. The addresses are those
+ * that `tests/clients` and `examples/worker` hold against released clients; LangChain's is that of the
+ * `AzureOpenAI` which it is made of.
  */
 
 export type ClientId = 'curl' | 'python-azure' | 'python' | 'node' | 'anthropic' | 'worker' | 'vercel' | 'langchain';
@@ -34,6 +35,22 @@ export const CLIENTS: { id: ClientId; name: string }[] = [
   { id: 'langchain', name: 'LangChain' },
 ];
 
+/** What every whole call asks, and says of itself. */
+const HELLO = 'messages=[{"role": "user", "content": "Hello"}],';
+const TENANT = '{"tenantId":"acme"}';
+const VERSION = '2024-10-21';
+
+/** A chat with a client of Python's `openai` that is made by `client`. */
+const python = (client: string, imported: string, model: string): string => `from openai import ${imported}
+
+${client}
+answer = client.chat.completions.create(
+    model=${model}
+    ${HELLO}
+    extra_headers={"cf-aig-metadata": '${TENANT}'},
+)
+print(answer.choices[0].message.content)`;
+
 export function snippet(client: ClientId, where: Where): Snippet {
   const { base, account, gateway, resource, deployment } = where;
   const root = `${base}/v1/${account}/${gateway}`;
@@ -46,9 +63,9 @@ export function snippet(client: ClientId, where: Where): Snippet {
         before: `${host}/openai/deployments/${deployment}/chat/completions`,
         after: `${azure}/${deployment}/chat/completions`,
         key,
-        code: `curl '${azure}/${deployment}/chat/completions?api-version=2024-10-21' \\
+        code: `curl '${azure}/${deployment}/chat/completions?api-version=${VERSION}' \\
   -H "api-key: $AZURE_OPENAI_API_KEY" -H 'content-type: application/json' \\
-  -H 'cf-aig-metadata: {"tenantId":"acme"}' \\
+  -H 'cf-aig-metadata: ${TENANT}' \\
   -d '{"messages":[{"role":"user","content":"Hello"}]}'`,
       };
     case 'python-azure':
@@ -56,33 +73,17 @@ export function snippet(client: ClientId, where: Where): Snippet {
         before: host,
         after: azure,
         key,
-        code: `from openai import AzureOpenAI
-
-client = AzureOpenAI(
+        code: python(`client = AzureOpenAI(
     azure_endpoint="${azure}",
-    api_version="2024-10-21",
-)
-answer = client.chat.completions.create(
-    model="${deployment}",  # the deployment
-    messages=[{"role": "user", "content": "Hello"}],
-    extra_headers={"cf-aig-metadata": '{"tenantId":"acme"}'},
-)
-print(answer.choices[0].message.content)`,
+    api_version="${VERSION}",
+)`, 'AzureOpenAI', `"${deployment}",  # the deployment`),
       };
     case 'python':
       return {
         before: 'https://api.openai.com/v1',
         after: `${root}/openai`,
         key: 'OPENAI_API_KEY, as ever.',
-        code: `from openai import OpenAI
-
-client = OpenAI(base_url="${root}/openai")
-answer = client.chat.completions.create(
-    model="gpt-4o",
-    messages=[{"role": "user", "content": "Hello"}],
-    extra_headers={"cf-aig-metadata": '{"tenantId":"acme"}'},
-)
-print(answer.choices[0].message.content)`,
+        code: python(`client = OpenAI(base_url="${root}/openai")`, 'OpenAI', '"gpt-4o",'),
       };
     case 'node':
       return {
@@ -93,7 +94,7 @@ print(answer.choices[0].message.content)`,
 
 const client = new AzureOpenAI({
   endpoint: '${azure}',
-  apiVersion: '2024-10-21',
+  apiVersion: '${VERSION}',
 });
 const answer = await client.chat.completions.create({
   model: '${deployment}', // the deployment
@@ -112,7 +113,7 @@ client = Anthropic(base_url="${root}/anthropic")
 answer = client.messages.create(
     model="claude-sonnet-4-5",
     max_tokens=256,
-    messages=[{"role": "user", "content": "Hello"}],
+    ${HELLO}
 )
 print(answer.content[0].text)`,
       };
@@ -121,7 +122,7 @@ print(answer.content[0].text)`,
         before: `${host}/openai/deployments/${deployment}`,
         after: `${azure}/${deployment}`,
         key: 'A secret of the Worker. A Worker needs an address that it can reach: not 127.0.0.1.',
-        code: `const answer = await fetch('${azure}/${deployment}/chat/completions?api-version=2024-10-21', {
+        code: `const answer = await fetch('${azure}/${deployment}/chat/completions?api-version=${VERSION}', {
   method: 'POST',
   headers: {
     'api-key': env.AZURE_OPENAI_KEY,
@@ -156,7 +157,7 @@ console.log(text);`,
 model = AzureChatOpenAI(
     azure_endpoint="${azure}",
     azure_deployment="${deployment}",
-    api_version="2024-10-21",
+    api_version="${VERSION}",
 )
 print(model.invoke("Hello").content)`,
       };
