@@ -134,7 +134,10 @@ fn start_nginx(scratch: &Scratch, upstream: SocketAddr) -> Result<Option<Nginx>>
         return Ok(None);
     }
     let workers = std::thread::available_parallelism()?.get();
-    Nginx::start(scratch.path(), upstream, workers).map(Some)
+    // A folder of its own: the gateway watches the one that its configuration is in.
+    let folder = scratch.path().join("nginx");
+    std::fs::create_dir(&folder)?;
+    Nginx::start(&folder, upstream, workers).map(Some)
 }
 
 fn start_isango(

@@ -14,6 +14,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
 
 /// Texts by code, as they are read and written.
@@ -59,64 +60,77 @@ pub(crate) fn as_dictionaries(schema: &Schema) -> Schema {
 
 /// The rows of a chunk in the columns of a schema.
 pub(crate) fn to_batch(
-    chunk: &Chunk,
+    mut chunk: Chunk,
     schema: &Arc<Schema>,
     keys: &Keys,
 ) -> Result<RecordBatch, ArrowError> {
-    let mut ids = FixedSizeBinaryBuilder::with_capacity(chunk.rows, 16);
+    let rows = chunk.rows;
+    let mut ids = FixedSizeBinaryBuilder::with_capacity(rows, 16);
     for id in &chunk.ids {
         ids.append_value(id.to_be_bytes())?;
     }
     let mut columns: Vec<ArrayRef> = vec![Arc::new(ids.finish())];
-    for number in Number::ALL {
-        columns.push(from_numbers(number, chunk.number(number), chunk.rows));
+    for (number, column) in Number::ALL.into_iter().zip(chunk.numbers) {
+        columns.push(from_numbers(number, column, rows));
     }
-    for text in Text::ALL {
-        columns.push(from_texts(chunk.text(text), chunk.rows)?);
+    for column in chunk.texts {
+        columns.push(from_texts(column, rows)?);
     }
     for (key, has_kinds) in keys {
-        let column = chunk.metadata.get(key);
-        columns.push(from_texts(column.map(|column| &column.values), chunk.rows)?);
+        let (values, kinds) = match chunk.metadata.remove(key) {
+            Some(column) => (Some(column.values), column.kinds),
+            None => (None, None),
+        };
+        columns.push(from_texts(values, rows)?);
         if *has_kinds {
-            let kinds = column.and_then(|column| column.kinds.as_ref());
-            columns.push(from_texts(kinds, chunk.rows)?);
+            columns.push(from_texts(kinds, rows)?);
         }
     }
-    columns.push(from_texts(chunk.more.as_ref(), chunk.rows)?);
+    columns.push(from_texts(chunk.more, rows)?);
     RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
-fn from_numbers(number: Number, column: Option<&[u64]>, rows: usize) -> ArrayRef {
-    let absent = vec![number.absent(); if column.is_none() { rows } else { 0 }];
-    let values = column.unwrap_or(&absent).iter();
-    let some = |value: &u64| Some(*value).filter(|value| *value != NONE);
+fn from_numbers(number: Number, column: Option<Vec<u64>>, rows: usize) -> ArrayRef {
+    let column = column.unwrap_or_else(|| vec![number.absent(); rows]);
+    let nulls = match number.absent() {
+        NONE => nulls(&column, NONE),
+        _ => None,
+    };
     match number.kind() {
-        Kind::Count if number.absent() == NONE => {
-            Arc::new(UInt64Array::from_iter(values.map(some)))
-        }
-        Kind::Count => Arc::new(UInt64Array::from_iter_values(values.copied())),
+        Kind::Count => Arc::new(UInt64Array::new(column.into(), nulls)),
         Kind::Moment => {
-            let micros = values.map(|micros| i64::try_from(*micros).unwrap_or(i64::MAX));
-            let moments = TimestampMicrosecondArray::from_iter_values(micros);
+            let micros = column.iter().map(|one| i64::try_from(*one));
+            let micros: Vec<i64> = micros.map(|one| one.unwrap_or(i64::MAX)).collect();
+            let moments = TimestampMicrosecondArray::new(micros.into(), nulls);
             Arc::new(moments.with_timezone("UTC"))
         }
         Kind::Flag => {
-            let flags = values.map(|value| some(value).map(|value| value == 1));
-            Arc::new(BooleanArray::from_iter(flags))
+            let flags = BooleanBuffer::collect_bool(rows, |row| column[row] == 1);
+            Arc::new(BooleanArray::new(flags, nulls))
         }
     }
 }
 
-fn from_texts(column: Option<&Texts>, rows: usize) -> Result<ArrayRef, ArrowError> {
-    let codes = match column {
-        Some(column) => {
-            let some = |code: &u32| Some(*code).filter(|code| *code != NO_WORD);
-            UInt32Array::from_iter(column.codes.iter().map(some))
-        }
-        None => UInt32Array::new_null(rows),
-    };
-    let words = column.into_iter().flat_map(|column| column.words.iter());
-    let words = StringArray::from_iter_values(words);
+/// Which values are there, if any is not.
+fn nulls<T: Copy + PartialEq>(column: &[T], absent: T) -> Option<NullBuffer> {
+    let is_there = |row: usize| column[row] != absent;
+    column
+        .contains(&absent)
+        .then(|| NullBuffer::new(BooleanBuffer::collect_bool(column.len(), is_there)))
+}
+
+fn from_texts(column: Option<Texts>, rows: usize) -> Result<ArrayRef, ArrowError> {
+    let Texts { mut codes, words } = column.unwrap_or_else(|| Texts::absent(rows));
+    let nulls = nulls(&codes, NO_WORD);
+    if nulls.is_some() {
+        // What is not there stands for no word that there is not.
+        codes
+            .iter_mut()
+            .filter(|code| **code == NO_WORD)
+            .for_each(|code| *code = 0);
+    }
+    let words = StringArray::from_iter_values(words.iter());
+    let codes = UInt32Array::new(codes.into(), nulls);
     let array = DictionaryArray::<UInt32Type>::try_new(codes, Arc::new(words))?;
     Ok(Arc::new(array))
 }

@@ -18,7 +18,7 @@ impl Codes {
     fn code(&mut self, column: &mut Texts, word: &str) -> u32 {
         // Most rows say what the one before them said.
         if let Some(last) = column.codes.last()
-            && column.words.get(*last) == Some(word)
+            && column.words.is(*last, word)
         {
             return *last;
         }

@@ -27,6 +27,17 @@ impl Words {
         self.ends.len()
     }
 
+    /// Whether a code stands for this text.
+    pub(crate) fn is(&self, code: u32, word: &str) -> bool {
+        let at = usize::try_from(code).unwrap_or(usize::MAX);
+        let Some(end) = self.ends.get(at) else {
+            return false;
+        };
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let place = usize::try_from(start).unwrap_or(0)..usize::try_from(*end).unwrap_or(0);
+        self.bytes.as_bytes().get(place) == Some(word.as_bytes())
+    }
+
     pub(crate) fn get(&self, code: u32) -> Option<&str> {
         let at = usize::try_from(code).ok()?;
         let end = usize::try_from(*self.ends.get(at)?).ok()?;

@@ -310,7 +310,7 @@ impl Columns {
     }
 
     fn seal_hot(&self) -> Result<(), Error> {
-        let (chunks, stretch) = self.state.write().hot.freeze();
+        let (chunks, stretch) = self.state.write().hot.freeze(self.seal_at);
         if chunks.is_empty() {
             return Ok(());
         }
@@ -433,7 +433,7 @@ impl Columns {
             return Ok(false);
         }
         // Nothing but what is left of erased records is a segment without rows.
-        let (chunks, stretch) = hot.freeze();
+        let (chunks, stretch) = hot.freeze(self.seal_at);
         let segment = self.write(&chunks, stretch)?;
         let mut state = self.state.write();
         state.segments.push(segment);

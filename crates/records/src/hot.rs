@@ -2,6 +2,7 @@
 //! readers take the chunks as they are, which full ones stay for good.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use isango_types::Record;
@@ -32,6 +33,27 @@ impl Default for SealAt {
     }
 }
 
+/// Hashes ids of records, whose last 64 bits are random and ours.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        self.0 = u64::try_from(id & u128::from(u64::MAX)).unwrap_or(0);
+    }
+
+    fn finish(&self) -> u64 {
+        // The highest bits count as well.
+        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
 /// Columns of the newest records.
 #[derive(Debug, Default)]
 pub(crate) struct Hot {
@@ -42,7 +64,9 @@ pub(crate) struct Hot {
     open: Builder,
     open_bytes: u64,
     /// A record can be appended twice.
-    ids: HashSet<u128>,
+    ids: HashSet<u128, BuildHasherDefault<IdHasher>>,
+    /// The first and the last day (UTC) of what was appended since something was sealed.
+    days: Option<[u64; 2]>,
 }
 
 #[derive(Debug)]
@@ -87,6 +111,9 @@ impl Hot {
                 continue;
             }
             self.open.push(record, position);
+            let day = record.created_at.as_micros() / DAY_MICROS;
+            let [first, last] = self.days.unwrap_or([day; 2]);
+            self.days = Some([first.min(day), last.max(day)]);
             self.open_bytes += record.body_bytes() as u64;
             if self.open.chunk().rows == CHUNK_ROWS {
                 self.fill();
@@ -116,21 +143,30 @@ impl Hot {
     /// Whether it is time to seal.
     pub(crate) fn is_ripe(&self, at: SealAt) -> bool {
         let bytes: u64 = self.full.iter().map(|full| full.bytes).sum();
-        self.rows() >= at.rows || bytes + self.open_bytes >= at.bytes || self.spans_days()
+        let spans_days = self.days.is_some_and(|[first, last]| first < last);
+        self.rows() >= at.rows
+            || bytes + self.open_bytes >= at.bytes
+            || (spans_days && self.rows() > CHUNK_ROWS)
     }
 
-    fn spans_days(&self) -> bool {
-        let oldest = self
-            .full
-            .first()
-            .map_or(self.open.chunk(), |full| &full.chunk);
-        let [first, _] = oldest.created_range();
-        let [_, last] = self.open.chunk().created_range();
-        first / DAY_MICROS < last / DAY_MICROS && self.rows() > CHUNK_ROWS
+    /// What is to be sealed, and the positions that it covers: as many full chunks as make the rows
+    /// that are sealed at once, or else all that is here.
+    pub(crate) fn freeze(&mut self, at: SealAt) -> (Vec<Arc<Chunk>>, (u64, u64)) {
+        if let Some(last) = at
+            .rows
+            .checked_div(CHUNK_ROWS)
+            .and_then(|n| n.checked_sub(1))
+            && let Some(full) = self.full.get(last)
+        {
+            let chunks = self.full[..=last].iter();
+            let chunks = chunks.map(|full| Arc::clone(&full.chunk));
+            return (chunks.collect(), (self.first, full.end));
+        }
+        self.freeze_all()
     }
 
-    /// What is to be sealed: all that is here, and the positions that it covers.
-    pub(crate) fn freeze(&mut self) -> (Vec<Arc<Chunk>>, (u64, u64)) {
+    /// The same of all that is here.
+    pub(crate) fn freeze_all(&mut self) -> (Vec<Arc<Chunk>>, (u64, u64)) {
         if self.open.chunk().rows > 0 {
             self.fill();
         }
@@ -150,6 +186,71 @@ impl Hot {
             }
         }
         self.ids.shrink_to(2 * self.ids.len());
+        self.days = None;
+        for chunk in self.chunks() {
+            let [first, last] = chunk.created_range().map(|micros| micros / DAY_MICROS);
+            let [oldest, newest] = self.days.unwrap_or([first, last]);
+            self.days = Some([oldest.min(first), newest.max(last)]);
+        }
         self.first = self.first.max(position.min(self.end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_store::conformance::sample;
+    use isango_types::Timestamp;
+
+    use super::*;
+
+    fn hot(rows: u64) -> Hot {
+        let records: Vec<Record> = (0..rows).map(sample::record).collect();
+        let mut hot = Hot::at(0);
+        hot.append((0..).zip(&records), rows, |_| false);
+        hot
+    }
+
+    fn check(rows: u64, at: usize, sealed: u64) {
+        let at = SealAt {
+            rows: at,
+            ..SealAt::default()
+        };
+        let mut hot = hot(rows);
+        let (chunks, stretch) = hot.freeze(at);
+        assert_eq!(stretch, (0, sealed));
+        assert_eq!(
+            chunks.iter().map(|chunk| chunk.rows as u64).sum::<u64>(),
+            sealed
+        );
+        hot.drop_before(sealed);
+        assert_eq!(hot.rows() as u64, rows - sealed);
+    }
+
+    #[test]
+    fn what_is_sealed_by_rows_is_full_chunks_and_no_few_rows_more() {
+        check(8_300, 8_192, 8_192);
+        check(8_192, 8_192, 8_192);
+        check(4_500, 4_096, 4_096);
+    }
+
+    #[test]
+    fn what_is_sealed_for_another_reason_is_all() {
+        check(4_500, 65_536, 4_500);
+        check(20, 8, 20);
+    }
+
+    #[test]
+    fn it_is_ripe_by_rows_and_with_the_day_once_there_are_enough() {
+        let at = SealAt::default();
+        assert!(!hot(20).is_ripe(at));
+        assert!(hot(20).is_ripe(SealAt { rows: 20, ..at }));
+        let mut days = hot(4_097);
+        assert!(!days.is_ripe(at));
+        let mut next = sample::record(5_000);
+        next.created_at = Timestamp::from_micros(next.created_at.as_micros() + DAY_MICROS);
+        days.append(std::iter::once((4_097, &next)), 4_098, |_| false);
+        assert!(days.is_ripe(at));
+        days.drop_before(4_096);
+        assert!(!days.is_ripe(at), "few rows wait for more");
     }
 }

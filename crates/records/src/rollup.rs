@@ -246,12 +246,30 @@ fn by() -> Vec<By> {
 /// The segment cannot be read, or the disk failed.
 pub(crate) fn write(disk: &dyn Disk, path: &Path, segment: &Arc<Segment>) -> Result<Rollup, Error> {
     let layout = layout();
-    let by = by();
-    let mut steps = Vec::new();
-    for step in STEPS {
-        if let Some(batch) = roll(segment, step, &layout, &by)? {
-            steps.push((step, batch));
+    let questions = STEPS.map(|step| Aggregate {
+        every: Some(Window::Fixed(Duration::from_micros(step))),
+        ..Aggregate::default()
+    });
+    let tallies = questions.iter().map(|question| {
+        let mut tally = Tally::new(question, &layout, by());
+        tally.coarsen();
+        tally
+    });
+    let mut tallies: Vec<(u64, Tally<'_>)> = STEPS.into_iter().zip(tallies).collect();
+    for group in 0..segment.groups.len() {
+        let Some((_, tally)) = tallies.first() else {
+            break;
+        };
+        // Read once for all steps, which take the same columns.
+        let part = Part::Hot(Part::Sealed(Arc::clone(segment), group).read(tally.fields())?);
+        for (_, tally) in &mut tallies {
+            tally.add(&part, None)?;
         }
+        tallies.retain(|(_, tally)| tally.len() <= MAX_ROWS);
+    }
+    let mut steps = Vec::new();
+    for (step, tally) in &tallies {
+        steps.push((*step, rolled(tally, &layout)?));
     }
     let names: Vec<String> = steps.iter().map(|(step, _)| step.to_string()).collect();
     let schema = match steps.first() {
@@ -266,30 +284,13 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, segment: &Arc<Segment>) -> Res
     Rollup::open(path)
 }
 
-fn roll(
-    segment: &Arc<Segment>,
-    step: u64,
-    layout: &Layout,
-    by: &[By],
-) -> Result<Option<RecordBatch>, Error> {
-    let question = Aggregate {
-        every: Some(Window::Fixed(Duration::from_micros(step))),
-        ..Aggregate::default()
-    };
-    let mut tally = Tally::new(&question, layout, by.to_vec());
-    tally.coarsen();
-    for group in 0..segment.groups.len() {
-        tally.add(&Part::Sealed(Arc::clone(segment), group), None)?;
-        if tally.len() > MAX_ROWS {
-            return Ok(None);
-        }
-    }
+fn rolled(tally: &Tally<'_>, layout: &Layout) -> Result<RecordBatch, Error> {
     let cells = tally.cells();
     let mut rows: Vec<Row<'_>> = cells
         .filter_map(|(start, words, cell)| Some((start, words?, cell)))
         .collect();
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    batch(&rows, layout).map(Some)
+    batch(&rows, layout)
 }
 
 /// When its step begins, what it agrees in, and the rest.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isango_store::logs::Error;
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::Statistics;
@@ -235,15 +235,22 @@ pub(crate) fn write(
 ) -> Result<Segment, Error> {
     let path = dir.join(name(first, end));
     let schema = Arc::new(arrays::schema(keys));
-    sealed::write(disk, &path, &schema, &properties()?, || {
-        let chunk = next()?;
-        let batch = chunk.map(|chunk| arrays::to_batch(&chunk, &schema, keys));
+    let mut head = next()?;
+    let properties = properties(head.as_ref())?;
+    sealed::write(disk, &path, &schema, &properties, || {
+        let chunk = match head.take() {
+            Some(head) => Some(head),
+            None => next()?,
+        };
+        let batch = chunk.map(|chunk| arrays::to_batch(chunk, &schema, keys));
         batch.transpose().map_err(sealed::failed)
     })?;
     Segment::open(&path)
 }
 
-fn properties() -> Result<WriterProperties, Error> {
+/// How a segment is written whose first rows are these. Columns that say nothing there are not
+/// compressed: making ready for it costs more than all of the column.
+fn properties(head: Option<&Chunk>) -> Result<WriterProperties, Error> {
     let id = ColumnPath::from(ID);
     let event = ColumnPath::from(Text::Event.name());
     let mut properties = sealed::properties(&[])?
@@ -263,6 +270,18 @@ fn properties() -> Result<WriterProperties, Error> {
         properties = properties.set_column_dictionary_enabled(column.clone(), false);
         if number.kind() != Kind::Flag {
             properties = properties.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    if let Some(head) = head {
+        let numbers = Number::ALL.into_iter();
+        let numbers = numbers.filter(|number| head.number(*number).is_none());
+        let texts = Text::ALL
+            .into_iter()
+            .filter(|text| head.text(*text).is_none());
+        let names = numbers.map(Number::name).chain(texts.map(Text::name));
+        for name in names.chain(head.more.is_none().then_some(METADATA_MORE)) {
+            let column = ColumnPath::from(name);
+            properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
         }
     }
     // Names of keys may hold anything, dots among it: their columns have the default settings.

@@ -113,7 +113,7 @@ fn skip_value(mut rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// What follows the JSON string that `rest` begins with.
-fn skip_string(rest: &[u8]) -> Option<&[u8]> {
+pub(crate) fn skip_string(rest: &[u8]) -> Option<&[u8]> {
     let mut rest = rest.strip_prefix(b"\"")?;
     loop {
         let at = memchr2(b'"', b'\\', rest)?;

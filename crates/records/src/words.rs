@@ -7,7 +7,7 @@
 //! little-endian.
 //!
 //! ```text
-//! block   "ISANGOW1" | bytes of the block u32 | first frame u32 | frames u32 | bits u32
+//! block   "ISANGOW2" | bytes of the block u32 | first frame u32 | frames u32 | bits u32
 //!         | offset of the last frame u64 | its link [32] | FNV-1a of all before u64
 //!         | (offset in the block u32, bytes u32, FNV-1a u32) per bucket | buckets
 //! word    12 bits of its number and 4 bits n u16 | n frames u8, or 32 bytes of bits if n is 15
@@ -15,40 +15,37 @@
 //! A lookup reads 12 bytes and one bucket of a block. What does not fit its checksum, or the frame
 //! that the block ends with, counts as holding every word; `Records::rebuild` makes it again.
 
+mod make;
+
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-use isango_store::filter::words_of_json;
 use isango_store::logs::Error;
 use parking_lot::{Condvar, Mutex};
 
-use crate::catalog::{Catalog, Volume, journal_path};
-use crate::frame::{Entry, Unpacker, record_lines};
+use crate::catalog::{Catalog, Volume};
 use crate::label::{Fields, LABEL_BYTES, Label, Link};
-use crate::slim::bodies;
+
+use make::{Maker, complete};
 
 /// Frames of a block.
 const GROUP: usize = 256;
-const MAGIC: &[u8; 8] = b"ISANGOW1";
+const MAGIC: &[u8; 8] = b"ISANGOW2";
 const HEAD_BYTES: usize = 8 + 16 + 8 + 32 + 8;
 /// Bytes of a bucket's place in the table.
 const PLACE_BYTES: usize = 12;
 /// Bits of a word's number behind those that choose the bucket.
 const REST_BITS: u32 = 12;
-/// Words of a bucket, about.
-const BUCKET_WORDS: usize = 64;
 /// Most bits that choose a bucket.
 const MAX_BITS: u32 = 16;
 /// Largest number of frames that are listed; of more, there is a bit for each.
 const MAX_LISTED: u32 = 14;
-/// Numbers of words that were seen lately in a frame.
-const SEEN: usize = 1 << 16;
 
 /// Frames of one block, a bit for each.
 type Frames = [u64; GROUP / 64];
@@ -268,178 +265,6 @@ pub(crate) fn fnv(bytes: &[u8]) -> u64 {
 fn check_of(bytes: &[u8], bucket: usize) -> u32 {
     let hash = fnv(bytes) ^ bucket as u64;
     u32::try_from((hash ^ (hash >> 32)) & 0xFFFF_FFFF).unwrap_or(0)
-}
-
-/// Makes blocks.
-struct Maker {
-    unpacker: Unpacker,
-    /// Numbers of words with the frame in their lowest byte.
-    words: Vec<u64>,
-    /// The numbers that were seen lately in this frame, by their highest bits.
-    seen: Vec<u64>,
-}
-
-impl Maker {
-    fn new() -> Result<Self, Error> {
-        Ok(Self {
-            unpacker: Unpacker::new()?,
-            words: Vec::new(),
-            seen: vec![0; SEEN],
-        })
-    }
-
-    /// The block of some frames; `None` if it was told to stop.
-    fn block(
-        &mut self,
-        file: &File,
-        (first, entries): (usize, &[Entry]),
-        stop: &AtomicBool,
-    ) -> Result<Option<Vec<u8>>, Error> {
-        self.words.clear();
-        let Some(last) = entries.last() else {
-            return Ok(None);
-        };
-        for (at, entry) in entries.iter().enumerate() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            if entry.contents.kind.holds_records() {
-                self.add(file, entry, u64::try_from(at).unwrap_or(0))?;
-            }
-        }
-        self.words.sort_unstable();
-        self.words.dedup();
-        let (label, _) = self.unpacker.packed(file, last)?;
-        Ok(Some(self.encode(
-            first,
-            entries.len(),
-            (last.offset, label.link),
-        )))
-    }
-
-    /// Adds the words of a frame. One that is damaged is never a candidate: a search passes over
-    /// it as well.
-    fn add(&mut self, file: &File, entry: &Entry, at: u64) -> Result<(), Error> {
-        let lines = match self.unpacker.lines(file, entry) {
-            Ok(lines) => lines,
-            Err(Error::Damaged(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        self.seen.fill(0);
-        let (words, seen) = (&mut self.words, &mut self.seen);
-        let mut add = |word: u64| {
-            let slot = &mut seen[usize::try_from(word >> 48).unwrap_or(0)];
-            if *slot != word {
-                *slot = word;
-                words.push(word & !0xFF | at);
-            }
-        };
-        for line in record_lines(entry.contents.records, lines) {
-            for body in bodies(line) {
-                if let Ok(text) = std::str::from_utf8(body) {
-                    words_of_json(text, &mut add);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn encode(&self, first: usize, frames: usize, (offset, link): (u64, Link)) -> Vec<u8> {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-        let distinct = self
-            .words
-            .chunk_by(|one, next| one >> 8 == next >> 8)
-            .count();
-        let bits = (distinct / BUCKET_WORDS).max(1).ilog2().min(MAX_BITS);
-        let buckets = 1_usize << bits;
-        let mut out = vec![0; HEAD_BYTES + buckets * PLACE_BYTES];
-        let mut rest = &self.words[..];
-        for bucket in 0..buckets {
-            let len = rest.partition_point(|word| place(*word, bits).0 <= bucket);
-            let (words, behind) = rest.split_at(len);
-            rest = behind;
-            let start = out.len();
-            for same in words.chunk_by(|one, next| place(*one, bits).1 == place(*next, bits).1) {
-                push_word(&mut out, place(same[0], bits).1, same);
-            }
-            let told = [count(start), count(out.len() - start)];
-            let proof = check_of(&out[start..], bucket).to_le_bytes();
-            let at = HEAD_BYTES + bucket * PLACE_BYTES;
-            out[at..at + PLACE_BYTES].copy_from_slice(&[told[0], told[1], proof].concat());
-        }
-        let mut head = MAGIC.to_vec();
-        for number in [out.len(), first, frames] {
-            head.extend(count(number));
-        }
-        head.extend(bits.to_le_bytes());
-        head.extend(offset.to_le_bytes());
-        head.extend(link);
-        head.extend(fnv(&head).to_le_bytes());
-        out[..HEAD_BYTES].copy_from_slice(&head);
-        out
-    }
-}
-
-/// Writes a word with its frames.
-fn push_word(out: &mut Vec<u8>, rest: u16, same: &[u64]) {
-    let mut frames = Frames::default();
-    same.iter()
-        .for_each(|word| set(&mut frames, word.to_le_bytes()[0]));
-    let count: u32 = frames.iter().map(|bits| bits.count_ones()).sum();
-    let code = u16::try_from(count.min(MAX_LISTED + 1)).unwrap_or(0);
-    out.extend((rest << 4 | code).to_le_bytes());
-    if count > MAX_LISTED {
-        out.extend(frames.iter().flat_map(|bits| bits.to_le_bytes()));
-        return;
-    }
-    let is_set = |at: &u8| frames[usize::from(*at) / 64] >> (at % 64) & 1 == 1;
-    out.extend((0..=u8::MAX).filter(is_set));
-}
-
-/// Adds the blocks that a file lacks.
-fn complete(
-    maker: &mut Maker,
-    dir: &Path,
-    (volume, is_open): (&Volume, bool),
-    stop: &AtomicBool,
-) -> Result<(), Error> {
-    let number = volume.summary.number;
-    let file = match File::open(journal_path(dir, number)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let index = options.open(words_path(dir, number))?;
-    let mut blocks = Blocks::new(&index);
-    // A block that is not full is the last one of a complete file.
-    let (mut at, mut frames) = (0, 0);
-    while let Some(block) = blocks.next(&file)? {
-        if block.frames == GROUP {
-            (at, frames) = (blocks.at, blocks.frames);
-        }
-    }
-    if blocks.frames as u64 == volume.summary.frames {
-        return Ok(());
-    }
-    let entries = volume.entries(dir, &file)?;
-    while entries.len() >= frames + if is_open { GROUP } else { 1 } {
-        let some = &entries[frames..entries.len().min(frames + GROUP)];
-        let Some(block) = maker.block(&file, (frames, some), stop)? else {
-            return Ok(());
-        };
-        index.set_len(at)?;
-        index.write_all_at(&block, at)?;
-        at += block.len() as u64;
-        frames += some.len();
-    }
-    Ok(())
 }
 
 /// The thread that makes blocks. Dropping it waits for it.

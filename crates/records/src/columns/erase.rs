@@ -54,7 +54,7 @@ impl Columns {
             if hot.end == at {
                 break;
             }
-            let (chunks, stretch) = hot.freeze();
+            let (chunks, stretch) = hot.freeze_all();
             others.push(self.write(&chunks, stretch)?);
             at = stretch.1;
         }

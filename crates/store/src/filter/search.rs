@@ -157,70 +157,125 @@ pub fn words_of_json(json: &str, each: &mut impl FnMut(u64)) {
     each_word(json, true, each);
 }
 
-/// The word that is being read: FNV-1a over its folded bytes, and how many they are.
-struct Word {
-    hash: u64,
-    bytes: usize,
+/// What the number of a word is made from, besides its bytes: odd, and as many ones as zeros.
+const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03];
+/// The bit in which the cases of an ASCII letter differ. Digits have it, and `_` gets it: no two of
+/// them become the same.
+const CASE: u8 = 0x20;
+
+const fn mix(number: u64, with: u64) -> u64 {
+    let product = (number as u128).wrapping_mul(with as u128);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "both halves of the product are wanted"
+    )]
+    let halves = [product as u64, (product >> 64) as u64];
+    halves[0] ^ halves[1]
 }
 
-impl Word {
-    const EMPTY: Self = Self {
-        hash: 0xCBF2_9CE4_8422_2325,
-        bytes: 0,
-    };
+/// The number of the word `bytes[start..end]`, whose bytes get the bits of `case`: eight bytes at a
+/// time.
+fn number(bytes: &[u8], (start, end): (usize, usize), case: u8) -> u64 {
+    let case = u64::from_le_bytes([case; 8]);
+    let mut hash = (end - start) as u64;
+    let mut at = start;
+    while at < end {
+        let len = (end - at).min(8);
+        // What stands behind the word is masked off.
+        let mask = u64::MAX >> (64 - 8 * len);
+        let eight = match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => (bytes[at..end].iter().rev()).fold(0, |all, byte| all << 8 | u64::from(*byte)),
+        };
+        hash = mix(hash ^ ((eight | case) & mask), MIX[0]);
+        at += len;
+    }
+    // All bits of it depend on all of the word.
+    mix(hash ^ MIX[1], MIX[0])
+}
 
-    const fn push(&mut self, byte: u8) {
-        self.hash = (self.hash ^ byte as u64).wrapping_mul(0x100_0000_01B3);
-        self.bytes += 1;
+/// The word that is being read, as far as it is not one run of ASCII: its folded bytes.
+#[derive(Default)]
+struct Word(Vec<u8>);
+
+impl Word {
+    fn push_run(&mut self, run: &[u8]) {
+        self.0.extend(run.iter().map(|byte| byte | CASE));
     }
 
     fn push_char(&mut self, c: char, each: &mut impl FnMut(u64)) {
-        if !is_word(c) {
-            return self.end(each);
-        }
         let alone = is_alone(c);
         if alone {
             self.end(each);
         }
         let mut utf8 = [0; 4];
         let folded = fold_char(c).encode_utf8(&mut utf8);
-        folded.bytes().for_each(|byte| self.push(byte));
+        match folded.as_bytes() {
+            run @ [_] => self.push_run(run),
+            bytes => self.0.extend_from_slice(bytes),
+        }
         if alone {
             self.end(each);
         }
     }
 
     fn end(&mut self, each: &mut impl FnMut(u64)) {
-        if self.bytes > 0 {
-            // All bits of it depend on all of the word.
-            let mixed = (self.hash ^ (self.hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            each(mixed ^ (mixed >> 29));
-            *self = Self::EMPTY;
+        if !self.0.is_empty() {
+            each(number(&self.0, (0, self.0.len()), 0));
+            self.0.clear();
         }
     }
 }
 
+/// Which bytes are letters, digits or `_` of ASCII.
+const IS_WORD: [bool; 256] = {
+    let mut is_word = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        is_word[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    is_word
+};
+
 fn each_word(text: &str, is_json: bool, each: &mut impl FnMut(u64)) {
     let bytes = text.as_bytes();
-    let (mut word, mut at) = (Word::EMPTY, 0);
-    while let Some(byte) = bytes.get(at).copied() {
-        if byte.is_ascii_alphanumeric() || byte == b'_' {
-            word.push(byte.to_ascii_lowercase());
+    let (mut word, mut at) = (Word::default(), 0);
+    loop {
+        let start = at;
+        while at < bytes.len() && IS_WORD[usize::from(bytes[at])] {
             at += 1;
-        } else if byte == b'\\' && is_json {
-            let (c, len) = escape(&text[at + 1..]);
-            word.push_char(c, each);
-            at += 1 + len;
-        } else if byte.is_ascii() {
-            word.end(each);
-            at += 1;
-        } else {
-            let c = text[at..].chars().next().unwrap_or(' ');
-            word.push_char(c, each);
-            at += c.len_utf8();
         }
+        let (c, len) = match bytes.get(at) {
+            Some(b'\\') if is_json => {
+                let (c, len) = escape(&text[at + 1..]);
+                (Some(c), 1 + len)
+            }
+            Some(byte) if byte.is_ascii() => (None, 1),
+            Some(_) => {
+                let c = text[at..].chars().next();
+                (c, c.map_or(1, char::len_utf8))
+            }
+            None => (None, 0),
+        };
+        let goes_on = c.filter(|c| is_word(*c));
+        if word.0.is_empty() && goes_on.is_none() {
+            // A word of ASCII alone, as nearly all are.
+            if start < at {
+                each(number(bytes, (start, at), CASE));
+            }
+        } else {
+            word.push_run(&bytes[start..at]);
+            match goes_on {
+                Some(c) => word.push_char(c, each),
+                None => word.end(each),
+            }
+        }
+        if len == 0 {
+            return;
+        }
+        at += len;
     }
-    word.end(each);
 }
 
 /// JSON text with every escape sequence resolved, its structure left as it is.
