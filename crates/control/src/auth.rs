@@ -118,7 +118,9 @@ fn may(caller: Caller, method: &Method, path: &str) -> Result<Caller, Failure> {
     if *token.account != **account {
         return Err(Failure::not_found());
     }
-    let looks = matches!(*method, Method::GET | Method::HEAD);
+    // A question may be too long for an address.
+    let asks = *method == Method::POST && matches!(rest, ["isango", "analytics"]);
+    let looks = asks || matches!(*method, Method::GET | Method::HEAD);
     let needed: &[Scope] = match looks {
         true => &[Scope::Read, Scope::Write, Scope::MetadataRead],
         false => &[Scope::Write],

@@ -124,6 +124,12 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, 7_014, message)
     }
 
+    /// As many as may be are under way.
+    pub(crate) fn busy(why: &str) -> Self {
+        let message = format!("{why}: try again later");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, 7_016, message)
+    }
+
     /// The body is larger than is read.
     pub(crate) fn too_large(bytes: usize) -> Self {
         let message = format!("the body has more than {bytes} bytes");

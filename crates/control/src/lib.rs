@@ -6,7 +6,9 @@
 
 pub mod alerts;
 
+mod analytics;
 mod answer;
+mod ask;
 mod auth;
 mod body;
 mod cache;
@@ -14,14 +16,18 @@ mod door;
 mod error;
 mod gateways;
 mod logs;
+mod params;
 mod provider_configs;
+mod requests;
 mod revisions;
 mod router;
 mod settings;
+mod tail;
 mod targets;
 mod tokens;
 mod urls;
 mod viewer;
+mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,9 +54,13 @@ use tokio::sync::Semaphore;
 use crate::error::Failure;
 
 pub use crate::router::openapi;
+pub use crate::tail::Tails;
 
 /// Requests to the management API that wait for a store at the same time; others wait for them.
 const MAX_BLOCKING: usize = 16;
+
+/// Exports that are made at the same time; others are refused.
+const MAX_EXPORTS: usize = 4;
 
 /// Tells how the targets are.
 type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
@@ -76,6 +86,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Tells how the targets are.
     pub targets: Box<Targets>,
+    /// Who watches requests.
+    pub tails: Arc<Tails>,
     /// Where the data plane is, as clients reach it from this machine.
     pub data_url: Box<str>,
 }
@@ -95,6 +107,8 @@ pub struct Control {
     data_url: Arc<str>,
     started_at: Timestamp,
     blocking: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    tails: Arc<Tails>,
 }
 
 impl Control {
@@ -114,6 +128,8 @@ impl Control {
             targets: parts.targets.into(),
             data_url: parts.data_url.into(),
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            tails: parts.tails,
         }
     }
 

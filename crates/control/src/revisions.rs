@@ -40,7 +40,7 @@ pub(crate) struct RevisionView {
 /// One entity before and after.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeView {
-    /// `gateway`, `token` or `credential`.
+    /// `gateway`, `token`, `credential` or `view`.
     kind: &'static str,
     /// Which one.
     id: Box<str>,
@@ -91,7 +91,7 @@ impl RevisionView {
 
 fn is_of(changed: &Changed, account: &str) -> bool {
     match changed.kind {
-        Kind::Gateway | Kind::Credential => is_below(&changed.id, account),
+        Kind::Gateway | Kind::Credential | Kind::View => is_below(&changed.id, account),
         Kind::Token => {
             let bodies = [&changed.before, &changed.after];
             bodies.into_iter().flatten().any(|body| {
@@ -170,7 +170,8 @@ pub(crate) async fn restore(
 ) -> Answer<Restored> {
     let number = number(&path)?;
     blocking(&control, move |control| {
-        let concerns = |_: Kind, id: &str| is_below(id, &path.account_id);
+        let concerns =
+            |kind: Kind, id: &str| kind == Kind::Gateway && is_below(id, &path.account_id);
         let changes = history::back_to(&*control.config, number, &concerns)?;
         let changes = changes.ok_or_else(Failure::not_found)?;
         let changed = changes.len() as u64;

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use crate::error::Failure;
 use crate::{
-    Control, auth, body, cache, gateways, logs, provider_configs, revisions, settings, targets,
-    tokens, urls, viewer,
+    Control, analytics, auth, body, cache, gateways, logs, provider_configs, requests, revisions,
+    settings, tail, targets, tokens, urls, viewer, views,
 };
 
 /// Where the description is.
@@ -72,6 +72,7 @@ fn routes() -> OpenApiRouter<Control> {
         .merge(of_keys())
         .merge(own())
         .merge(of_revisions())
+        .merge(of_requests())
 }
 
 fn of_gateways() -> OpenApiRouter<Control> {
@@ -114,6 +115,17 @@ fn of_revisions() -> OpenApiRouter<Control> {
         .routes(routes!(revisions::list))
         .routes(routes!(revisions::get))
         .routes(routes!(revisions::restore))
+}
+
+fn of_requests() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::export::export))
+        .routes(routes!(requests::get))
+        .routes(routes!(analytics::ask))
+        .routes(routes!(tail::tail))
+        .routes(routes!(views::list, views::create))
+        .routes(routes!(views::update, views::delete))
 }
 
 /// The description of every route.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use isango_control::Tails;
 use isango_control::alerts::{Alerts, Message, Post, Posted};
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
@@ -12,17 +13,19 @@ use isango_types::alert::Webhook;
 use isango_types::{Clock, Record, RecordId};
 use parking_lot::RwLock;
 
-/// A record store whose records alerts look at, once they are stored.
+/// A record store whose records alerts and watchers look at, once they are stored.
 pub(crate) struct Watched {
     logs: Arc<dyn LogStore>,
+    tails: Arc<Tails>,
     /// Set before the first record: alerts need the data plane, which needs this.
     alerts: RwLock<Option<Arc<Alerts>>>,
 }
 
 impl Watched {
-    pub(crate) fn new(logs: Arc<dyn LogStore>) -> Self {
+    pub(crate) fn new(logs: Arc<dyn LogStore>, tails: Arc<Tails>) -> Self {
         Self {
             logs,
+            tails,
             alerts: RwLock::default(),
         }
     }
@@ -39,6 +42,7 @@ impl LogWriter for Watched {
         if let Some(alerts) = &*self.alerts.read() {
             alerts.observe(batch);
         }
+        self.tails.observe(batch);
         Ok(())
     }
 

@@ -23,8 +23,8 @@ use isango_backends::checkpoint::FileCheckpoint;
 use isango_backends::config::FileConfig;
 use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
-use isango_control::Control;
 use isango_control::alerts::{Alerts, Parts};
+use isango_control::{Control, Tails};
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
 use isango_store::Stores;
@@ -72,6 +72,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     cache: Arc<dyn CacheStore>,
     logs: Arc<dyn LogStore>,
+    tails: Arc<Tails>,
     alerts: Arc<Alerts>,
     clock: Clock,
     control: Control,
@@ -204,7 +205,8 @@ pub fn start_with(
     let settings = config.to_proxy();
     let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
     let cell = Arc::clone(&published.cell);
-    let watched = Arc::new(Watched::new(Arc::clone(&logs)));
+    let tails = Arc::new(Tails::new(clock.clone()));
+    let watched = Arc::new(Watched::new(Arc::clone(&logs), Arc::clone(&tails)));
     stores.logs = Arc::clone(&watched) as _;
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
@@ -240,6 +242,7 @@ pub fn start_with(
         cell,
         clock: clock.clone(),
         targets: Box::new(move || targets.targets()),
+        tails: Arc::clone(&tails),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
     });
     let server = Server {
@@ -251,6 +254,7 @@ pub fn start_with(
         control,
         cache,
         logs: Arc::clone(&logs),
+        tails,
         alerts,
         clock,
         tasks: Tasks::new(),
@@ -326,6 +330,7 @@ impl Server {
             }
         })
         .await?;
+        self.tails.close();
         self.admin_tasks.stop(Duration::from_secs(1), || ()).await;
         Ok(())
     }

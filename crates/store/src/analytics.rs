@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use isango_types::limit::Window;
 use isango_types::{RecordId, Timestamp, Usage};
+use serde::Serialize;
 
 use crate::filter::Filter;
 use crate::logs::MAX_PAGE;
@@ -164,7 +165,7 @@ impl Aggregate {
 }
 
 /// What an aggregate is answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// The groups, most of the deciding measure first and those without a value of it last; equal
     /// ones by their keys.
@@ -182,7 +183,7 @@ pub struct Answer {
 }
 
 /// The records of one group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// Its values, in the order of [`Aggregate::by`]; `None`: the records have none.
     pub key: Vec<Option<Box<str>>>,
@@ -193,7 +194,7 @@ pub struct Group {
 }
 
 /// The records of one group in one stretch of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Point {
     /// When it begins.
     pub start: Timestamp,

@@ -108,11 +108,13 @@ pub enum Kind {
     Credential,
     /// A gateway, by account and id.
     Gateway,
+    /// A view of requests that somebody saved, by account and id.
+    View,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Credential, Self::Gateway];
+    pub const ALL: [Self; 4] = [Self::Token, Self::Credential, Self::Gateway, Self::View];
 
     /// The name in the store.
     #[must_use]
@@ -121,6 +123,7 @@ impl Kind {
             Self::Token => "token",
             Self::Credential => "credential",
             Self::Gateway => "gateway",
+            Self::View => "view",
         }
     }
 
@@ -131,7 +134,7 @@ impl Kind {
         match self {
             Self::Token => &["/token/digests", "/mac"],
             Self::Credential => &["/sealed"],
-            Self::Gateway => &[],
+            Self::Gateway | Self::View => &[],
         }
     }
 
@@ -141,7 +144,7 @@ impl Kind {
     pub const fn is_vouched_for(self) -> bool {
         match self {
             Self::Token => true,
-            Self::Credential | Self::Gateway => false,
+            Self::Credential | Self::Gateway | Self::View => false,
         }
     }
 

@@ -219,6 +219,17 @@ impl Filter {
             .all(|term| term.test.holds(record) != term.negated)
     }
 
+    /// This, and `field` must be this very text besides.
+    #[must_use]
+    pub fn only(mut self, field: TextField, text: &str) -> Self {
+        let pieces = vec![text.into()];
+        self.terms.push(Term {
+            negated: false,
+            test: Test::Text(field, vec![Pattern { pieces }]),
+        });
+        self
+    }
+
     /// The terms, all of which must hold.
     #[must_use]
     pub fn terms(&self) -> &[Term] {

@@ -4,7 +4,7 @@
 //! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to
 //! kept answers, [`outbox`] that to messages on their way, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
-//! is configured beside the file, with [`gateways`], [`tokens`] and [`credentials`] in it,
+//! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`] and [`views`] in it,
 //! which [`seal`] closes and [`vouched`] vouches for;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod conformance;
 pub mod credentials;
+pub mod csv;
 pub mod filter;
 pub mod gateways;
 pub mod later;
@@ -25,6 +26,7 @@ pub mod pledges;
 pub mod row;
 pub mod seal;
 pub mod tokens;
+pub mod views;
 pub mod vouched;
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! `isango logs`: reads the record store of a folder, also while a server writes to it.
 
-mod export;
 mod show;
 mod table;
 
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isango_records::{Reader, Records};
+use isango_store::csv;
 use isango_store::logs::{Filter, LogReader as _, MAX_PAGE, Order, Query, strip_bodies};
 use isango_types::{Clock, Record, RecordId, Timestamp};
 
@@ -240,7 +240,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                     with_bodies: *bodies,
                 },
                 Format::Csv => {
-                    export::header(out)?;
+                    csv::header(out)?;
                     Printer::Csv
                 }
             };
@@ -354,7 +354,7 @@ impl Printer {
             }
             Self::Csv => {
                 for record in records {
-                    export::row(record, out)?;
+                    csv::row(record, out)?;
                 }
             }
             Self::Table(table) => table.print(records, out)?,

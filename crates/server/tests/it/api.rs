@@ -6,6 +6,8 @@ mod gateways;
 mod keys;
 mod logs;
 mod own;
+mod requests;
+mod tail;
 
 use std::sync::Arc;
 

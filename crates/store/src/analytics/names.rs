@@ -1,8 +1,8 @@
-//! The names of dimensions and quantities, as the API and the command line use them.
+//! The names of dimensions, quantities and measures, as the API and the command line use them.
 
 use std::fmt;
 
-use super::{Dimension, Quantity};
+use super::{Dimension, Measure, Quantity};
 
 const DIMENSIONS: [(&str, Dimension); 28] = [
     ("account", Dimension::Account),
@@ -58,7 +58,16 @@ const QUANTITIES: [(&str, Quantity); 20] = [
     ("saved_tokens_out", Quantity::SavedTokensOut),
 ];
 
-/// A text names no dimension, or no quantity; it lists those that there are.
+/// Measures without a quantity.
+const COUNTS: [(&str, Measure); 5] = [
+    ("count", Measure::Count),
+    ("errors", Measure::Errors),
+    ("cached", Measure::Cached),
+    ("unpriced", Measure::Unpriced),
+    ("estimated", Measure::Estimated),
+];
+
+/// A text names no dimension, quantity or measure; it lists those that there are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is none of {expected}")]
 pub struct UnknownName {
@@ -98,6 +107,47 @@ impl Dimension {
             .map(|(_, dimension)| dimension)
             .ok_or_else(|| UnknownName::new(name, &DIMENSIONS, ", meta.<key>"))
     }
+}
+
+impl Measure {
+    /// Reads a name: `count`, `errors`, `cached`, `unpriced`, `estimated`; or with a quantity
+    /// `sum:cost`, `known:cost`, `min:ttft`, `max:duration`, `p95:ttft`, `p99.9:duration`.
+    ///
+    /// # Errors
+    /// There is no such measure, or no such quantity.
+    pub fn parse(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || {
+            let also = ", and of a quantity sum:, known:, min:, max:, p0: to p100:";
+            UnknownName::new(name, &COUNTS, also)
+        };
+        let Some((what, quantity)) = name.split_once(':') else {
+            let found = COUNTS.into_iter().find(|(known, _)| *known == name);
+            return found.map(|(_, measure)| measure).ok_or_else(unknown);
+        };
+        let of = Quantity::parse(quantity);
+        match what {
+            "sum" => of.map(Self::Sum),
+            "known" => of.map(Self::Known),
+            "min" => of.map(Self::Min),
+            "max" => of.map(Self::Max),
+            _ => {
+                let permille = what.strip_prefix('p').and_then(permille);
+                let permille = permille.ok_or_else(unknown)?;
+                of.map(|quantity| Self::Percentile(quantity, permille))
+            }
+        }
+    }
+}
+
+/// Thousandths of a text of hundredths: `95`, `99.9`.
+fn permille(text: &str) -> Option<u16> {
+    let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(tenth) || tenth.len() != 1 || whole.len() > 3 {
+        return None;
+    }
+    let permille = whole.parse::<u16>().ok()? * 10 + tenth.parse::<u16>().ok()?;
+    (permille <= 1_000).then_some(permille)
 }
 
 impl fmt::Display for Dimension {
@@ -159,6 +209,41 @@ mod tests {
         assert_eq!(Dimension::parse("meta.tenantId").unwrap(), tenant);
         assert_eq!(Dimension::parse("metadata.tenantId").unwrap(), tenant);
         assert_eq!(tenant.to_string(), "meta.tenantId");
+    }
+
+    #[test]
+    fn measures_are_read_with_their_quantity() {
+        use Quantity::{Cost, Duration, Ttft};
+        for (name, measure) in [
+            ("count", Measure::Count),
+            ("sum:cost", Measure::Sum(Cost)),
+            ("known:cost", Measure::Known(Cost)),
+            ("min:ttft", Measure::Min(Ttft)),
+            ("max:ttft", Measure::Max(Ttft)),
+            ("p0:ttft", Measure::Percentile(Ttft, 0)),
+            ("p95:ttft", Measure::Percentile(Ttft, 950)),
+            ("p99.9:duration", Measure::Percentile(Duration, 999)),
+            ("p100:ttft", Measure::Percentile(Ttft, 1_000)),
+        ] {
+            assert_eq!(Measure::parse(name).unwrap(), measure, "{name}");
+        }
+        for wrong in [
+            "",
+            "counts",
+            "cost",
+            "sum",
+            "sum:",
+            "sum:money",
+            "p:ttft",
+            "p101:ttft",
+            "p100.1:ttft",
+            "p-1:ttft",
+            "p9.99:ttft",
+            "p+9:ttft",
+            "avg:cost",
+        ] {
+            assert!(Measure::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

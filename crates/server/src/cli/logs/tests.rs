@@ -312,35 +312,12 @@ fn exit_codes_tell_what_went_wrong() {
 
 #[test]
 fn a_spreadsheet_gets_no_formulas() {
-    let check = |text: &str, cell: &str| assert_eq!(export::cell(text), cell);
-    check("gpt-4o", "gpt-4o");
-    check("=1+1", "'=1+1");
-    check("+1", "'+1");
-    check("-1", "'-1");
-    check("@a", "'@a");
-    check("\ta", "'\ta");
-    check("\r=a", "\"'\r=a\"");
-    check("a,b", "\"a,b\"");
-    check("=\"a\",b", "\"'=\"\"a\"\",b\"");
-    check("", "");
     let folder = stored(&[record(1), failed(2)]);
     insta::assert_snapshot!(isango(&folder, "export --format csv").replace('\r', ""), @r#"
     id,created_at,account,gateway,provider,target,resource,deployment,operation,model_requested,model,method,path,status,outcome,error_code,error_blame,error_message,attempts,stream,queue_us,connect_us,ttfb_us,ttft_us,total_us,overhead_us,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,usage_estimated,cost_usd,cost_status,price,finish_reason,token,user_agent,metadata,request_bytes,response_bytes
     019a7e3c-5a00-7000-8000-000000000001,2026-11-22T16:10:23.001000Z,local,support,azure-openai,azure-openai-sa,aoai-sa,chat,chat,gpt-4o,gpt-4o-2024-11-20,POST,aoai-sa/chat/chat/completions?api-version=2024-10-21,200,answered,,,,1,false,0,0,251000,,1234567,87,1200,200,0,50,0,false,0.00325,priced,2026-11-20/azure-openai/gpt-4o,stop,,'=cmd|' /C calc'!A0,"{""tenantId"":""acme""}",34,9
     019a7e3c-5a00-7000-8000-000000000002,2026-11-22T16:10:23.002000Z,local,support,azure-openai,,aoai-sa,chat,chat,a-very-long-name-of-a-model-[31m,,POST,aoai-sa/chat/chat/completions?api-version=2024-10-21,429,answered,upstream_429,upstream,"too many, ""slow down""",1,false,0,0,251000,,1234567,87,,,,,,,,no_usage,,stop,,'=cmd|' /C calc'!A0,"{""tenantId"":""acme""}",34,9
     "#);
-}
-
-#[test]
-fn every_cell_of_a_csv_survives() {
-    proptest::proptest!(|(text in "\\PC*")| {
-        let cell = export::cell(&text);
-        let inner = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
-        let read = inner.map_or(cell.clone(), |inner| inner.replace("\"\"", "\""));
-        proptest::prop_assert!(!read.starts_with(['=', '+', '-', '@']));
-        let read = read.strip_prefix('\'').filter(|rest| text == **rest).unwrap_or(&read);
-        proptest::prop_assert_eq!(read, &text);
-    });
 }
 
 #[test]

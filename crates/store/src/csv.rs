@@ -1,4 +1,4 @@
-//! Records as comma-separated values (RFC 4180), for spreadsheets.
+//! Records as comma-separated values (RFC 4180), for spreadsheets: without their bodies.
 
 use std::io::{self, Write};
 
@@ -118,13 +118,19 @@ fn metadata(record: &Record) -> String {
 }
 
 /// Writes the names of the columns.
-pub(super) fn header(out: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `out`.
+pub fn header(out: &mut dyn Write) -> io::Result<()> {
     let names: Vec<_> = COLUMNS.iter().map(|(name, _)| *name).collect();
     write!(out, "{}\r\n", names.join(","))
 }
 
 /// Writes one record.
-pub(super) fn row(record: &Record, out: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `out`.
+pub fn row(record: &Record, out: &mut dyn Write) -> io::Result<()> {
     let cells: Vec<_> = COLUMNS
         .iter()
         .map(|(_, make)| cell(&make(record)))
@@ -134,7 +140,8 @@ pub(super) fn row(record: &Record, out: &mut dyn Write) -> io::Result<()> {
 
 /// One cell: what a spreadsheet would run as a formula begins with an apostrophe, what holds a
 /// separator is quoted.
-pub(super) fn cell(text: &str) -> String {
+#[must_use]
+pub fn cell(text: &str) -> String {
     let apostrophe = if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         "'"
     } else {
@@ -144,5 +151,37 @@ pub(super) fn cell(text: &str) -> String {
         format!("\"{apostrophe}{}\"", text.replace('"', "\"\""))
     } else {
         format!("{apostrophe}{text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spreadsheet_gets_no_formulas() {
+        let check = |text: &str, expected: &str| assert_eq!(cell(text), expected);
+        check("gpt-4o", "gpt-4o");
+        check("=1+1", "'=1+1");
+        check("+1", "'+1");
+        check("-1", "'-1");
+        check("@a", "'@a");
+        check("\ta", "'\ta");
+        check("\r=a", "\"'\r=a\"");
+        check("a,b", "\"a,b\"");
+        check("=\"a\",b", "\"'=\"\"a\"\",b\"");
+        check("", "");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_cell_survives(text in "\\PC*") {
+            let cell = cell(&text);
+            let inner = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
+            let read = inner.map_or(cell.clone(), |inner| inner.replace("\"\"", "\""));
+            proptest::prop_assert!(!read.starts_with(['=', '+', '-', '@']));
+            let read = read.strip_prefix('\'').filter(|rest| text == **rest).unwrap_or(&read);
+            proptest::prop_assert_eq!(read, &text);
+        }
     }
 }
