@@ -138,6 +138,16 @@ fn save_limits(proxy: &Proxy, logs: &dyn LogStore) {
     }
 }
 
+/// Sets the counters of limits to what the records say.
+fn restore_limits(proxy: &Proxy, logs: &dyn LogStore) -> anyhow::Result<()> {
+    let buckets = proxy.restore_limits(logs)?;
+    save_limits(proxy, logs);
+    if buckets > 0 {
+        tracing::info!(buckets, "the counters of limits are as the records say");
+    }
+    Ok(())
+}
+
 fn tell_drift(drift: &Drift) {
     tracing::warn!(
         rule = %drift.rule,
@@ -212,11 +222,7 @@ pub fn start_with(
         .context("the data plane cannot start")?;
     proxy.register_targets(&mut registry);
     let targets = Arc::clone(&proxy);
-    let buckets = proxy.restore_limits(&*logs)?;
-    save_limits(&proxy, &*logs);
-    if buckets > 0 {
-        tracing::info!(buckets, "the counters of limits are as the records say");
-    }
+    restore_limits(&proxy, &*logs)?;
     let drawn = proxy.drawn();
     let parts = Parts {
         config: Arc::clone(&cell),
