@@ -138,6 +138,11 @@ impl Control {
         self.ready.store(ready, Ordering::Release);
     }
 
+    /// Ends every tail, so that shutdown does not wait for those who watch.
+    pub fn close_tails(&self) {
+        self.tails.close();
+    }
+
     /// Every route of the admin listener, which is at `address`.
     pub fn router(&self, address: SocketAddr) -> Router {
         let is_loopback = address.ip().is_loopback();

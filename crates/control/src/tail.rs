@@ -93,7 +93,7 @@ impl Tails {
     }
 
     /// Ends every tail; nobody can watch any more.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut watchers = self.watchers.lock();
         watchers.is_closed = true;
         watchers.all.clear();

@@ -72,10 +72,10 @@ pub struct Server {
     proxy: Arc<Proxy>,
     cache: Arc<dyn CacheStore>,
     logs: Arc<dyn LogStore>,
-    tails: Arc<Tails>,
     alerts: Arc<Alerts>,
     clock: Clock,
-    control: Control,
+    /// Boxed: a server is held by futures, whose size has a limit.
+    control: Box<Control>,
     tasks: Tasks,
     admin_tasks: Tasks,
     grace: Duration,
@@ -248,7 +248,7 @@ pub fn start_with(
         cell,
         clock: clock.clone(),
         targets: Box::new(move || targets.targets()),
-        tails: Arc::clone(&tails),
+        tails,
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
     });
     let server = Server {
@@ -257,10 +257,9 @@ pub fn start_with(
         https: tls.is_some(),
         published,
         proxy,
-        control,
+        control: Box::new(control),
         cache,
         logs: Arc::clone(&logs),
-        tails,
         alerts,
         clock,
         tasks: Tasks::new(),
@@ -336,7 +335,7 @@ impl Server {
             }
         })
         .await?;
-        self.tails.close();
+        self.control.close_tails();
         self.admin_tasks.stop(Duration::from_secs(1), || ()).await;
         Ok(())
     }

@@ -35,6 +35,13 @@ fn routes(account: &str) -> Vec<(String, String)> {
     routes
 }
 
+/// The status of an answer; its head alone is read, for a tail has no end.
+async fn status(managed: &Managed, asked: &Ask) -> u16 {
+    let mut client = Client::connect(managed.gateway.admin).await;
+    client.send_ask(asked).await;
+    client.head().await.status
+}
+
 #[tokio::test]
 async fn every_route_lets_in_only_whom_it_should() {
     let managed = Managed::start("[[gateways]]\nid = \"shop\"").await;
@@ -61,12 +68,7 @@ async fn every_route_lets_in_only_whom_it_should() {
         }
     })
     .await;
-    // The head alone: a tail has no end.
-    let status = async |asked: Ask| {
-        let mut client = Client::connect(managed.gateway.admin).await;
-        client.send_ask(&asked).await;
-        client.head().await.status
-    };
+    let status = async |asked: Ask| status(&managed, &asked).await;
     let nonsense = json!({"no such field": 1});
     for (method, path) in routes("local") {
         let body = if method == "GET" || method == "DELETE" {

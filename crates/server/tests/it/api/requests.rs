@@ -217,6 +217,12 @@ async fn the_sums_of_groups_are_those_of_everything() {
         answer["total"]["points"][1]["start"],
         "2026-11-22T16:00:20.000000Z"
     );
+}
+
+#[tokio::test]
+async fn questions_are_of_a_calendar_and_of_one_account() {
+    let managed = with_records(60).await;
+    let path = format!("{OWN}/analytics");
     let by_day = json!({"since": "2026-11-22T00:00:00Z", "every": "day",
         "time_zone": "Africa/Johannesburg", "by": ["meta.tenantId"]});
     let answer = managed.done("POST", &path, &by_day).await["result"].clone();
@@ -228,6 +234,12 @@ async fn the_sums_of_groups_are_those_of_everything() {
     let other = json!({"filter": "account:other"});
     let answer = managed.done("POST", &path, &other).await["result"].clone();
     assert_eq!(answer["total"]["values"][0], 0);
+}
+
+#[tokio::test]
+async fn a_wrong_question_is_told_by_its_member() {
+    let managed = with_records(1).await;
+    let path = format!("{OWN}/analytics");
     for (question, member, words) in [
         (json!({"by": ["modle"]}), "by", "modle"),
         (
