@@ -4,7 +4,8 @@
 //! ([`facts`]), which model does the body name ([`scan`]), and should `include_usage` be added
 //! ([`edit`])? While a stream passes: must a frame be kept from the client ([`filter`])? After the
 //! last byte: what was answered, and what did it use ([`read`]), which model did a form name
-//! ([`form`]), and if the provider did not tell, how many tokens was it ([`tokens`])?
+//! ([`form`]), and if the provider did not tell, how many tokens was it ([`tokens`])? [`sigv4`] signs
+//! what is sent to AWS.
 
 pub mod body;
 pub mod edit;
@@ -15,6 +16,7 @@ pub mod form;
 pub mod read;
 pub mod refusal;
 pub mod scan;
+pub mod sigv4;
 pub mod tokens;
 
 mod anthropic;
