@@ -1,12 +1,13 @@
 //! Foreign systems behind the roles of [`isango_store`]: the only crate that names them.
 //!
 //! [`cache`] is the embedded cache: memory over a file of SQLite; [`outbox`] keeps alerts until they
-//! are delivered, [`config`] what is configured beside the file; [`pledges`] is a file of what requests
+//! are delivered, [`exports`] how far exports are, [`config`] what is configured beside the file; [`pledges`] is a file of what requests
 //! under way hold of limits.
 
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
+pub mod exports;
 pub mod outbox;
 pub mod pledges;
 

@@ -22,6 +22,12 @@ const SAME: [&str; 8] = [
     "spend_limits",
 ];
 
+/// Fields that are keys of `[[gateways]]` by another name.
+const RENAMED: [(&str, &str); 2] = [
+    ("logpush", "logpush_enabled"),
+    ("logpush_public_key", "logpush_public_key"),
+];
+
 /// Fields that are keys of `[gateways.retry]`.
 const RETRY: [(&str, &str); 3] = [
     ("retry_max_attempts", "max_attempts"),
@@ -85,7 +91,9 @@ impl StoredGateway {
     /// Whether `key` of `[[gateways]]` is set by a field.
     #[must_use]
     pub fn is_of_fields(key: &str) -> bool {
-        SAME.contains(&key) || ["account", "id"].contains(&key)
+        SAME.contains(&key)
+            || ["account", "id"].contains(&key)
+            || RENAMED.iter().any(|(_, renamed)| *renamed == key)
     }
 
     /// The same as a table of `[[gateways]]`; what is `null` is left out.
@@ -103,6 +111,11 @@ impl StoredGateway {
         for name in SAME {
             if let Some(value) = self.fields.get(name) {
                 document.insert(name.to_owned(), value.clone());
+            }
+        }
+        for (name, key) in RENAMED {
+            if let Some(value) = self.fields.get(name) {
+                document.insert(key.to_owned(), value.clone());
             }
         }
         let retry = document.entry("retry").or_insert_with(|| Map::new().into());

@@ -2,11 +2,12 @@
 //! conformance suite that every backend passes.
 //!
 //! [`logs`] are the doors to the records and [`later`] what is said of them later, [`cache`] that to
-//! kept answers, [`outbox`] that to messages on their way, [`pledges`] that to what requests under
+//! kept answers, [`outbox`] that to messages on their way,
+//! [`exports`] that to how far exports are, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
 //! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`] and [`views`] in it,
 //! which [`seal`] closes and [`vouched`] vouches for;
-//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! [`signature`] is how what is sent out is signed; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod analytics;
@@ -16,6 +17,7 @@ pub mod config;
 pub mod conformance;
 pub mod credentials;
 pub mod csv;
+pub mod exports;
 pub mod filter;
 pub mod gateways;
 pub mod later;
@@ -25,6 +27,7 @@ pub mod outbox;
 pub mod pledges;
 pub mod row;
 pub mod seal;
+pub mod signature;
 pub mod tokens;
 pub mod views;
 pub mod vouched;
@@ -46,6 +49,8 @@ pub struct Stores {
     pub pledges: Arc<dyn pledges::PledgeStore>,
     /// Where the counters of limits are as they were a moment ago.
     pub checkpoint: Arc<dyn checkpoint::CheckpointStore>,
+    /// Where exports keep how far they are.
+    pub exports: Arc<dyn exports::ExportStore>,
 }
 
 impl std::fmt::Debug for Stores {

@@ -13,6 +13,7 @@ use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
 use crate::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
 use crate::config::{self, Change, ConfigStore, Contents};
+use crate::exports::{self, Buried, ExportStore, Saved};
 use crate::filter::Filter;
 use crate::later::{Deletion, Later, Patch};
 use crate::logs::{
@@ -201,6 +202,38 @@ impl LogReader for MemoryLogs {
         let passed = appended[start..end].iter();
         let records = passed.map(|record| self.dressed(record)).collect();
         Ok((records, Position::after(end as u64)))
+    }
+}
+
+/// Places of exports in memory.
+#[derive(Debug, Default)]
+pub struct MemoryExports {
+    saved: RwLock<BTreeMap<Box<str>, Saved>>,
+    buried: RwLock<Vec<Buried>>,
+}
+
+impl ExportStore for MemoryExports {
+    fn load(&self, job: &str) -> Result<Option<Saved>, exports::Error> {
+        Ok(self.saved.read().get(job).cloned())
+    }
+
+    fn save(&self, job: &str, saved: &Saved) -> Result<(), exports::Error> {
+        self.saved.write().insert(job.into(), saved.clone());
+        Ok(())
+    }
+
+    fn remove(&self, job: &str) -> Result<(), exports::Error> {
+        self.saved.write().remove(job);
+        Ok(())
+    }
+
+    fn bury(&self, buried: &Buried) -> Result<(), exports::Error> {
+        self.buried.write().push(buried.clone());
+        Ok(())
+    }
+
+    fn buried(&self) -> Result<Vec<Buried>, exports::Error> {
+        Ok(self.buried.read().clone())
     }
 }
 
