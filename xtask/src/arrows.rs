@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backends", &["types", "store", "records"]),
     ("proxy", &["types", "wire", "store"]),
     ("control", &["types", "store"]),
+    ("exports", &["types", "wire", "store"]),
     ("simulator", &[]),
     ("testkit", &["types"]),
     (
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "backends",
             "proxy",
             "control",
+            "exports",
             "simulator",
         ],
     ),

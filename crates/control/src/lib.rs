@@ -14,6 +14,7 @@ mod body;
 mod cache;
 mod door;
 mod error;
+mod exports;
 mod gateways;
 mod logs;
 mod params;
@@ -42,6 +43,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use isango_store::cache::CacheStore;
 use isango_store::config::ConfigStore;
+use isango_store::exports::ExportView;
 use isango_store::logs::LogStore;
 use isango_store::seal::Keyring;
 use isango_types::health::TargetView;
@@ -64,6 +66,9 @@ const MAX_EXPORTS: usize = 4;
 
 /// Tells how the targets are.
 type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
+
+/// Tells how exports are.
+type Exported = dyn Fn() -> Vec<ExportView> + Send + Sync;
 
 /// Tells what stored credentials are sealed with, where the operator has named it.
 type Keys = dyn Fn() -> Option<Arc<Keyring>> + Send + Sync;
@@ -88,6 +93,8 @@ pub struct Parts {
     pub targets: Box<Targets>,
     /// Who watches requests.
     pub tails: Arc<Tails>,
+    /// Tells how exports are.
+    pub exports: Box<Exported>,
     /// Where the data plane is, as clients reach it from this machine.
     pub data_url: Box<str>,
 }
@@ -104,6 +111,7 @@ pub struct Control {
     keyring: Arc<Keys>,
     clock: Clock,
     targets: Arc<Targets>,
+    exporting: Arc<Exported>,
     data_url: Arc<str>,
     started_at: Timestamp,
     blocking: Arc<Semaphore>,
@@ -126,6 +134,7 @@ impl Control {
             started_at: parts.clock.now(),
             clock: parts.clock,
             targets: parts.targets.into(),
+            exporting: parts.exports.into(),
             data_url: parts.data_url.into(),
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
@@ -149,6 +158,7 @@ impl Control {
         Router::new()
             .route("/cache", get(cache::stats))
             .route("/targets", get(targets::all))
+            .route("/exports", get(exports::all))
             .route_layer(from_fn_with_state(is_loopback, door::no_other_name))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))

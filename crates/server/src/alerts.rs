@@ -2,16 +2,25 @@
 //! connector.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
 
 use isango_control::Tails;
 use isango_control::alerts::{Alerts, Message, Post, Posted};
+use isango_exports::Exports;
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch};
 use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
 use isango_types::alert::Webhook;
-use isango_types::{Clock, Record, RecordId};
+use isango_types::{Clock, Record, RecordId, Secret};
 use parking_lot::RwLock;
+
+/// How much of a webhook's answer is read, in bytes.
+const MAX_ANSWER: usize = 1_024;
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A record store whose records alerts and watchers look at, once they are stored.
 pub(crate) struct Watched {
@@ -19,6 +28,8 @@ pub(crate) struct Watched {
     tails: Arc<Tails>,
     /// Set before the first record: alerts need the data plane, which needs this.
     alerts: RwLock<Option<Arc<Alerts>>>,
+    /// Set before the first record, too.
+    exports: RwLock<Option<Arc<Exports>>>,
 }
 
 impl Watched {
@@ -27,12 +38,18 @@ impl Watched {
             logs,
             tails,
             alerts: RwLock::default(),
+            exports: RwLock::default(),
         }
     }
 
     /// From now on, these look at what is stored.
     pub(crate) fn show_to(&self, alerts: Arc<Alerts>) {
         *self.alerts.write() = Some(alerts);
+    }
+
+    /// From now on, these are told that something is.
+    pub(crate) fn wake(&self, exports: Arc<Exports>) {
+        *self.exports.write() = Some(exports);
     }
 }
 
@@ -43,6 +60,9 @@ impl LogWriter for Watched {
             alerts.observe(batch);
         }
         self.tails.observe(batch);
+        if let Some(exports) = &*self.exports.read() {
+            exports.wake();
+        }
         Ok(())
     }
 
@@ -99,38 +119,41 @@ pub(crate) struct Webhooks {
 impl Post for Webhooks {
     async fn post(&self, webhook: &Webhook, message: Message) -> Result<Posted, String> {
         let parcel = Parcel {
+            method: Method::POST,
             https: webhook.https,
             authority: &webhook.authority,
             path: webhook.path.expose(),
             trusted: webhook.trusted,
             headers: message.headers,
             body: message.body,
+            max_answer: MAX_ANSWER,
+            patience: PATIENCE,
         };
         let receipt = self.courier.post(parcel, self.clock.now()).await;
-        let receipt = receipt.map_err(|error| without_address(&why(&error), webhook))?;
+        let receipt = receipt
+            .map_err(|error| without_address(&why(&error), &webhook.authority, &webhook.path))?;
         Ok(Posted {
             status: receipt.status,
             retry_after: receipt.retry_after,
-            text: receipt.text,
+            text: String::from_utf8_lossy(&receipt.body).into_owned(),
         })
     }
 }
 
 /// The same without any part of the webhook's address: resolvers and TLS like to repeat it.
-fn without_address(text: &str, webhook: &Webhook) -> String {
+pub(crate) fn without_address(text: &str, authority: &str, path: &Secret) -> String {
     const MARK: &str = "[webhook]";
-    let authority = &*webhook.authority;
     let host = authority
         .rsplit_once(':')
         .map_or(authority, |(host, _port)| host);
-    let parts = [webhook.path.expose(), authority, host].into_iter();
+    let parts = [path.expose(), authority, host].into_iter();
     parts
         .filter(|part| part.len() > 1)
         .fold(text.to_owned(), |text, part| text.replace(part, MARK))
 }
 
 /// Why there was no answer. The data plane's own words are about providers.
-fn why(error: &isango_proxy::Error) -> String {
+pub(crate) fn why(error: &isango_proxy::Error) -> String {
     let word = error.attempt_word().unwrap_or("not_sent");
     let hint = if matches!(error, isango_proxy::Error::PrivateAddress) {
         ": its host is in a private network; `allow_private = true` admits that"
@@ -148,28 +171,19 @@ fn why(error: &isango_proxy::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use isango_types::Secret;
-    use isango_types::alert::Format;
-
     use super::*;
 
     #[test]
     fn no_part_of_an_address_is_told() {
-        let webhook = Webhook {
-            https: true,
-            authority: "hooks.example.com:8443".into(),
-            path: Secret::new("/services/T0/planted"),
-            trusted: false,
-            format: Format::Json,
-            key: None,
-        };
+        let path = Secret::new("/services/T0/planted");
         for (told, shown) in [
             ("no record of hooks.example.com", "no record of [webhook]"),
             ("hooks.example.com:8443: refused", "[webhook]: refused"),
             ("GET /services/T0/planted failed", "GET [webhook] failed"),
             ("connect_timeout", "connect_timeout"),
         ] {
-            assert_eq!(without_address(told, &webhook), shown);
+            let authority = "hooks.example.com:8443";
+            assert_eq!(without_address(told, authority, &path), shown);
         }
     }
 }

@@ -12,6 +12,7 @@ mod check;
 mod configuration;
 mod demo;
 mod key;
+mod logpush;
 mod logs;
 mod prices;
 mod serve;
@@ -63,6 +64,7 @@ enum Command {
     Logs(logs::Args),
     Prices(prices::Args),
     Audit(audit::Args),
+    Logpush(logpush::Args),
     Cache(cache::Args),
     Alerts(alerts::Args),
     Targets(targets::Args),
@@ -109,6 +111,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Logs(args) => logs::run(&args, out),
         Command::Prices(args) => prices::run(&args, out),
         Command::Audit(args) => audit::run(&args, out),
+        Command::Logpush(args) => logpush::run(&args, out),
         Command::Cache(args) => cache::run(&args, out),
         Command::Alerts(args) => alerts::run(&args, out),
         Command::Targets(args) => targets::run(&args, out),

@@ -9,6 +9,7 @@ mod check;
 mod command;
 pub(crate) mod document;
 mod entities;
+mod exports;
 mod health;
 pub mod keys;
 mod limits;

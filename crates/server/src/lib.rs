@@ -7,6 +7,7 @@ pub mod reload;
 pub mod telemetry;
 
 mod alerts;
+mod exports;
 mod listen;
 mod published;
 mod stored;
@@ -21,26 +22,32 @@ use anyhow::Context as _;
 use isango_backends::cache::{EmbeddedCache, Limits};
 use isango_backends::checkpoint::FileCheckpoint;
 use isango_backends::config::FileConfig;
+use isango_backends::exports::FileExports;
 use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
 use isango_control::alerts::{Alerts, Parts};
 use isango_control::{Control, Tails};
+use isango_exports::Exports;
 use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
 use isango_store::Stores;
 use isango_store::cache::CacheStore;
+use isango_store::exports::ExportStore;
 use isango_store::logs::LogStore;
-use isango_store::memory::{MemoryCheckpoint, MemoryConfig, MemoryOutbox, MemoryPledges};
+use isango_store::memory::{
+    MemoryCheckpoint, MemoryConfig, MemoryExports, MemoryOutbox, MemoryPledges,
+};
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
 use isango_store::vouched::Vouched;
-use isango_types::Clock;
 use isango_types::door::Door;
+use isango_types::{Clock, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
+use crate::exports::{Carrying, Unreadable};
 use crate::listen::Front;
 use crate::published::{Published, purges};
 use crate::tasks::Tasks;
@@ -106,6 +113,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         checkpoint: Arc::new(FileCheckpoint::at(
             &config.data_dir.join("limits").join("checkpoint"),
         )),
+        exports: export_store(config),
     };
     let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
         Ok(outbox) => Arc::new(outbox),
@@ -127,6 +135,18 @@ fn pledges(config: &Config) -> Arc<dyn PledgeStore> {
         Err(error) => {
             tracing::error!(%error, "a crash will give back what requests hold of limits");
             Arc::new(MemoryPledges::default())
+        }
+    }
+}
+
+/// Where exports keep how far they are. Where that cannot be read, nothing is exported: what was
+/// exported before would be again, or never.
+fn export_store(config: &Config) -> Arc<dyn ExportStore> {
+    match FileExports::open(&config.data_dir) {
+        Ok(file) => Arc::new(file),
+        Err(error) => {
+            tracing::error!(%error, "nothing is exported: how far exports are cannot be read");
+            Arc::new(Unreadable(error.to_string()))
         }
     }
 }
@@ -183,6 +203,7 @@ pub fn start_in_memory(
         config: Arc::new(MemoryConfig::default()),
         pledges: Arc::new(MemoryPledges::default()),
         checkpoint: Arc::new(MemoryCheckpoint::default()),
+        exports: Arc::new(MemoryExports::default()),
     };
     start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }
@@ -217,26 +238,26 @@ pub fn start_with(
     let cell = Arc::clone(&published.cell);
     let tails = Arc::new(Tails::new(clock.clone()));
     let watched = Arc::new(Watched::new(Arc::clone(&logs), Arc::clone(&tails)));
+    let exports = exports(&published, &logs, &stores, &clock, &mut registry);
+    watched.wake(Arc::clone(&exports));
     stores.logs = Arc::clone(&watched) as _;
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
     proxy.register_targets(&mut registry);
     let targets = Arc::clone(&proxy);
     restore_limits(&proxy, &*logs)?;
-    let drawn = proxy.drawn();
-    let parts = Parts {
-        config: Arc::clone(&cell),
-        clock: clock.clone(),
-        drawn: Box::new(move |gateway, limit, bucket, now| drawn.of(gateway, limit, bucket, now)),
-        outbox,
-        dashboard: config.dashboard_url.clone(),
-    };
-    let alerts = Arc::new(Alerts::new(parts, &mut registry));
+    let drawing = (Arc::clone(&cell), clock.clone());
+    let alerts = alerts_of(config, drawing, &proxy, outbox, &mut registry);
     watched.show_to(Arc::clone(&alerts));
     let webhooks = Webhooks {
         courier: proxy.courier(),
         clock: clock.clone(),
     };
+    let carrying = Carrying {
+        courier: proxy.courier(),
+        clock: clock.clone(),
+    };
+    let exported = Arc::clone(&exports);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let keys = Arc::clone(&published);
     let control = Control::new(isango_control::Parts {
@@ -249,6 +270,7 @@ pub fn start_with(
         clock: clock.clone(),
         targets: Box::new(move || targets.targets()),
         tails,
+        exports: Box::new(move || exported.views()),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
     });
     let server = Server {
@@ -269,13 +291,48 @@ pub fn start_with(
     server.run_admin(admin);
     server.run_data(config, data, tls);
     server.run_cache_expiry();
-    server.run_alerts(webhooks, Arc::clone(&logs));
-    server.run_saves(Arc::clone(&logs));
-    server.run_comparison(logs);
-    server.run_looks();
-    server.run_issuers();
+    server.run_upkeep(webhooks, (exports, carrying), logs);
     server.control.set_ready(true);
     Ok(server)
+}
+
+/// What exports records, and how far it is.
+fn exports(
+    published: &Arc<Published>,
+    logs: &Arc<dyn LogStore>,
+    stores: &Stores,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Arc<Exports> {
+    let jobs = Arc::clone(published);
+    let parts = isango_exports::Parts {
+        logs: Arc::clone(logs) as _,
+        config: Arc::clone(published) as _,
+        cell: Arc::clone(&published.cell),
+        store: Arc::clone(&stores.exports),
+        jobs: Box::new(move || jobs.jobs()),
+        clock: clock.clone(),
+    };
+    Arc::new(Exports::new(parts, registry))
+}
+
+/// What watches records, and tells.
+fn alerts_of(
+    config: &Config,
+    (cell, clock): (Arc<SnapshotCell>, Clock),
+    proxy: &Proxy,
+    outbox: Arc<dyn Outbox>,
+    registry: &mut Registry,
+) -> Arc<Alerts> {
+    let drawn = proxy.drawn();
+    let parts = Parts {
+        config: cell,
+        clock,
+        drawn: Box::new(move |gateway, limit, bucket, now| drawn.of(gateway, limit, bucket, now)),
+        outbox,
+        dashboard: config.dashboard_url.clone(),
+    };
+    Arc::new(Alerts::new(parts, registry))
 }
 
 impl Server {
@@ -364,11 +421,33 @@ impl Server {
         });
     }
 
+    /// What goes on beside requests.
+    fn run_upkeep(
+        &self,
+        webhooks: Webhooks,
+        exports: (Arc<Exports>, Carrying),
+        logs: Arc<dyn LogStore>,
+    ) {
+        self.run_alerts(webhooks, Arc::clone(&logs));
+        self.run_exports(exports);
+        self.run_saves(Arc::clone(&logs));
+        self.run_comparison(logs);
+        self.run_looks();
+        self.run_issuers();
+    }
+
     /// Delivers alerts.
     fn run_alerts(&self, webhooks: Webhooks, logs: Arc<dyn LogStore>) {
         let alerts = Arc::clone(&self.alerts);
         let stopping = self.tasks.stopping();
         self.tasks.spawn(alerts.run(webhooks, logs, stopping));
+    }
+
+    /// Delivers exports.
+    fn run_exports(&self, (exports, carrying): (Arc<Exports>, Carrying)) {
+        let stopping = self.tasks.stopping();
+        self.tasks
+            .spawn(async move { exports.run(Arc::new(carrying), stopping).await });
     }
 
     /// Saves what is drawn from limits, every minute.

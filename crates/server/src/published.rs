@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use isango_exports::Job;
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::history::{Author, Revision};
 use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Refused};
@@ -65,6 +66,11 @@ impl Published {
         }
         self.publish(&sources);
         (old, self.cell.get())
+    }
+
+    /// What is exported.
+    pub(crate) fn jobs(&self) -> Arc<[Arc<Job>]> {
+        Arc::clone(&self.sources.lock().0.exports)
     }
 
     /// What stored credentials are sealed with.

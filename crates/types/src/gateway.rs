@@ -77,6 +77,10 @@ pub struct Gateway {
     pub credentials: Vec<StoredCredential>,
     /// Of what somebody is to be told; at most 64. Requests know nothing of it.
     pub alerts: Vec<Arc<Alert>>,
+    /// Whether jobs of the management API export its records.
+    pub logpush: bool,
+    /// What metadata and bodies of exported records are sealed with: an RSA key in PEM.
+    pub logpush_public_key: Option<Box<str>>,
 }
 
 impl Gateway {
@@ -108,6 +112,8 @@ impl Gateway {
             limits: Vec::new(),
             credentials: Vec::new(),
             alerts: Vec::new(),
+            logpush: false,
+            logpush_public_key: None,
         }
     }
 

@@ -496,16 +496,6 @@ impl Settings {
                 "retention is set for all gateways, in the configuration file",
             ),
             (
-                "logpush",
-                self.logpush == Some(true),
-                "records are not exported yet",
-            ),
-            (
-                "logpush_public_key",
-                self.logpush_public_key.is_some(),
-                "records are not exported yet",
-            ),
-            (
                 "otel",
                 self.otel.as_ref().is_some_and(|all| !all.is_empty()),
                 "traces are not exported yet",

@@ -1,5 +1,5 @@
-//! Posts a message to an address of the operator's: a webhook. No pool, no redirects, a short
-//! answer, and the same look at the address as for a provider.
+//! Sends a message to an address of the operator's: a webhook, or a destination of exports. No pool,
+//! no redirects, a bounded answer, and the same look at the address as for a provider.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -22,16 +22,14 @@ use super::{Settings, classify, failed};
 use crate::error::Error;
 use crate::retry::asked_wait;
 
-/// How much of an answer is read, in bytes.
-const MAX_ANSWER: usize = 1_024;
-/// How long an answer that has begun may take to its end.
+/// How long an answer that nobody needs may take to its end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long a post may take in all.
-const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is posted, and where to.
+/// What is sent, and where to.
 #[derive(Debug)]
 pub struct Parcel<'p> {
+    /// How.
+    pub method: Method,
     /// Whether the connection is encrypted.
     pub https: bool,
     /// Host and port, from the configuration.
@@ -44,6 +42,10 @@ pub struct Parcel<'p> {
     pub headers: HeaderMap,
     /// The message.
     pub body: Bytes,
+    /// How much of the answer is read, in bytes.
+    pub max_answer: usize,
+    /// How long it may take in all.
+    pub patience: Duration,
 }
 
 /// What the other side said.
@@ -53,11 +55,11 @@ pub struct Receipt {
     pub status: StatusCode,
     /// How long it asks us to wait.
     pub retry_after: Option<Duration>,
-    /// The beginning of what it said, as text.
-    pub text: String,
+    /// The beginning of what it said; of the answer to a `GET` all of it.
+    pub body: Bytes,
 }
 
-/// Posts messages.
+/// Sends messages.
 pub struct Courier(Connector);
 
 impl std::fmt::Debug for Courier {
@@ -79,17 +81,18 @@ impl Courier {
         Self(connector.without_http2())
     }
 
-    /// Posts a message, on a connection of its own, within ten seconds. `now` is what a date in
-    /// `retry-after` is compared with.
+    /// Sends a message on a connection of its own. `now` is what a date in `retry-after` is compared
+    /// with.
     ///
     /// # Errors
-    /// No answer: no connection, an address that may not be reached, a timeout, no HTTP. The text
-    /// names no address.
+    /// No answer: no connection, an address that may not be reached, a timeout, no HTTP; to a `GET`, no
+    /// whole one. The text names no address.
     pub async fn post(&self, parcel: Parcel<'_>, now: Timestamp) -> Result<Receipt, Error> {
-        timeout(PATIENCE, Box::pin(self.send(parcel, now)))
+        let patience = parcel.patience;
+        timeout(patience, Box::pin(self.send(parcel, now)))
             .await
             .unwrap_or_else(|_elapsed| {
-                let limit_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+                let limit_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
                 Err(Error::FirstByteTimeout { limit_ms })
             })
     }
@@ -104,7 +107,8 @@ impl Courier {
         let stream = TokioIo::new(connected.await?.stream);
         let (mut sender, mut connection) = http1::handshake(stream).await.map_err(failed)?;
         let mut request = Request::new(Full::new(parcel.body));
-        *request.method_mut() = Method::POST;
+        let (is_needed, most) = (parcel.method == Method::GET, parcel.max_answer);
+        *request.method_mut() = parcel.method;
         *request.uri_mut() = Uri::from(path);
         *request.headers_mut() = parcel.headers;
         if let Ok(host) = HeaderValue::from_str(parcel.authority) {
@@ -113,21 +117,27 @@ impl Courier {
         let mut answer = pin!(async {
             let answer = sender.send_request(request).await?;
             let (head, mut body) = answer.into_parts();
-            let mut text = BytesMut::new();
+            let mut said = BytesMut::new();
             let reading = async {
-                while text.len() < MAX_ANSWER
-                    && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+                while said.len() < most
+                    && let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
                 {
-                    text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                    let frame = frame?;
+                    said.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
                 }
+                Ok::<(), hyper::Error>(())
             };
-            // Whoever has said that it took the message need not end its sentence.
-            timeout(LAST_WORDS, reading).await.ok();
-            text.truncate(MAX_ANSWER);
+            if is_needed {
+                reading.await?;
+            } else {
+                // Whoever has said that it took the message need not end its sentence.
+                timeout(LAST_WORDS, reading).await.ok();
+            }
+            said.truncate(most);
             Ok(Receipt {
                 status: head.status,
                 retry_after: asked_wait(head.status, &head.headers, now).map(|asked| asked.wait),
-                text: String::from_utf8_lossy(&text).into_owned(),
+                body: said.freeze(),
             })
         });
         // The connection is driven here, and ends with this post.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::cli::{FAILED, StoreArgs, write_json};
+use crate::cli::{FAILED, StoreArgs, logpush, write_json};
 
 /// Prove that no stored record was changed or removed
 #[derive(Debug, clap::Args)]
@@ -18,13 +18,25 @@ pub(super) struct Args {
 enum Command {
     /// Follow the chain of digests through the whole journal
     #[command(after_help = "\
-The chain cannot tell that its end was cut off: keep the printed head elsewhere and compare.
+The chain cannot tell that its end was cut off: keep the printed head elsewhere and compare. With
+--bucket, every object of an export is read and compared with its manifest; name a destination that
+holds secrets by ISANGO_BUCKET, or by the name of its export.
 Exit codes: 0 intact, 1 damaged.
 
-Example: isango audit verify --json")]
+Example: isango audit verify --bucket local/support/main")]
     Verify {
         #[command(flatten)]
         store: StoreArgs,
+
+        /// Examine what was exported, from the bucket or folder alone: a destination, or the name of
+        /// an export of the configuration
+        #[arg(
+            long,
+            value_name = "DESTINATION",
+            env = "ISANGO_BUCKET",
+            hide_env_values = true
+        )]
+        bucket: Option<String>,
 
         /// Print one JSON object
         #[arg(long)]
@@ -33,7 +45,14 @@ Example: isango audit verify --json")]
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let Command::Verify { store, json } = &args.command;
+    let Command::Verify {
+        store,
+        bucket,
+        json,
+    } = &args.command;
+    if let Some(bucket) = bucket {
+        return logpush::verify(&store.sources(), bucket, *json, out);
+    }
     let folder = store.data_dir()?;
     let report = isango_records::verify(&folder)
         .with_context(|| format!("cannot examine {}", folder.display()))?;

@@ -41,6 +41,7 @@ fn help_of_isango() {
       logs      Read the records of what has passed the gateway
       prices    Look up what tokens cost
       audit     Prove that no stored record was changed or removed
+      logpush   Look after exports, try them out, and read what they delivered
       cache     Look into the cache, explain it, empty it
       alerts    Try alerts out
       targets   Tell which targets rest, how busy and how fast they are, and what their limits leave

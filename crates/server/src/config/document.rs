@@ -98,6 +98,10 @@ fn refuse_what_is_of_the_file(gateway: &Section<'_>) {
             }
         }
     }
+    if gateway.has("logpush") {
+        let why = "`logpush` stands in the configuration file only; store jobs with `logpush/jobs`";
+        gateway.problem("logpush", why.to_owned(), None);
+    }
     if gateway.has("alerts") {
         let why = "`alerts` stand in the configuration file only, in this version";
         gateway.problem("alerts", why.to_owned(), None);

@@ -22,7 +22,7 @@ use super::settings::{
     UpstreamSettings,
 };
 use super::{alerts, limits, tokens};
-use super::{check, health};
+use super::{check, exports, health};
 
 /// What an entity is read with, beside its section.
 #[derive(Clone, Copy)]
@@ -36,7 +36,7 @@ pub(super) struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn relative_to(&self, span: &Range<usize>) -> PathBuf {
+    pub(super) fn relative_to(&self, span: &Range<usize>) -> PathBuf {
         if self.origins.is_file(span) {
             self.folder.to_path_buf()
         } else {
@@ -80,6 +80,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
         prices: Arc::new(prices(root)),
         keyring: keyring(root).map(Arc::new),
         identity: identity(around.environment),
+        exports: exports::jobs(root, around).into(),
         warnings: Vec::new(),
     };
     config.tokens = tokens::tokens(root, origins, &config.gateways);
@@ -340,6 +341,8 @@ pub(super) fn gateway(
         limits: Vec::new(),
         credentials: Vec::new(),
         alerts: Vec::new(),
+        logpush: section.flag("logpush_enabled"),
+        logpush_public_key: exports::public_key(section),
     };
     gateway.limits = limits::limits(section);
     gateway.alerts = alerts::alerts(section, &gateway.limits);

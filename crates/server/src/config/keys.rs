@@ -2,6 +2,7 @@
 //! reader, for error messages, for the environment and for `docs/configuration.md`.
 
 mod alerts;
+mod exports;
 mod gateways;
 mod limits;
 mod prices;
@@ -150,6 +151,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         .chain(prices::KEYS)
         .chain(limits::KEYS)
         .chain(alerts::KEYS)
+        .chain(exports::KEYS)
+        .chain(exports::OF_GATEWAY)
+        .chain(exports::OF_ACCOUNT)
 }
 
 /// What design and documents promise for later versions, refused with a reason until then.
@@ -161,7 +165,6 @@ pub const LATER: &[Later] = &[
     ),
     later("gateways[].routes", "named routes"),
     later("gateways[].guards", "guarding content"),
-    later("gateways[].logpush", "exporting records"),
     later("gateways[].otel", "exporting records"),
     later(
         "gateways[].durability",

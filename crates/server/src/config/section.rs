@@ -190,6 +190,11 @@ impl<'a> Section<'a> {
         self.read(name, |kind, value| value::name(kind, value).map(Into::into))
     }
 
+    /// The text of `name`, whose kind is checked by another reader.
+    pub(super) fn plain(&self, name: &str) -> Option<&'a str> {
+        self.get(name)?.get_ref().as_str()
+    }
+
     pub(super) fn moment(&self, name: &str) -> Option<Timestamp> {
         self.read(name, value::moment)
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_exports::Job;
 use isango_store::seal::Keyring;
 use isango_types::{Gateway, PriceTable, Provider, Token};
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub keyring: Option<Arc<Keyring>>,
     /// What the environment says of the identity of this process in a cloud.
     pub(crate) identity: Environment,
+    /// What is exported, and where to.
+    pub exports: Arc<[Arc<Job>]>,
     /// What is accepted but probably not meant; one text each.
     pub warnings: Vec<String>,
 }

@@ -56,6 +56,7 @@ impl Harness {
             config: entities,
             pledges: Arc::new(isango_store::memory::MemoryPledges::default()),
             checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
+            exports: Arc::new(isango_store::memory::MemoryExports::default()),
         };
         let outbox = Arc::new(MemoryOutbox::default());
         let server = isango_server::start_with(config, stores, outbox, clock).unwrap();

@@ -22,6 +22,7 @@ mod delivery;
 mod door;
 mod doors;
 mod errors;
+mod exports;
 mod fallback;
 mod harness;
 mod heads;

@@ -66,6 +66,7 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         config: Arc::new(MemoryConfig::default()),
         pledges: Arc::new(MemoryPledges::default()),
         checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
+        exports: Arc::new(isango_store::memory::MemoryExports::default()),
     };
     let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
     isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()

@@ -1,0 +1,375 @@
+//! Gathers records until a batch is complete, and packs it. All of it blocks.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use isango_store::config::ConfigStore;
+use isango_store::config::history::Revision;
+use isango_store::logs::{LogReader, Position};
+use isango_types::{Record, RecordId, Snapshot, Timestamp};
+use serde_json::{Value, json};
+
+use crate::destination::{Framing, Post, To};
+use crate::fields;
+use crate::job::{Dataset, Job, Pack};
+use crate::manifest::{Manifest, hex};
+use crate::path::{join, stamp};
+use crate::seal::PublicKey;
+
+/// Records that are read at once.
+const PAGE: usize = 500;
+/// Records that are looked at before others have their turn.
+const TURN: usize = 5_000;
+/// zstd's level: most of what more would save is not worth its time.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Where records come from.
+pub(crate) struct Source<'s> {
+    pub(crate) logs: &'s dyn LogReader,
+    pub(crate) config: &'s dyn ConfigStore,
+    pub(crate) snapshot: &'s Snapshot,
+}
+
+/// A batch that grows.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    /// Lines, or members of an array; each with its separator behind it.
+    text: Vec<u8>,
+    records: u64,
+    skipped: u64,
+    lost: u64,
+    from: Position,
+    /// Everything before was looked at.
+    pub(crate) at: Position,
+    first: Option<(RecordId, Timestamp)>,
+    last: Option<(RecordId, Timestamp)>,
+    /// There was nothing more.
+    pub(crate) is_caught_up: bool,
+    /// No more fits.
+    pub(crate) is_full: bool,
+}
+
+/// A batch that is complete.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) manifest: Manifest,
+    pub(crate) body: Vec<u8>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The keys of gateways, by account and id; those that are not exported are not there.
+struct Keys<'k> {
+    job: &'k Job,
+    snapshot: &'k Snapshot,
+    known: HashMap<Box<str>, Option<Option<Arc<PublicKey>>>>,
+}
+
+impl Keys<'_> {
+    /// What a gateway's records are sealed with; `None`: they are not exported.
+    fn of(&mut self, id: &str) -> Option<Option<Arc<PublicKey>>> {
+        if let Some(known) = self.known.get(id) {
+            return known.clone();
+        }
+        let gateway = self.snapshot.gateway(&self.job.spec.account, id);
+        let is_pushed = gateway.is_some_and(|gateway| gateway.logpush);
+        let found = (self.job.spec.of_file || is_pushed).then(|| {
+            let of_gateway = || {
+                let pem = gateway.and_then(|gateway| gateway.logpush_public_key.as_deref())?;
+                // It was checked before it came into force.
+                PublicKey::parse(pem).ok().map(Arc::new)
+            };
+            self.job.key.clone().or_else(of_gateway)
+        });
+        self.known.insert(id.into(), found.clone());
+        found
+    }
+}
+
+impl Gathering {
+    pub(crate) fn begin(from: Position) -> Self {
+        Self {
+            from,
+            at: from,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Takes what there is, until the batch is full or others have their turn.
+    pub(crate) fn fill(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
+        self.is_caught_up = false;
+        match job.spec.dataset {
+            Dataset::Events | Dataset::Records => self.fill_records(job, source),
+            Dataset::Audit => self.fill_revisions(job, source),
+        }
+    }
+
+    fn fill_records(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
+        let mut keys = Keys {
+            job,
+            snapshot: source.snapshot,
+            known: HashMap::new(),
+        };
+        let mut seen = 0;
+        while seen < TURN && !self.is_full {
+            let room = job.bounds().records.saturating_sub(self.count());
+            let (records, next) = source.logs.follow(self.at, room.clamp(1, PAGE))?;
+            if next <= self.at {
+                self.is_caught_up = true;
+                return Ok(());
+            }
+            let span = next.count() - self.at.count();
+            let lost = span.saturating_sub(records.len() as u64);
+            self.lost += lost;
+            seen += records.len().max(1);
+            for (n, record) in records.iter().enumerate() {
+                self.push(job, &mut keys, record)?;
+                // Where some are missing, nobody knows whose position is whose.
+                if self.is_full && lost == 0 {
+                    self.at = Position::after(self.at.count() + n as u64 + 1);
+                    return Ok(());
+                }
+            }
+            self.at = next;
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        usize::try_from(self.records).unwrap_or(usize::MAX)
+    }
+
+    fn push(&mut self, job: &Job, keys: &mut Keys<'_>, record: &Record) -> Result<(), BoxError> {
+        let spec = &job.spec;
+        let is_of_job = record.account == spec.account
+            && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway)
+            && !record.is_erased()
+            && job.condition.holds(record);
+        let key = is_of_job.then(|| keys.of(&record.gateway)).flatten();
+        let Some(key) = key else {
+            self.skipped += 1;
+            return Ok(());
+        };
+        let start = self.text.len();
+        match spec.dataset {
+            Dataset::Records => write_line(record, &mut self.text)?,
+            Dataset::Events | Dataset::Audit => {
+                let key = key.map(|key| key.for_record()).transpose()?;
+                let key = key.as_ref();
+                fields::write(record, &spec.fields, spec.times, key, &mut self.text)?;
+                let most = spec.max_record_bytes;
+                if most > 0 && self.text.len() - start > most {
+                    self.text.truncate(start);
+                    let mut fields = spec.fields.clone();
+                    fields.retain(|field| !field.is_sealed());
+                    fields::write(record, &fields, spec.times, None, &mut self.text)?;
+                }
+            }
+        }
+        self.close(job, (record.id, record.created_at));
+        Ok(())
+    }
+
+    /// Puts a separator behind what was written, and counts it.
+    fn close(&mut self, job: &Job, of: (RecordId, Timestamp)) {
+        self.text.push(match framing(job) {
+            Framing::Lines => b'\n',
+            Framing::Array => b',',
+        });
+        self.records += 1;
+        self.first.get_or_insert(of);
+        self.last = Some(of);
+        let bounds = job.bounds();
+        self.is_full = self.text.len() >= bounds.bytes || self.count() >= bounds.records;
+    }
+
+    fn fill_revisions(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
+        if source.config.revision()? <= self.at.count() {
+            self.is_caught_up = true;
+            return Ok(());
+        }
+        let mut new: Vec<Revision> = Vec::new();
+        let mut before = u64::MAX;
+        loop {
+            let page = source.config.history(before, PAGE)?;
+            let oldest = page.last().map(|revision| revision.number);
+            new.extend(page.into_iter().filter(|one| one.number > self.at.count()));
+            match oldest {
+                Some(oldest) if oldest > self.at.count() => before = oldest,
+                _ => break,
+            }
+        }
+        self.is_caught_up = new.is_empty();
+        for revision in new.iter().rev() {
+            // What was forgotten before it could be exported.
+            self.lost += revision.number - self.at.count() - 1;
+            for changed in &revision.changes {
+                match of_account(&changed.id, &job.spec.account, changed) {
+                    true => self.push_change(job, revision, changed)?,
+                    false => self.skipped += 1,
+                }
+            }
+            self.at = Position::after(revision.number);
+            if self.is_full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn push_change(
+        &mut self,
+        job: &Job,
+        revision: &Revision,
+        changed: &isango_store::config::history::Changed,
+    ) -> Result<(), BoxError> {
+        let body = |body: &Option<Box<str>>| {
+            let text = body.as_deref()?;
+            serde_json::from_str::<Value>(text).ok()
+        };
+        let action = match (&changed.before, &changed.after) {
+            (None, _) => "create",
+            (_, None) => "delete",
+            (Some(_), Some(_)) => "update",
+        };
+        let kind = changed.kind.as_str();
+        let (old, new) = (body(&changed.before), body(&changed.after));
+        let line = json!({
+            "when": revision.author.at,
+            "id": format!("{}.{kind}.{}", revision.number, changed.id),
+            "revision": revision.number,
+            "actor": {"name": revision.author.who},
+            "action": {"type": action, "info": format!("{kind} {action}d")},
+            "resource": {"type": format!("ai_gateway.{kind}"), "id": changed.id},
+            "oldValueJson": old,
+            "newValueJson": new,
+        });
+        serde_json::to_writer(&mut self.text, &line)?;
+        self.close(job, (RecordId::new(revision.author.at), revision.author.at));
+        if let Some(last) = &mut self.last {
+            last.1 = revision.author.at;
+        }
+        Ok(())
+    }
+
+    /// Packs the batch, as the one of this number behind that link.
+    pub(crate) fn finish(
+        self,
+        job: &Job,
+        (sequence, previous): (u64, &str),
+        now: Timestamp,
+    ) -> Result<Batch, BoxError> {
+        let text = framed(self.text, framing(job));
+        let body = pack(&text, job.spec.pack)?;
+        let sha256 = hex(digest(&SHA256, &body).as_ref());
+        let (first, last) = (
+            self.first.map_or(now, |one| one.1),
+            self.last.map_or(now, |one| one.1),
+        );
+        let name = format!(
+            "{}_{}_{sequence:010}_{}{}",
+            stamp(first),
+            stamp(last),
+            &sha256[..8],
+            job.spec.pack.suffix()
+        );
+        let object = join(&job.spec.destination.path.fill(job.whose(), first), &name);
+        let is_of_records = job.spec.dataset != Dataset::Audit;
+        let id =
+            |one: Option<(RecordId, Timestamp)>| one.map(|(id, _)| id).filter(|_| is_of_records);
+        let manifest = Manifest {
+            version: 0,
+            job: job.spec.id.clone(),
+            dataset: job.spec.dataset.as_str().into(),
+            sequence,
+            object: object.into(),
+            bytes: body.len() as u64,
+            sha256: sha256.into(),
+            records: self.records,
+            skipped: self.skipped,
+            lost: self.lost,
+            from: self.from.count(),
+            to: self.at.count(),
+            first: id(self.first),
+            last: id(self.last),
+            made_at: now,
+            previous: previous.into(),
+            link: "".into(),
+        };
+        Ok(Batch {
+            manifest: manifest.linked(),
+            body,
+        })
+    }
+}
+
+/// Whether a changed entity is of this account: names of gateways and credentials begin with it,
+/// bodies of others tell it.
+fn of_account(id: &str, account: &str, changed: &isango_store::config::history::Changed) -> bool {
+    if let Some((of, _)) = id.split_once('/') {
+        return of == account;
+    }
+    let bodies = [&changed.after, &changed.before];
+    bodies.into_iter().flatten().any(|body| {
+        let read = serde_json::from_str::<Value>(body).unwrap_or_default();
+        let told = [read.get("account"), read.pointer("/token/account")];
+        told.into_iter().flatten().any(|told| told == account)
+    })
+}
+
+fn framing(job: &Job) -> Framing {
+    match &job.spec.destination.to {
+        To::Post(Post { framing, .. }) => *framing,
+        To::Folder(_) | To::Bucket(_) | To::Blob(_) => Framing::Lines,
+    }
+}
+
+/// A record as one line, as the journal has it.
+fn write_line(record: &Record, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    let start = out.len();
+    record.write_json(out)?;
+    // Line breaks stand between tokens only: a string cannot hold one.
+    let mut at = start;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &out[at..]) {
+        at += found;
+        out[at] = b' ';
+    }
+    Ok(())
+}
+
+fn framed(mut text: Vec<u8>, framing: Framing) -> Vec<u8> {
+    match framing {
+        Framing::Lines => text,
+        Framing::Array => {
+            text.pop();
+            text.insert(0, b'[');
+            text.push(b']');
+            text
+        }
+    }
+}
+
+pub(crate) fn pack(text: &[u8], pack: Pack) -> std::io::Result<Vec<u8>> {
+    match pack {
+        Pack::Plain => Ok(text.to_vec()),
+        Pack::Gzip => {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(text)?;
+            packed.finish()
+        }
+        Pack::Zstd => {
+            let mut packed = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+            packed.include_checksum(true)?;
+            packed.write_all(text)?;
+            packed.finish()
+        }
+    }
+}

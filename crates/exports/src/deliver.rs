@@ -1,0 +1,585 @@
+//! Brings batches to their destinations, and reads objects back. Every write may be made again: the
+//! same object under the same name, the same body under the same id.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_NONE_MATCH, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use isango_store::signature;
+use isango_types::{Secret, Timestamp};
+use isango_wire::sigv4;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::task::spawn_blocking;
+
+use crate::destination::{Blob, Bucket, Destination, Host, Post, To};
+use crate::job::{Job, Pack};
+use crate::manifest::{self, Manifest, hex};
+use crate::path::join;
+
+/// What a path of an object may hold unescaped, slashes included.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+/// Largest answer to a write that is read, in bytes.
+const MAX_SAID: usize = 1_024;
+/// Largest object that is read back, in bytes.
+const MAX_OBJECT: usize = 256 << 20;
+/// Version of Azure's interface (Microsoft, "Put Blob"; read 2026-11-23).
+const AZURE_VERSION: &str = "2021-12-02";
+
+/// A request to a destination.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Its method.
+    pub method: Method,
+    /// Whether the connection is encrypted.
+    pub https: bool,
+    /// Host and port.
+    pub authority: Box<str>,
+    /// Path and query; may hold secrets.
+    pub path: Secret,
+    /// Whether the host may be in a private network.
+    pub trusted: bool,
+    /// Headers but for `host` and `content-length`.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// How much of the answer is read, in bytes.
+    pub max_answer: usize,
+}
+
+/// What the destination answered.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Its status; a redirect is one like any other.
+    pub status: StatusCode,
+    /// How long it asks us to wait.
+    pub retry_after: Option<Duration>,
+    /// The beginning of what it said.
+    pub body: Bytes,
+}
+
+/// Sends requests to destinations.
+pub trait Carrier: Send + Sync + 'static {
+    /// Sends one, and tells what was answered, or why nothing was: in words that name no address.
+    fn carry(&self, parcel: Parcel) -> impl Future<Output = Result<Receipt, String>> + Send;
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    /// How long the destination asks us to wait.
+    pub(crate) retry_after: Option<Duration>,
+    /// The destination does not like what it was given: trying again hardly helps.
+    pub(crate) is_of_content: bool,
+}
+
+impl Failure {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            retry_after: None,
+            is_of_content: false,
+        }
+    }
+}
+
+type Delivered<T = ()> = Result<T, Failure>;
+
+/// Until when objects are locked, or nothing.
+type Lock = Option<Timestamp>;
+
+/// Delivers a batch, and its manifest behind it.
+pub(crate) async fn deliver<C: Carrier>(
+    carrier: &C,
+    job: &Job,
+    (manifest, body): (&Manifest, Bytes),
+    now: Timestamp,
+) -> Delivered {
+    let destination = &job.spec.destination;
+    if let To::Post(post) = &destination.to {
+        return send(carrier, job, (post, manifest), body, now).await;
+    }
+    let lock = job.spec.retain.map(|retain| manifest.made_at.plus(retain));
+    put(carrier, destination, &manifest.object, (body, lock), now).await?;
+    let name = manifest_path(destination, &job.slug(), manifest.sequence);
+    let json = Bytes::from(manifest.to_json());
+    put(carrier, destination, &name, (json, lock), now).await
+}
+
+/// Where a manifest is.
+fn manifest_path(destination: &Destination, slug: &str, sequence: u64) -> String {
+    join(
+        destination.path.root(),
+        &join(&manifest::folder(slug), &manifest::name(sequence)),
+    )
+}
+
+/// Writes a small object, or sends a small body, that says it is a test. What the destination said.
+///
+/// # Errors
+/// Why it was not taken; names no address.
+pub async fn test_write<C: Carrier>(
+    carrier: &C,
+    destination: &Destination,
+    now: Timestamp,
+) -> Result<(), String> {
+    let line = format!("{{\"isango\":\"test\",\"content\":\"test\",\"at\":\"{now}\"}}\n");
+    let written = match &destination.to {
+        To::Post(post) => {
+            let body = match post.framing {
+                crate::destination::Framing::Lines => line,
+                crate::destination::Framing::Array => format!("[{}]", line.trim_end()),
+            };
+            let headers = post_headers(post, Pack::Plain);
+            request(
+                carrier,
+                &post.host,
+                Method::POST,
+                (post.path.clone(), headers),
+                body.into(),
+            )
+            .await
+            .map(drop)
+        }
+        To::Folder(_) | To::Bucket(_) | To::Blob(_) => {
+            let name = join(destination.path.root(), "isango-test.txt");
+            put(carrier, destination, &name, (line.into(), None), now).await
+        }
+    };
+    written.map_err(|failure| failure.why)
+}
+
+/// Writes an object.
+async fn put<C: Carrier>(
+    carrier: &C,
+    destination: &Destination,
+    name: &str,
+    (body, lock): (Bytes, Lock),
+    now: Timestamp,
+) -> Delivered {
+    match &destination.to {
+        To::Folder(root) => {
+            let file = root.join(name);
+            let written = spawn_blocking(move || write_file(&file, &body)).await;
+            let written = written.map_err(|error| Failure::new(error.to_string()))?;
+            written.map_err(|error| Failure::new(format!("the file cannot be written: {error}")))
+        }
+        To::Bucket(bucket) => {
+            let headers = bucket_headers(bucket, &body, lock)?;
+            let question = (Method::PUT, object_path(bucket, name), String::new());
+            let (path, headers) = signed(bucket, &question, headers, (&body, now))?;
+            request(carrier, &bucket.host, question.0, (path, headers), body).await?;
+            Ok(())
+        }
+        To::Blob(blob) => {
+            let headers = blob_headers(lock)?;
+            let path = blob_path(blob, name);
+            match request(carrier, &blob.host, Method::PUT, (path, headers), body).await {
+                // It is there already, and locked: the write before was taken.
+                Err(failure) if lock.is_some() && failure.why.contains("409") => Ok(()),
+                other => other.map(drop),
+            }
+        }
+        To::Post(_) => Err(Failure::new("this destination has no objects")),
+    }
+}
+
+/// Sends a body.
+async fn send<C: Carrier>(
+    carrier: &C,
+    job: &Job,
+    (post, manifest): (&Post, &Manifest),
+    body: Bytes,
+    now: Timestamp,
+) -> Delivered {
+    let mut headers = post_headers(post, job.spec.pack);
+    let batch = format!("{}/{}", manifest.job, manifest.sequence);
+    for (name, value) in [
+        ("isango-batch-id", batch),
+        ("isango-records", manifest.records.to_string()),
+        ("isango-sha256", manifest.sha256.to_string()),
+        ("isango-link", manifest.link.to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Some(key) = &job.spec.signing_key {
+        let (seconds, signature) = signature::sign(key, now, &body);
+        headers.insert(
+            HeaderName::from_static(signature::TIMESTAMP),
+            seconds.into(),
+        );
+        if let Ok(value) = HeaderValue::try_from(signature) {
+            headers.insert(HeaderName::from_static(signature::SIGNATURE), value);
+        }
+    }
+    request(
+        carrier,
+        &post.host,
+        Method::POST,
+        (post.path.clone(), headers),
+        body,
+    )
+    .await
+    .map(drop)
+}
+
+fn post_headers(post: &Post, pack: Pack) -> HeaderMap {
+    let kind = match post.framing {
+        crate::destination::Framing::Lines => "application/x-ndjson",
+        crate::destination::Framing::Array => "application/json",
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Some(encoding) = pack.encoding() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    for (name, value) in &post.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}
+
+/// Sends one request; anything but a success is a failure.
+async fn request<C: Carrier>(
+    carrier: &C,
+    host: &Host,
+    method: Method,
+    (path, mut headers): (Secret, HeaderMap),
+    body: Bytes,
+) -> Delivered<Receipt> {
+    let max_answer = match method == Method::GET {
+        true => MAX_OBJECT,
+        false => MAX_SAID,
+    };
+    let agent = concat!("isango/", env!("CARGO_PKG_VERSION"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    let parcel = Parcel {
+        method,
+        https: host.https,
+        authority: host.authority.clone(),
+        path,
+        trusted: host.trusted,
+        headers,
+        body,
+        max_answer,
+    };
+    let receipt = carrier.carry(parcel).await.map_err(Failure::new)?;
+    let status = receipt.status;
+    if status.is_success() {
+        return Ok(receipt);
+    }
+    Err(Failure {
+        why: format!("it answers {}: {}", status.as_u16(), said(&receipt.body)),
+        retry_after: receipt.retry_after,
+        is_of_content: matches!(status.as_u16(), 400 | 413 | 415 | 422),
+    })
+}
+
+/// The beginning of an answer in one line, without what terminals would obey.
+fn said(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let shown = text.chars().filter(|c| !c.is_control()).take(200);
+    shown.collect()
+}
+
+fn object_path(bucket: &Bucket, name: &str) -> String {
+    format!("{}/{}", bucket.base, utf8_percent_encode(name, PATH))
+}
+
+fn blob_path(blob: &Blob, name: &str) -> Secret {
+    let name = utf8_percent_encode(name, PATH);
+    Secret::new(format!("{}/{name}?{}", blob.container, blob.query.expose()))
+}
+
+fn value(text: String) -> Delivered<HeaderValue> {
+    HeaderValue::try_from(text).map_err(|_invalid| Failure::new("a header cannot be written"))
+}
+
+/// Headers of an object; its checksum is the store's to compare (AWS, "Checking object integrity";
+/// read 2026-11-23).
+fn bucket_headers(bucket: &Bucket, body: &[u8], lock: Lock) -> Delivered<HeaderMap> {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let mut headers = HeaderMap::new();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(CONTENT_TYPE, kind);
+    let sum = STANDARD.encode(digest(&SHA256, body));
+    // Google's interface knows AWS's signatures, not its checksums; what is signed covers the body.
+    if !bucket.host.authority.ends_with("googleapis.com") {
+        headers.insert("x-amz-checksum-sha256", value(sum)?);
+    }
+    if let Some(sse) = &bucket.sse {
+        headers.insert("x-amz-server-side-encryption", value(sse.to_string())?);
+    }
+    if let Some(until) = lock {
+        headers.insert(
+            "x-amz-object-lock-mode",
+            HeaderValue::from_static("COMPLIANCE"),
+        );
+        headers.insert(
+            "x-amz-object-lock-retain-until-date",
+            value(seconds(until))?,
+        );
+    }
+    Ok(headers)
+}
+
+/// Headers of a blob (Microsoft, "Put Blob"; read 2026-11-23).
+fn blob_headers(lock: Lock) -> Delivered<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert("x-ms-blob-type", HeaderValue::from_static("BlockBlob"));
+    headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
+    if let Some(until) = lock {
+        let until = until.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        headers.insert(
+            "x-ms-immutability-policy-until-date",
+            value(until.to_string())?,
+        );
+        headers.insert(
+            "x-ms-immutability-policy-mode",
+            HeaderValue::from_static("locked"),
+        );
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+    }
+    Ok(headers)
+}
+
+/// A moment in whole seconds, as ISO 8601 has it.
+fn seconds(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{}Z", text.get(..19).unwrap_or(&text))
+}
+
+/// Signs a request for a bucket: method, path and query.
+fn signed(
+    bucket: &Bucket,
+    (method, path, query): &(Method, String, String),
+    mut headers: HeaderMap,
+    (body, now): (&[u8], Timestamp),
+) -> Delivered<(Secret, HeaderMap)> {
+    let (payload, date) = (sigv4::sha256(body), sigv4::basic(now));
+    headers.insert("x-amz-date", value(date.clone())?);
+    headers.insert("x-amz-content-sha256", value(payload.clone())?);
+    if let Some(token) = &bucket.keys.session_token {
+        let mut token = value(token.expose().to_owned())?;
+        token.set_sensitive(true);
+        headers.insert("x-amz-security-token", token);
+    }
+    let chosen = headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        (name.as_str().to_owned(), sigv4::collapsed(&value))
+    });
+    let host = ("host".to_owned(), bucket.host.authority.to_string());
+    let mut chosen: Vec<(String, String)> = chosen.chain([host]).collect();
+    chosen.sort_unstable();
+    let request = sigv4::Signed {
+        method: method.as_str(),
+        path,
+        query,
+        headers: chosen,
+        payload: &payload,
+        encodes_path: false,
+    };
+    let authorization = request.authorization(&bucket.keys, (&bucket.region, "s3"), &date);
+    let mut authorization = value(authorization)?;
+    authorization.set_sensitive(true);
+    headers.insert(AUTHORIZATION, authorization);
+    let path = match query.is_empty() {
+        true => path.clone(),
+        false => format!("{path}?{query}"),
+    };
+    Ok((Secret::new(path), headers))
+}
+
+/// Writes a file that is there wholly, or not at all.
+fn write_file(file: &Path, body: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = folder.join(name);
+    let mut open = File::create(&part)?;
+    open.write_all(body)?;
+    open.sync_all()?;
+    drop(open);
+    fs::rename(&part, file)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Reads an object; `None`: there is none.
+pub(crate) async fn get<C: Carrier>(
+    carrier: &C,
+    destination: &Destination,
+    name: &str,
+    now: Timestamp,
+) -> Result<Option<Bytes>, String> {
+    let found = match &destination.to {
+        To::Folder(root) => {
+            return match fs::read(root.join(name)) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        To::Bucket(bucket) => {
+            let question = (Method::GET, object_path(bucket, name), String::new());
+            ask(carrier, bucket, &question, now).await
+        }
+        To::Blob(blob) => {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
+            let path = blob_path(blob, name);
+            request(
+                carrier,
+                &blob.host,
+                Method::GET,
+                (path, headers),
+                Bytes::new(),
+            )
+            .await
+        }
+        To::Post(_) => return Err("this destination has no objects".into()),
+    };
+    match found {
+        Ok(receipt) => Ok(Some(receipt.body)),
+        Err(failure) if failure.why.starts_with("it answers 404") => Ok(None),
+        Err(failure) => Err(failure.why),
+    }
+}
+
+async fn ask<C: Carrier>(
+    carrier: &C,
+    bucket: &Bucket,
+    question: &(Method, String, String),
+    now: Timestamp,
+) -> Delivered<Receipt> {
+    let (path, headers) = signed(bucket, question, HeaderMap::new(), (&[], now))?;
+    request(
+        carrier,
+        &bucket.host,
+        question.0.clone(),
+        (path, headers),
+        Bytes::new(),
+    )
+    .await
+}
+
+/// The names of all objects that begin with `prefix`, sorted.
+pub(crate) async fn list<C: Carrier>(
+    carrier: &C,
+    destination: &Destination,
+    prefix: &str,
+    now: Timestamp,
+) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    let mut behind: Option<String> = None;
+    loop {
+        let (listed, tags) = match &destination.to {
+            To::Folder(root) => {
+                walk(root, &root.join(prefix), &mut names).map_err(|error| error.to_string())?;
+                break;
+            }
+            To::Bucket(bucket) => {
+                let mut query = format!("list-type=2&prefix={}", component(prefix));
+                if let Some(behind) = &behind {
+                    query = format!("continuation-token={}&{query}", component(behind));
+                }
+                let path = if bucket.base.is_empty() {
+                    "/"
+                } else {
+                    &bucket.base
+                };
+                let question = (Method::GET, path.to_owned(), query);
+                let answer = ask(carrier, bucket, &question, now).await;
+                (answer, ("Key", "NextContinuationToken"))
+            }
+            To::Blob(blob) => {
+                let mut query = format!("restype=container&comp=list&prefix={}", component(prefix));
+                if let Some(behind) = &behind {
+                    query = format!("{query}&marker={}", component(behind));
+                }
+                let (container, of) = (&blob.container, blob.query.expose());
+                let path = Secret::new(format!("{container}?{query}&{of}"));
+                let mut headers = HeaderMap::new();
+                headers.insert("x-ms-version", HeaderValue::from_static(AZURE_VERSION));
+                let question = (path, headers);
+                let answer =
+                    request(carrier, &blob.host, Method::GET, question, Bytes::new()).await;
+                (answer, ("Name", "NextMarker"))
+            }
+            To::Post(_) => return Err("this destination has no objects".into()),
+        };
+        let receipt = listed.map_err(|failure| failure.why)?;
+        let xml = String::from_utf8_lossy(&receipt.body);
+        names.extend(elements(&xml, tags.0));
+        behind = elements(&xml, tags.1)
+            .into_iter()
+            .next()
+            .filter(|text| !text.is_empty());
+        if behind.is_none() {
+            break;
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn component(text: &str) -> String {
+    const COMPONENT: &AsciiSet = &PATH.add(b'/');
+    utf8_percent_encode(text, COMPONENT).to_string()
+}
+
+/// The texts of all elements of a name, which hold nothing but text.
+fn elements(xml: &str, name: &str) -> Vec<String> {
+    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let parts = xml.split(&begin).skip(1);
+    let texts = parts
+        .filter_map(|part| part.split_once(&end))
+        .map(|(text, _)| {
+            let text = text
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&quot;", "\"");
+            text.replace("&amp;", "&")
+        });
+    texts.collect()
+}
+
+fn walk(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(root, &path, names)?;
+        } else if let Ok(name) = path.strip_prefix(root) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The SHA-256 of an object, in hex.
+pub(crate) fn sha256(body: &[u8]) -> String {
+    use aws_lc_rs::digest::{SHA256, digest};
+    hex(digest(&SHA256, body).as_ref())
+}

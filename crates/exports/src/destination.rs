@@ -1,0 +1,604 @@
+//! Where a job delivers: the `destination_conf` strings of the Logpush contract (Cloudflare,
+//! "Logpush, API configuration" and the pages of its destinations; read 2026-11-23), and folders.
+
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue};
+use isango_types::Secret;
+use isango_types::alert::{Format, Webhook, WebhookError};
+use isango_types::credential::AwsKeys;
+use percent_encoding::percent_decode_str;
+
+use crate::path::Template;
+
+/// Longest text of a destination, in bytes.
+pub const MAX_CONF_BYTES: usize = 4_096;
+
+/// Parameters whose values are shown; all others may be secrets.
+const SHOWN: [&str; 19] = [
+    "region",
+    "endpoint",
+    "account-id",
+    "access-key-id",
+    "sse",
+    "channel",
+    "sourcetype",
+    "source",
+    "index",
+    "insecure-skip-verify",
+    "ddsource",
+    "ddtags",
+    "service",
+    "host",
+    "hostname",
+    "sv",
+    "se",
+    "sp",
+    "sr",
+];
+
+/// What a destination may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// Addresses in private networks, and http to them.
+    pub private: bool,
+    /// Folders of this machine.
+    pub folder: bool,
+}
+
+/// Where a job delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    conf: Secret,
+    shown: Box<str>,
+    pub(crate) to: To,
+    /// Where objects go; empty where there are none.
+    pub(crate) path: Template,
+}
+
+/// How it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    /// Files.
+    Folder(PathBuf),
+    /// S3, and what is like it: R2, GCS.
+    Bucket(Bucket),
+    /// Azure Blob Storage.
+    Blob(Blob),
+    /// Whoever takes a POST.
+    Post(Post),
+}
+
+/// A host, from the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) https: bool,
+    pub(crate) authority: Box<str>,
+    pub(crate) trusted: bool,
+}
+
+/// A bucket of S3's kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) host: Host,
+    /// `/bucket` where the host is not the bucket's own.
+    pub(crate) base: Box<str>,
+    pub(crate) keys: AwsKeys,
+    pub(crate) region: Box<str>,
+    pub(crate) sse: Option<Box<str>>,
+    /// Whether objects can be locked by headers.
+    pub(crate) locks: bool,
+}
+
+/// A container of Azure's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blob {
+    pub(crate) host: Host,
+    pub(crate) container: Box<str>,
+    /// The shared access signature.
+    pub(crate) query: Secret,
+}
+
+/// Whoever takes a POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Post {
+    pub(crate) host: Host,
+    /// Path and query.
+    pub(crate) path: Secret,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) framing: Framing,
+}
+
+/// How records stand in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// One a line.
+    Lines,
+    /// A JSON array.
+    Array,
+}
+
+/// What is wrong with a destination. Never repeats what may be secret in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DestinationError(pub String);
+
+type Parsed<T> = Result<T, DestinationError>;
+
+fn wrong<T>(message: impl Into<String>) -> Parsed<T> {
+    Err(DestinationError(message.into()))
+}
+
+/// The parameters behind the `?`, decoded, in their order.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn parse(query: &str) -> Parsed<Self> {
+        let decode = |text: &str| {
+            let decoded = percent_decode_str(text).decode_utf8();
+            let decoded = decoded.map_err(|_no_text| {
+                DestinationError("its parameters are percent-encoded text".into())
+            });
+            decoded.map(std::borrow::Cow::into_owned)
+        };
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        Ok(Self(pairs.collect::<Parsed<_>>()?))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(one, _)| one == name)?;
+        Some(self.0.remove(at).1).filter(|value| !value.is_empty())
+    }
+
+    fn need(&mut self, name: &str, scheme: &str) -> Parsed<String> {
+        let missing = || DestinationError(format!("`{scheme}://` needs the parameter `{name}`"));
+        self.take(name).ok_or_else(missing)
+    }
+
+    /// Takes every `header_…` out.
+    fn headers(&mut self) -> Parsed<Vec<(HeaderName, HeaderValue)>> {
+        let (headers, rest) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(name, _)| name.starts_with("header_"));
+        self.0 = rest;
+        let header = |(name, value): (String, String)| {
+            let name = name.trim_start_matches("header_");
+            let bad = || DestinationError(format!("`header_{name}` cannot be a header"));
+            let named = HeaderName::try_from(name).map_err(|_invalid| bad())?;
+            let mut value = HeaderValue::try_from(value).map_err(|_invalid| bad())?;
+            value.set_sensitive(true);
+            Ok((named, value))
+        };
+        let headers: Vec<(String, String)> = headers;
+        headers.into_iter().map(header).collect()
+    }
+
+    /// Takes note that nothing else is known.
+    fn end(&self, scheme: &str) -> Parsed<()> {
+        match self.0.first() {
+            Some((name, _)) => wrong(format!("`{scheme}://` has no parameter `{name}`")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Destination {
+    /// Reads a destination.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn parse(conf: &Secret, allowed: Allowed) -> Result<Self, DestinationError> {
+        let text = conf.expose();
+        if text.len() > MAX_CONF_BYTES {
+            return wrong(format!("a destination has at most {MAX_CONF_BYTES} bytes"));
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return wrong("a destination begins with its kind, such as `s3://` or `https://`");
+        };
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let parameters = Parameters::parse(query)?;
+        let (to, path) = match scheme {
+            "folder" => folder(place, &parameters, allowed)?,
+            "s3" => s3(place, parameters, allowed)?,
+            "r2" => r2(place, parameters)?,
+            "gs" => gs(place, parameters, allowed)?,
+            "azure" => azure(place, query, parameters, allowed)?,
+            "https" | "http" => post(scheme, rest, parameters, allowed)?,
+            "splunk" => splunk(place, parameters, allowed)?,
+            "datadog" => datadog(place, parameters, allowed)?,
+            _ => {
+                let known = "`s3`, `r2`, `gs`, `azure`, `https`, `splunk`, `datadog`, `folder`";
+                return wrong(format!(
+                    "`{scheme}` is no kind of destination; there are {known}"
+                ));
+            }
+        };
+        Ok(Self {
+            conf: conf.clone(),
+            shown: shown(text).into(),
+            to,
+            path,
+        })
+    }
+
+    /// The same without what may be secret.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Whether objects are made, which manifests and the chain tell of.
+    #[must_use]
+    pub const fn has_objects(&self) -> bool {
+        match self.to {
+            To::Folder(_) | To::Bucket(_) | To::Blob(_) => true,
+            To::Post(_) => false,
+        }
+    }
+
+    /// Whether objects can be locked until a day.
+    #[must_use]
+    pub const fn can_lock(&self) -> bool {
+        match &self.to {
+            To::Bucket(bucket) => bucket.locks,
+            To::Blob(_) => true,
+            To::Folder(_) | To::Post(_) => false,
+        }
+    }
+
+    /// The bounds that the receiver sets: most bytes, and most records, of a batch.
+    #[must_use]
+    pub const fn bounds(&self) -> (usize, usize) {
+        match &self.to {
+            To::Post(Post {
+                framing: Framing::Array,
+                ..
+            }) => (5_000_000, 1_000),
+            To::Folder(_) | To::Bucket(_) | To::Blob(_) | To::Post(_) => (usize::MAX, usize::MAX),
+        }
+    }
+}
+
+/// A text of a destination with stars for what may be secret.
+#[must_use]
+pub fn shown(conf: &str) -> String {
+    let (place, query) = conf.split_once('?').unwrap_or((conf, ""));
+    let shown = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
+            match SHOWN.contains(&name) {
+                true => pair.to_owned(),
+                false => format!("{name}=*****"),
+            }
+        });
+    let shown: Vec<String> = shown.collect();
+    match shown.is_empty() {
+        true => place.to_owned(),
+        false => format!("{place}?{}", shown.join("&")),
+    }
+}
+
+/// The host of an address of the operator's.
+fn host(url: &str, allowed: Allowed) -> Parsed<(Host, Secret)> {
+    let webhook = Webhook::parse(&Secret::new(url), allowed.private, Format::Json, None);
+    let webhook = webhook.map_err(|error| match error {
+        WebhookError::Clear => DestinationError(
+            "it is http: records would cross the network in clear; use https, or let the \
+             operator say `allow_private = true`"
+                .into(),
+        ),
+        WebhookError::Address | WebhookError::Userinfo | WebhookError::Path => {
+            DestinationError(error.to_string())
+        }
+    })?;
+    if webhook.trusted && !allowed.private {
+        return wrong("it leads to this machine; the operator says `allow_private = true`");
+    }
+    let host = Host {
+        https: webhook.https,
+        authority: webhook.authority,
+        trusted: webhook.trusted,
+    };
+    Ok((host, webhook.path))
+}
+
+fn template(path: &str) -> Parsed<Template> {
+    Template::parse(path).map_err(DestinationError)
+}
+
+fn folder(place: &str, parameters: &Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+    if !allowed.folder {
+        return wrong("folders of the gateway's machine stand in the configuration file only");
+    }
+    parameters.end("folder")?;
+    if !place.starts_with('/') {
+        return wrong("`folder://` is followed by an absolute path: `folder:///var/log/isango`");
+    }
+    let path = template(place)?;
+    let root = PathBuf::from("/").join(path.root());
+    let below = path_below(place, path.root())?;
+    Ok((To::Folder(root), below))
+}
+
+/// What of a template lies below its root.
+fn path_below(text: &str, root: &str) -> Parsed<Template> {
+    let text = text.trim_matches('/');
+    template(text.strip_prefix(root).unwrap_or(text))
+}
+
+/// Bucket and path.
+fn bucket_of<'p>(place: &'p str, scheme: &str) -> Parsed<(&'p str, &'p str)> {
+    let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    match (3..=63).contains(&bucket.len()) && bucket.bytes().all(fits) {
+        true => Ok((bucket, path)),
+        false => wrong(format!(
+            "`{scheme}://` is followed by the name of a bucket: 3 to 63 of a-z, 0-9, `.`, `-`, `_`"
+        )),
+    }
+}
+
+fn keys(parameters: &mut Parameters, scheme: &str) -> Parsed<AwsKeys> {
+    Ok(AwsKeys {
+        access_key_id: parameters.need("access-key-id", scheme)?.into(),
+        secret_access_key: Secret::new(parameters.need("secret-access-key", scheme)?),
+        session_token: parameters.take("session-token").map(Secret::new),
+        region: None,
+    })
+}
+
+fn s3(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+    let (bucket, path) = bucket_of(place, "s3")?;
+    let region = parameters.need("region", "s3")?;
+    let is_region = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if !region.bytes().all(is_region) {
+        return wrong("`region` is a name such as `af-south-1`");
+    }
+    let keys = keys(&mut parameters, "s3")?;
+    let sse = parameters.take("sse");
+    if sse
+        .as_deref()
+        .is_some_and(|sse| !["AES256", "aws:kms"].contains(&sse))
+    {
+        return wrong("`sse` is `AES256` or `aws:kms`");
+    }
+    let (host, base) = match parameters.take("endpoint") {
+        Some(endpoint) => {
+            let url = match endpoint.contains("://") {
+                true => endpoint,
+                false => format!("https://{endpoint}"),
+            };
+            let (host, rest) = host(&url, allowed)?;
+            if rest.expose() != "/" {
+                return wrong("`endpoint` is a host alone");
+            }
+            (host, format!("/{bucket}"))
+        }
+        // A name with dots fits no certificate of the bucket's own host.
+        None if bucket.contains('.') => {
+            let (host, _) = host(&format!("https://s3.{region}.amazonaws.com"), allowed)?;
+            (host, format!("/{bucket}"))
+        }
+        None => {
+            let url = format!("https://{bucket}.s3.{region}.amazonaws.com");
+            (host(&url, allowed)?.0, String::new())
+        }
+    };
+    parameters.end("s3")?;
+    let bucket = Bucket {
+        host,
+        base: base.into(),
+        keys,
+        region: region.into(),
+        sse: sse.map(Into::into),
+        locks: true,
+    };
+    Ok((To::Bucket(bucket), template(path)?))
+}
+
+fn r2(place: &str, mut parameters: Parameters) -> Parsed<(To, Template)> {
+    let (bucket, path) = bucket_of(place, "r2")?;
+    let account = parameters.need("account-id", "r2")?;
+    if !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return wrong("`account-id` is 32 hex digits");
+    }
+    let keys = keys(&mut parameters, "r2")?;
+    parameters.end("r2")?;
+    let (host, _) = host(
+        &format!("https://{account}.r2.cloudflarestorage.com"),
+        Allowed::default(),
+    )?;
+    let bucket = Bucket {
+        host,
+        base: format!("/{bucket}").into(),
+        keys,
+        region: "auto".into(),
+        sse: None,
+        // R2 locks by rules of the bucket.
+        locks: false,
+    };
+    Ok((To::Bucket(bucket), template(path)?))
+}
+
+/// Google Cloud Storage by its XML interface with HMAC keys, which signs as AWS does.
+fn gs(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+    let (bucket, path) = bucket_of(place, "gs")?;
+    let keys = keys(&mut parameters, "gs")?;
+    let url = parameters.take("endpoint");
+    parameters.end("gs")?;
+    let (host, _) = host(
+        url.as_deref().unwrap_or("https://storage.googleapis.com"),
+        allowed,
+    )?;
+    let bucket = Bucket {
+        host,
+        base: format!("/{bucket}").into(),
+        keys,
+        region: "auto".into(),
+        sse: None,
+        // It locks by rules of the bucket.
+        locks: false,
+    };
+    Ok((To::Bucket(bucket), template(path)?))
+}
+
+fn azure(
+    place: &str,
+    query: &str,
+    mut parameters: Parameters,
+    allowed: Allowed,
+) -> Parsed<(To, Template)> {
+    let place = place.strip_prefix("https://").unwrap_or(place);
+    let mut parts = place.splitn(3, '/');
+    let (account, container) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let mut path = parts.next().unwrap_or("").to_owned();
+    let endpoint = parameters.take("endpoint");
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if container.is_empty() || !container.bytes().all(fits) {
+        return wrong(
+            "`azure://` is followed by host and container: \
+             `azure://account.blob.core.windows.net/container/path?sv=…`",
+        );
+    }
+    if parameters.take("sig").is_none() {
+        return wrong("`azure://` needs a shared access signature behind the `?`: `sv=…&sig=…`");
+    }
+    // Emulators have the account in the path.
+    let (host, container) = match &endpoint {
+        Some(endpoint) => (
+            host(endpoint, allowed)?.0,
+            format!("/{account}/{container}"),
+        ),
+        None => (
+            host(&format!("https://{account}"), allowed)?.0,
+            format!("/{container}"),
+        ),
+    };
+    path = path.trim_matches('/').to_owned();
+    let signature = query
+        .split('&')
+        .filter(|pair| !pair.starts_with("endpoint="));
+    let signature: Vec<&str> = signature.collect();
+    let blob = Blob {
+        host,
+        container: container.into(),
+        query: Secret::new(signature.join("&")),
+    };
+    Ok((To::Blob(blob), template(&path)?))
+}
+
+/// Path and query without what was taken out.
+fn path_and_query(path: &str, parameters: &Parameters) -> Secret {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs = parameters.0.iter();
+    let pairs = pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    let pairs: Vec<String> = pairs.collect();
+    let path = if path.is_empty() { "/" } else { path };
+    match pairs.is_empty() {
+        true => Secret::new(path),
+        false => Secret::new(format!("{path}?{}", pairs.join("&"))),
+    }
+}
+
+fn post(
+    scheme: &str,
+    rest: &str,
+    mut parameters: Parameters,
+    allowed: Allowed,
+) -> Parsed<(To, Template)> {
+    let place = rest.split_once('?').map_or(rest, |(place, _)| place);
+    let (host, path) = host(&format!("{scheme}://{place}"), allowed)?;
+    let headers = parameters.headers()?;
+    let path = path_and_query(path.expose(), &parameters);
+    let post = Post {
+        host,
+        path,
+        headers,
+        framing: Framing::Lines,
+    };
+    Ok((To::Post(post), Template::default()))
+}
+
+fn splunk(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+    const RAW: &str = "/services/collector/raw";
+    if parameters
+        .take("insecure-skip-verify")
+        .is_some_and(|value| value != "false")
+    {
+        return wrong(
+            "`insecure-skip-verify` is `false`: trust a certificate of your own by \
+             `upstream.extra_ca_file`",
+        );
+    }
+    let mut headers = parameters.headers()?;
+    if !headers
+        .iter()
+        .any(|(name, _)| name == http::header::AUTHORIZATION)
+    {
+        return wrong("`splunk://` needs `header_Authorization=Splunk%20<token>`");
+    }
+    if let Some(channel) = parameters.take("channel") {
+        let bad = |_invalid| DestinationError("`channel` is an id of Splunk's".into());
+        let value = HeaderValue::try_from(channel).map_err(bad)?;
+        headers.push((HeaderName::from_static("x-splunk-request-channel"), value));
+    }
+    let scheme = scheme_of(place, allowed);
+    let (host, path) = host(&format!("{scheme}://{place}"), allowed)?;
+    let path = match path.expose() {
+        "/" => RAW.to_owned(),
+        other => other.to_owned(),
+    };
+    let path = path_and_query(&path, &parameters);
+    let post = Post {
+        host,
+        path,
+        headers,
+        framing: Framing::Lines,
+    };
+    Ok((To::Post(post), Template::default()))
+}
+
+fn datadog(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+    const LOGS: &str = "/api/v2/logs";
+    let headers = parameters.headers()?;
+    if !headers
+        .iter()
+        .any(|(name, _)| name.as_str() == "dd-api-key")
+    {
+        return wrong("`datadog://` needs `header_DD-API-KEY=<key>`");
+    }
+    let scheme = scheme_of(place, allowed);
+    let (host, path) = host(&format!("{scheme}://{place}"), allowed)?;
+    let path = match path.expose() {
+        "/" => LOGS.to_owned(),
+        other => other.to_owned(),
+    };
+    let path = path_and_query(&path, &parameters);
+    let post = Post {
+        host,
+        path,
+        headers,
+        framing: Framing::Array,
+    };
+    Ok((To::Post(post), Template::default()))
+}
+
+/// These kinds name no scheme: TLS, but on this machine, where the operator allows that.
+fn scheme_of(place: &str, allowed: Allowed) -> &'static str {
+    let is_here = ["127.0.0.1:", "localhost:", "[::1]:"];
+    match allowed.private && is_here.iter().any(|here| place.starts_with(here)) {
+        true => "http",
+        false => "https",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! Delivers records to where others look at them: buckets, folders, collectors, webhooks.
+//!
+//! A [`Job`] says what is exported, where to, and in which shape. Each has a worker with a position
+//! of its own in the journal, which it follows as a reader: no request, and no other job, ever waits
+//! for it. Records arrive in the order of the journal, at least once; a batch that was cut off is
+//! delivered again byte for byte, under the same name.
+//!
+//! In reading order: `job` and `destination` (what is asked for), `path`, `condition`, `fields` and
+//! `seal` (what an object holds), `batch` (how it is made), `manifest` (what proves it), `deliver`,
+//! `state` and `worker` (how it gets there), `verify` (the proof), `read` (what was exported).
+
+mod batch;
+mod condition;
+mod deliver;
+mod destination;
+mod fields;
+mod job;
+mod manifest;
+mod path;
+pub mod read;
+mod seal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isango_store::config::ConfigStore;
+use isango_store::exports::{ExportStore, ExportView};
+use isango_store::logs::{LogReader, Position};
+use isango_types::{Clock, SnapshotCell, Timestamp};
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+
+pub use condition::Condition;
+pub use deliver::{Carrier, Parcel, Receipt, test_write};
+pub use destination::{Allowed, Destination, DestinationError, MAX_CONF_BYTES, shown};
+pub use fields::{Field, Times};
+pub use job::{Bounds, Dataset, Job, JobError, MAX_BATCH_BYTES, MAX_JOBS, Pack, Part, Spec};
+pub use manifest::Manifest;
+pub use seal::{PrivateKey, PublicKey, SealError};
+pub use verify::{Finding, Report, Trail, verify};
+
+use state::State;
+use worker::Worker;
+
+/// How often jobs are compared with those at work.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Tells which jobs there are.
+pub type Jobs = dyn Fn() -> Arc<[Arc<Job>]> + Send + Sync;
+
+/// What exports are made of.
+pub struct Parts {
+    /// Where records are.
+    pub logs: Arc<dyn LogReader>,
+    /// Where changes of the configuration are.
+    pub config: Arc<dyn ConfigStore>,
+    /// What is in force.
+    pub cell: Arc<SnapshotCell>,
+    /// Where places are kept.
+    pub store: Arc<dyn ExportStore>,
+    /// Which jobs there are.
+    pub jobs: Box<Jobs>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Exports at work.
+pub struct Exports {
+    shared: Arc<Shared>,
+    standings: Mutex<BTreeMap<Box<str>, Arc<Standing>>>,
+}
+
+/// What all workers share.
+pub(crate) struct Shared {
+    parts: Parts,
+    /// Told when records were stored.
+    news: watch::Sender<()>,
+    metrics: Metrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfJob {
+    job: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBatch {
+    job: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    batches: Family<OfBatch, Counter>,
+    records: Family<OfBatch, Counter>,
+    lag: Family<OfJob, Gauge>,
+    lost: Family<OfJob, Gauge>,
+}
+
+/// How a job is, for those who look after it.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    job: Arc<Job>,
+    view: Mutex<ExportView>,
+    metrics: (Family<OfBatch, Counter>, Family<OfBatch, Counter>),
+}
+
+impl Standing {
+    fn new(job: &Arc<Job>, metrics: &Metrics) -> Self {
+        let spec = &job.spec;
+        Self {
+            job: Arc::clone(job),
+            view: Mutex::new(ExportView {
+                job: spec.id.clone(),
+                account: spec.account.clone(),
+                gateway: spec.gateway.clone(),
+                dataset: spec.dataset.as_str().into(),
+                destination: spec.destination.shown().into(),
+                enabled: spec.enabled,
+                of_file: spec.of_file,
+                ..ExportView::default()
+            }),
+            metrics: (metrics.batches.clone(), metrics.records.clone()),
+        }
+    }
+
+    fn show(&self, state: &State, shared: &Shared) {
+        let mut view = self.view.lock();
+        view.delivered_records = state.records;
+        view.batches = state.sequence - state.buried.min(state.sequence);
+        view.lost_records = state.lost;
+        view.buried_batches = state.buried;
+        view.last_complete = state.last_complete;
+        view.last_error = state.last_error;
+        view.error_message.clone_from(&state.error);
+        view.head = state.link.clone();
+        drop(view);
+        let lost = i64::try_from(state.lost).unwrap_or(i64::MAX);
+        shared.metrics.lost.get_or_create(&self.of_job()).set(lost);
+        self.look(state.position, shared);
+    }
+
+    /// Takes note of how far it is behind.
+    fn look(&self, at: Position, shared: &Shared) {
+        let Ok(end) = shared.end(&self.job) else {
+            return;
+        };
+        let delivered = self.view.lock().lag_records;
+        let lag = end.count().saturating_sub(at.count());
+        if lag != delivered {
+            self.view.lock().lag_records = lag;
+        }
+        let gauge = i64::try_from(lag).unwrap_or(i64::MAX);
+        shared.metrics.lag.get_or_create(&self.of_job()).set(gauge);
+    }
+
+    fn fail(&self, why: &str, now: Timestamp) {
+        let mut view = self.view.lock();
+        view.last_error = Some(now);
+        view.error_message = Some(why.into());
+    }
+
+    fn of_job(&self) -> OfJob {
+        OfJob {
+            job: self.job.spec.id.to_string(),
+        }
+    }
+
+    fn count(&self, records: u64, result: &'static str) {
+        let labels = OfBatch {
+            job: self.job.spec.id.to_string(),
+            result,
+        };
+        self.metrics.0.get_or_create(&labels).inc();
+        if records > 0 {
+            self.metrics.1.get_or_create(&labels).inc_by(records);
+        }
+    }
+}
+
+/// A worker and how it is stopped.
+struct Running {
+    job: Arc<Job>,
+    stop: watch::Sender<bool>,
+}
+
+impl Exports {
+    /// Exports that count what they do among the metrics of `registry`.
+    #[must_use]
+    pub fn new(parts: Parts, registry: &mut Registry) -> Self {
+        let metrics = Metrics::default();
+        let registry = registry.sub_registry_with_prefix("isango_export");
+        registry.register(
+            "batches",
+            "Batches of exports, by what became of them",
+            metrics.batches.clone(),
+        );
+        registry.register(
+            "records",
+            "Records in batches of exports, by what became of them",
+            metrics.records.clone(),
+        );
+        registry.register(
+            "lag_records",
+            "Records that an export has not looked at yet",
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "lost_records",
+            "Records that retention removed before they were exported",
+            metrics.lost.clone(),
+        );
+        Self {
+            shared: Arc::new(Shared {
+                parts,
+                news: watch::Sender::new(()),
+                metrics,
+            }),
+            standings: Mutex::default(),
+        }
+    }
+
+    /// Says that records were stored.
+    pub fn wake(&self) {
+        self.shared.news.send_replace(());
+    }
+
+    /// How each job is, by name.
+    #[must_use]
+    pub fn views(&self) -> Vec<ExportView> {
+        let standings = self.standings.lock();
+        standings
+            .values()
+            .map(|one| one.view.lock().clone())
+            .collect()
+    }
+
+    /// Runs all jobs until told to stop: starts those that are new, stops those that are gone, and
+    /// starts those again that were changed.
+    pub async fn run<C: Carrier>(&self, carrier: Arc<C>, mut stopping: watch::Receiver<bool>) {
+        let mut running: BTreeMap<Box<str>, Running> = BTreeMap::new();
+        let mut workers = JoinSet::new();
+        loop {
+            let jobs = (self.shared.parts.jobs)();
+            self.retire(&jobs, &mut running).await;
+            for job in jobs.iter().take(MAX_JOBS) {
+                if job.spec.enabled && !running.contains_key(&job.spec.id) {
+                    let (stop, stopped) = watch::channel(false);
+                    let worker = Worker {
+                        job: Arc::clone(job),
+                        shared: Arc::clone(&self.shared),
+                        carrier: Arc::clone(&carrier),
+                        standing: self.standing(job),
+                        gate: Arc::new(Mutex::new(true)),
+                    };
+                    workers.spawn(worker.run(stopped));
+                    let job = Arc::clone(job);
+                    running.insert(job.spec.id.clone(), Running { job, stop });
+                }
+            }
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => break,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            while workers.try_join_next().is_some() {}
+        }
+        for one in running.values() {
+            one.stop.send_replace(true);
+        }
+        workers.shutdown().await;
+    }
+
+    fn standing(&self, job: &Arc<Job>) -> Arc<Standing> {
+        let standing = Arc::new(Standing::new(job, &self.shared.metrics));
+        let mut standings = self.standings.lock();
+        standings.insert(job.spec.id.clone(), Arc::clone(&standing));
+        standing
+    }
+
+    /// Stops what is not there any more, or not as it was. The place of a job that the management
+    /// API has removed is forgotten.
+    async fn retire(&self, jobs: &[Arc<Job>], running: &mut BTreeMap<Box<str>, Running>) {
+        let is_same = |one: &Running| {
+            let found = jobs.iter().find(|job| job.spec.id == one.job.spec.id);
+            found.is_some_and(|job| job.spec == one.job.spec && job.spec.enabled)
+        };
+        let gone: Vec<Box<str>> = running
+            .iter()
+            .filter(|(_, one)| !is_same(one))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            let Some(one) = running.remove(&id) else {
+                continue;
+            };
+            one.stop.send_replace(true);
+            // The worker lets go of the store before another takes its place.
+            one.stop.closed().await;
+        }
+        let known: Vec<Arc<Standing>> = self.standings.lock().values().cloned().collect();
+        for standing in known {
+            let spec = &standing.job.spec;
+            let now = jobs.iter().find(|job| job.spec.id == spec.id);
+            match now {
+                Some(job) if !job.spec.enabled => drop(self.standing(job)),
+                Some(_) => {}
+                None => {
+                    self.standings.lock().remove(&spec.id);
+                    if !spec.of_file {
+                        self.forget(&spec.id).await;
+                    }
+                }
+            }
+        }
+        for job in jobs.iter().filter(|job| !job.spec.enabled) {
+            if !self.standings.lock().contains_key(&job.spec.id) {
+                drop(self.standing(job));
+            }
+        }
+    }
+
+    async fn forget(&self, id: &str) {
+        let (shared, job) = (Arc::clone(&self.shared), Box::<str>::from(id));
+        let forgetting = spawn_blocking(move || shared.parts.store.remove(&job)).await;
+        match forgetting {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the place of a removed export is kept"),
+            Err(error) => tracing::error!(%error, "forgetting an export failed"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Exports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exports").finish_non_exhaustive()
+    }
+}

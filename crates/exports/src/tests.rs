@@ -1,0 +1,541 @@
+//! Jobs at work on records in memory, before destinations that fail by a script.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{Method, StatusCode};
+use isango_store::conformance::sample;
+use isango_store::exports::ExportStore as _;
+use isango_store::logs::LogWriter as _;
+use isango_store::memory::{MemoryConfig, MemoryExports, MemoryLogs};
+use isango_types::{Gateway, Record, Secret, Snapshot};
+use serde_json::Value;
+
+use super::*;
+use crate::destination::Allowed;
+
+/// A bucket, and what it does to requests.
+#[derive(Default)]
+struct Bucket {
+    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Bodies of POSTs, with their batch.
+    posts: Mutex<Vec<(String, Vec<u8>)>>,
+    requests: AtomicU64,
+    /// Whether a request fails, and how, by its number.
+    fails: Option<fn(u64) -> Failing>,
+    /// It fails no more.
+    is_well: std::sync::atomic::AtomicBool,
+    seen: tokio::sync::Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    No,
+    /// Before anything was stored.
+    Status(u16),
+    /// After it was stored: the answer is lost.
+    Cut,
+}
+
+impl Bucket {
+    fn failing(fails: fn(u64) -> Failing) -> Self {
+        Self {
+            fails: Some(fails),
+            ..Self::default()
+        }
+    }
+
+    fn take(&self, parcel: &Parcel) -> Receipt {
+        let path = parcel
+            .path
+            .expose()
+            .split('?')
+            .next()
+            .unwrap_or("")
+            .to_owned();
+        let answer = |status: StatusCode, body: Vec<u8>| Receipt {
+            status,
+            retry_after: None,
+            body: body.into(),
+        };
+        if parcel.method == Method::PUT {
+            self.objects.lock().insert(path, parcel.body.to_vec());
+        } else if parcel.method == Method::POST {
+            let batch = parcel
+                .headers
+                .get("isango-batch-id")
+                .map(|id| id.to_str().unwrap());
+            let post = (batch.unwrap_or("").to_owned(), parcel.body.to_vec());
+            self.posts.lock().push(post);
+        } else if path == "/audit" {
+            let keys = self.objects.lock();
+            let keys = keys
+                .keys()
+                .map(|key| format!("<Key>{}</Key>", &key["/audit/".len()..]));
+            return answer(StatusCode::OK, keys.collect::<String>().into_bytes());
+        } else {
+            return match self.objects.lock().get(&path) {
+                Some(body) => answer(StatusCode::OK, body.clone()),
+                None => answer(StatusCode::NOT_FOUND, Vec::new()),
+            };
+        }
+        answer(StatusCode::OK, Vec::new())
+    }
+}
+
+impl Carrier for Bucket {
+    async fn carry(&self, parcel: Parcel) -> Result<Receipt, String> {
+        tokio::task::yield_now().await;
+        let number = self.requests.fetch_add(1, Ordering::SeqCst);
+        let is_well = self.is_well.load(Ordering::SeqCst);
+        let fails = self.fails.filter(|_| !is_well);
+        let failing = fails.map_or(Failing::No, |fails| fails(number));
+        let answer = match failing {
+            Failing::Status(status) => Ok(Receipt {
+                status: StatusCode::from_u16(status).unwrap(),
+                retry_after: None,
+                body: bytes::Bytes::from_static(b"no"),
+            }),
+            Failing::Cut => {
+                self.take(&parcel);
+                Err("reset".into())
+            }
+            Failing::No => Ok(self.take(&parcel)),
+        };
+        self.seen.notify_one();
+        answer
+    }
+}
+
+const S3: &str = "s3://audit/p/{DATE}?region=x&access-key-id=a&secret-access-key=b\
+                  &endpoint=http://127.0.0.1:1";
+const HTTP: &str = "http://127.0.0.1:1/in";
+
+fn spec(conf: &str, dataset: Dataset) -> Spec {
+    let allowed = Allowed {
+        private: true,
+        folder: true,
+    };
+    Spec {
+        id: "local/trail".into(),
+        account: "local".into(),
+        gateway: None,
+        of_file: true,
+        enabled: true,
+        dataset,
+        destination: Destination::parse(&Secret::new(conf), allowed).unwrap(),
+        filter: "".into(),
+        fields: Field::ALL.iter().map(|(_, field)| *field).collect(),
+        times: Times::default(),
+        pack: Pack::Plain,
+        bounds: Bounds {
+            records: 10,
+            wait: Duration::from_secs(5),
+            ..Bounds::default()
+        },
+        public_key: None,
+        retain: None,
+        from_start: true,
+        signing_key: None,
+        max_record_bytes: 0,
+    }
+}
+
+/// What somebody does to a bucket behind the gateway's back.
+type Change<'c> = &'c dyn Fn(&mut BTreeMap<String, Vec<u8>>);
+
+/// What outlives a process.
+struct World {
+    logs: Arc<MemoryLogs>,
+    config: Arc<MemoryConfig>,
+    store: Arc<MemoryExports>,
+    cell: Arc<SnapshotCell>,
+    bucket: Arc<Bucket>,
+}
+
+impl World {
+    fn new(bucket: Bucket) -> Self {
+        let mut pushed = Gateway::new("local", "pushed");
+        pushed.logpush = true;
+        let quiet = Gateway::new("local", "quiet");
+        let snapshot = Snapshot::new(
+            vec![pushed, quiet],
+            Vec::new(),
+            Arc::default(),
+            None,
+            Vec::new(),
+        );
+        Self {
+            logs: Arc::default(),
+            config: Arc::default(),
+            store: Arc::default(),
+            cell: Arc::new(SnapshotCell::new(snapshot)),
+            bucket: Arc::new(bucket),
+        }
+    }
+
+    fn record(&self, numbers: std::ops::Range<u64>, change: impl Fn(u64, &mut Record)) {
+        let made = numbers.map(|n| {
+            let mut record = sample::record(n);
+            record.account = "local".into();
+            record.gateway = "pushed".into();
+            change(n, &mut record);
+            record
+        });
+        self.logs.append(&made.collect::<Vec<_>>()).unwrap();
+    }
+
+    fn exports(&self, spec: &Spec) -> Arc<Exports> {
+        let job = Arc::new(Job::new(spec.clone(), Timestamp::default()).unwrap());
+        let jobs: Arc<[Arc<Job>]> = [job].into();
+        let parts = Parts {
+            logs: Arc::clone(&self.logs) as _,
+            config: Arc::clone(&self.config) as _,
+            cell: Arc::clone(&self.cell),
+            store: Arc::clone(&self.store) as _,
+            jobs: Box::new(move || Arc::clone(&jobs)),
+            clock: Clock::manual(sample::time(0)),
+        };
+        Arc::new(Exports::new(parts, &mut Registry::default()))
+    }
+
+    /// Runs a job until `done` says so.
+    async fn until(&self, spec: &Spec, done: impl Fn(&ExportView) -> bool) -> ExportView {
+        let exports = self.exports(spec);
+        let (stop, stopping) = watch::channel(false);
+        let carrier = Arc::clone(&self.bucket);
+        let running = {
+            let exports = Arc::clone(&exports);
+            async move { exports.run(carrier, stopping).await }
+        };
+        let waiting = async {
+            loop {
+                let view = exports.views().into_iter().next();
+                if let Some(view) = view.filter(|view| done(view)) {
+                    stop.send_replace(true);
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::join!(running, waiting).1
+    }
+
+    /// Runs a job for so many requests, then drops it in the middle of whatever it does.
+    async fn kill_after(&self, spec: &Spec, requests: u64) {
+        let exports = self.exports(spec);
+        let (_stop, stopping) = watch::channel(false);
+        let until = self.bucket.requests.load(Ordering::SeqCst) + requests;
+        let seen = async {
+            while self.bucket.requests.load(Ordering::SeqCst) < until {
+                let seen = self.bucket.seen.notified();
+                let _timed = tokio::time::timeout(Duration::from_secs(600), seen).await;
+            }
+        };
+        tokio::select! {
+            () = exports.run(Arc::clone(&self.bucket), stopping) => {}
+            () = seen => {}
+        }
+    }
+
+    /// All records in objects, by the order of their manifests.
+    fn delivered(&self) -> Vec<String> {
+        let objects = self.bucket.objects.lock();
+        let manifests = objects
+            .iter()
+            .filter(|(key, _)| key.contains("/manifests/"));
+        let bodies = manifests.map(|(_, body)| {
+            let manifest: Manifest = serde_json::from_slice(body).unwrap();
+            String::from_utf8(objects[&format!("/audit/{}", manifest.object)].clone()).unwrap()
+        });
+        bodies.flat_map(|body| ids(&body)).collect()
+    }
+
+    fn ids(&self, numbers: std::ops::Range<u64>) -> Vec<String> {
+        numbers
+            .map(|n| time_of(&sample::record(n).id.to_string()))
+            .collect()
+    }
+}
+
+fn ids(lines: &str) -> Vec<String> {
+    let id = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let id = line.get("id").or(line.get("Id")).unwrap();
+        time_of(id.as_str().unwrap())
+    };
+    lines.lines().map(id).collect()
+}
+
+/// What of an id is the same each time a sample is made.
+fn time_of(id: &str) -> String {
+    id[..13].to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_record_arrives_once_and_in_order() {
+    let world = World::new(Bucket::default());
+    world.record(0..47, |_, _| {});
+    let view = world
+        .until(&spec(S3, Dataset::Records), |view| {
+            view.delivered_records == 47
+        })
+        .await;
+    assert_eq!(world.delivered(), world.ids(0..47));
+    // Four batches by count, the last by time.
+    assert_eq!(
+        (view.batches, view.lag_records, view.lost_records),
+        (5, 0, 0)
+    );
+    world.record(47..50, |_, _| {});
+    world
+        .until(&spec(S3, Dataset::Records), |view| {
+            view.delivered_records == 50
+        })
+        .await;
+    assert_eq!(world.delivered(), world.ids(0..50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_failures_and_kills_lose_nothing_and_double_nothing_in_a_bucket() {
+    let fails = |n: u64| match n * 2_654_435_761 % 11 {
+        0 | 1 => Failing::Status(503),
+        2 => Failing::Cut,
+        3 => Failing::Status(400),
+        4 => Failing::Status(429),
+        _ => Failing::No,
+    };
+    let world = World::new(Bucket::failing(fails));
+    let spec = spec(S3, Dataset::Records);
+    for round in 0..100 {
+        world.record(round * 7..round * 7 + 7, |_, _| {});
+        world.kill_after(&spec, 1 + round % 5).await;
+    }
+    world
+        .until(&spec, |view| view.delivered_records == 700)
+        .await;
+    assert_eq!(world.delivered(), world.ids(0..700));
+    world.bucket.is_well.store(true, Ordering::SeqCst);
+    let report = verify(&*world.bucket, &spec.destination, Timestamp::default()).await;
+    assert!(report.unwrap().is_intact());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_webhook_gets_twice_has_one_id_and_one_body() {
+    let fails = |n: u64| match n % 3 {
+        1 => Failing::Cut,
+        _ => Failing::No,
+    };
+    let world = World::new(Bucket::failing(fails));
+    let spec = Spec {
+        signing_key: Some(Secret::new("a secret of sixteen")),
+        ..spec(HTTP, Dataset::Records)
+    };
+    world.record(0..100, |_, _| {});
+    world
+        .until(&spec, |view| view.delivered_records == 100)
+        .await;
+    let posts = world.bucket.posts.lock();
+    assert!(posts.len() > 10);
+    let mut by_batch = BTreeMap::new();
+    for (batch, body) in &*posts {
+        let (_, number) = batch.rsplit_once('/').unwrap();
+        let before = by_batch.insert(number.parse::<u64>().unwrap(), body);
+        assert!(before.is_none_or(|before| before == body), "{batch}");
+    }
+    let lines = by_batch
+        .values()
+        .map(|body| std::str::from_utf8(body).unwrap());
+    let all: Vec<String> = lines.flat_map(ids).collect();
+    assert_eq!(all, world.ids(0..100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_a_missing_and_a_swapped_object_are_found() {
+    let world = World::new(Bucket::default());
+    world.record(0..60, |_, _| {});
+    let spec = spec(S3, Dataset::Records);
+    world
+        .until(&spec, |view| view.delivered_records == 60)
+        .await;
+    let whole = world.bucket.objects.lock().clone();
+    let names: Vec<String> = whole.keys().cloned().collect();
+    let (manifests, objects): (Vec<_>, Vec<_>) =
+        names.iter().partition(|name| name.contains("/manifests/"));
+    let examine = async |change: Change<'_>| {
+        *world.bucket.objects.lock() = whole.clone();
+        change(&mut world.bucket.objects.lock());
+        let report = verify(&*world.bucket, &spec.destination, Timestamp::default()).await;
+        let report = report.unwrap();
+        let told = report.findings.iter().map(|found| found.what.clone());
+        (report.damages, told.collect::<Vec<_>>().join("; "))
+    };
+    assert_eq!(examine(&|_| {}).await, (0, String::new()));
+    let byte = examine(&|all| all.get_mut(objects[2]).unwrap()[5] ^= 1).await;
+    assert_eq!(byte, (1, "the object was changed".into()));
+    let gone = examine(&|all| drop(all.remove(objects[2]))).await;
+    assert_eq!(gone, (1, "the object is missing".into()));
+    let swapped = examine(&|all| {
+        let one = all[objects[1]].clone();
+        let other = all.insert(objects[2].clone(), one).unwrap();
+        all.insert(objects[1].clone(), other);
+    })
+    .await;
+    assert_eq!(swapped.0, 2);
+    let unlisted = examine(&|all| drop(all.remove(manifests[2]))).await;
+    assert_eq!(
+        unlisted,
+        (1, "the manifests from 3 to 3 are missing".into())
+    );
+    let forged = examine(&|all| {
+        let mut manifest: Manifest = serde_json::from_slice(&all[manifests[2]]).unwrap();
+        manifest.records -= 1;
+        all.insert(manifests[2].clone(), manifest.linked().to_json());
+    })
+    .await;
+    assert_eq!(forged, (1, "it does not follow the one before".into()));
+    let reordered = examine(&|all| {
+        let one = all[manifests[1]].clone();
+        let other = all.insert(manifests[2].clone(), one).unwrap();
+        all.insert(manifests[1].clone(), other);
+    })
+    .await;
+    assert!(reordered.0 >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_records_of_the_account_of_gateways_that_say_so_are_exported() {
+    let world = World::new(Bucket::default());
+    world.record(0..40, |n, record| match n % 4 {
+        1 => record.account = "other".into(),
+        2 => record.gateway = "quiet".into(),
+        3 => record.status = Some(500),
+        _ => {}
+    });
+    let mut spec = Spec {
+        of_file: false,
+        filter: "status:500".into(),
+        ..spec(S3, Dataset::Events)
+    };
+    world
+        .until(&spec, |view| view.delivered_records == 10)
+        .await;
+    let wanted: Vec<String> = (0..40)
+        .filter(|n| n % 4 == 3)
+        .map(|n| time_of(&sample::record(n).id.to_string()))
+        .collect();
+    assert_eq!(world.delivered(), wanted);
+    // Who changes the filter goes on from where it was.
+    spec.filter = "".into();
+    world.record(40..42, |_, _| {});
+    world
+        .until(&spec, |view| view.delivered_records == 12)
+        .await;
+    assert_eq!(world.delivered().len(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_good_is_laid_aside_and_the_next_goes_on() {
+    // The first batch is refused each time it is offered.
+    let fails = |n: u64| match n {
+        0..20 => Failing::Status(413),
+        _ => Failing::No,
+    };
+    let world = World::new(Bucket::failing(fails));
+    let spec = spec(S3, Dataset::Records);
+    world.record(0..20, |_, _| {});
+    let view = world
+        .until(&spec, |view| view.delivered_records == 10)
+        .await;
+    assert_eq!((view.buried_batches, view.batches), (1, 1));
+    assert_eq!(world.delivered(), world.ids(10..20));
+    let buried = world.store.buried().unwrap();
+    assert_eq!(
+        ids(std::str::from_utf8(&buried[0].batch).unwrap()),
+        world.ids(0..10)
+    );
+    assert!(buried[0].why.contains("413"), "{}", buried[0].why);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_job_begins_where_the_journal_ends() {
+    let world = World::new(Bucket::default());
+    world.record(0..10, |_, _| {});
+    let spec = Spec {
+        from_start: false,
+        ..spec(S3, Dataset::Records)
+    };
+    world.until(&spec, |view| !view.head.is_empty()).await;
+    world.record(10..20, |_, _| {});
+    world
+        .until(&spec, |view| view.delivered_records == 10)
+        .await;
+    assert_eq!(world.delivered(), world.ids(10..20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_shown_until_a_batch_is_delivered() {
+    let world = World::new(Bucket::failing(|_| Failing::Status(503)));
+    let spec = spec(S3, Dataset::Records);
+    world.record(0..10, |_, _| {});
+    let view = world
+        .until(&spec, |view| view.error_message.is_some())
+        .await;
+    assert_eq!(view.error_message.as_deref(), Some("it answers 503: no"));
+    assert_eq!((view.lag_records, view.delivered_records), (10, 0));
+    let once = World::new(Bucket::failing(|n| match n {
+        0 => Failing::Status(503),
+        _ => Failing::No,
+    }));
+    once.record(0..10, |_, _| {});
+    let view = once.until(&spec, |view| view.delivered_records == 10).await;
+    assert_eq!(
+        (view.error_message, view.last_error.is_some()),
+        (None, true)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_the_configuration_are_a_trail_of_their_own() {
+    use isango_store::config::history::Author;
+    use isango_store::config::{Change, Kind};
+    let world = World::new(Bucket::default());
+    let author = Author {
+        who: "token admin".into(),
+        at: sample::time(5),
+    };
+    let commit = |change: Change| world.config.commit_as(&author, &[change]).unwrap();
+    commit(Change::add(
+        Kind::Gateway,
+        "local/a",
+        r#"{"account":"local","n":1}"#,
+    ));
+    commit(Change::add(
+        Kind::Gateway,
+        "other/a",
+        r#"{"account":"other"}"#,
+    ));
+    commit(Change::add(
+        Kind::Token,
+        "app",
+        r#"{"token":{"account":"local","digests":["planted"]}}"#,
+    ));
+    let spec = spec(S3, Dataset::Audit);
+    world.until(&spec, |view| view.delivered_records == 2).await;
+    let objects = world.bucket.objects.lock();
+    let (_, body) = objects
+        .iter()
+        .find(|(key, _)| !key.contains("manifests"))
+        .unwrap();
+    let text = std::str::from_utf8(body).unwrap();
+    assert!(!text.contains("planted"));
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["resource"]["type"], "ai_gateway.gateway");
+    assert_eq!(lines[0]["action"]["info"], "gateway created");
+    assert_eq!(lines[0]["newValueJson"]["n"], 1);
+    assert_eq!(lines[0]["actor"]["name"], "token admin");
+    assert_eq!(lines[1]["resource"]["id"], "app");
+}

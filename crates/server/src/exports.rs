@@ -1,0 +1,74 @@
+//! Wires exports: what they deliver goes out by the data plane's connector.
+
+use std::time::Duration;
+
+use isango_exports::{Carrier, Parcel, Receipt};
+use isango_proxy::upstream::{self, Courier};
+use isango_store::exports::{Buried, Error, ExportStore, Saved};
+use isango_types::Clock;
+
+use crate::alerts::{why, without_address};
+
+/// How long a write may take in all: 64 MiB at a megabyte a second.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Sends batches with the data plane's connector.
+pub(crate) struct Carrying {
+    pub(crate) courier: Courier,
+    pub(crate) clock: Clock,
+}
+
+impl Carrier for Carrying {
+    async fn carry(&self, parcel: Parcel) -> Result<Receipt, String> {
+        let sent = upstream::Parcel {
+            method: parcel.method,
+            https: parcel.https,
+            authority: &parcel.authority,
+            path: parcel.path.expose(),
+            trusted: parcel.trusted,
+            headers: parcel.headers,
+            body: parcel.body,
+            max_answer: parcel.max_answer,
+            patience: PATIENCE,
+        };
+        let receipt = Box::pin(self.courier.post(sent, self.clock.now())).await;
+        let told = |error| without_address(&why(&error), &parcel.authority, &parcel.path);
+        let receipt = receipt.map_err(told)?;
+        Ok(Receipt {
+            status: receipt.status,
+            retry_after: receipt.retry_after,
+            body: receipt.body,
+        })
+    }
+}
+
+/// A store of exports that cannot be read, and why.
+pub(crate) struct Unreadable(pub(crate) String);
+
+impl Unreadable {
+    fn why<T>(&self) -> Result<T, Error> {
+        Err(Error::Failed(self.0.as_str().into()))
+    }
+}
+
+impl ExportStore for Unreadable {
+    fn load(&self, _job: &str) -> Result<Option<Saved>, Error> {
+        self.why()
+    }
+
+    fn save(&self, _job: &str, _saved: &Saved) -> Result<(), Error> {
+        self.why()
+    }
+
+    fn remove(&self, _job: &str) -> Result<(), Error> {
+        self.why()
+    }
+
+    fn bury(&self, _buried: &Buried) -> Result<(), Error> {
+        self.why()
+    }
+
+    fn buried(&self) -> Result<Vec<Buried>, Error> {
+        self.why()
+    }
+}
