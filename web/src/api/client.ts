@@ -117,6 +117,16 @@ export async function call<T>(path: string, ask: Ask = {}): Promise<Reply<T>> {
   }
 }
 
+/**
+ * An answer that is not ours, as it comes. @throws ApiError where it is ours, which is a refusal
+ */
+export async function passed(path: string, ask: Ask): Promise<Response> {
+  const answer = await send(path, ask);
+  if (answer.headers.get('isango-answered') === 'gateway') return answer;
+  if (answer.status === 401) whenSignedOut();
+  throw refusal(answer.status, await answer.text());
+}
+
 /** A body that has no envelope; null where none is stored. @throws ApiError */
 export async function body(path: string, signal?: AbortSignal): Promise<string | null> {
   const answer = await send(path, { signal });

@@ -1,6 +1,6 @@
 /** Questions about what is in force, and changes of it. */
 
-import { call, type Reply } from './client';
+import { call, passed, type Reply } from './client';
 import { account, gateway as gatewayPath, own } from './paths';
 import type {
   ConfigView,
@@ -107,3 +107,14 @@ export async function revisions(accountId: string, page: number, signal?: AbortS
 export async function restore(accountId: string, revision: number): Promise<Restored> {
   return (await call<Restored>(`${own(accountId)}/revisions/${revision}/restore`, { method: 'POST', body: {} })).result;
 }
+
+export interface Trial {
+  /** Behind the gateway: the provider, then its path and query. */
+  path: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** Sends a request through a gateway; what it answers, whatever its status, comes as it comes. */
+export const tried = (accountId: string, id: string, trial: Trial, signal: AbortSignal): Promise<Response> =>
+  passed(`${own(accountId)}/gateways/${encodeURIComponent(id)}/try`, { method: 'POST', body: trial, signal });

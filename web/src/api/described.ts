@@ -3,6 +3,12 @@
 /** What a rule does. */
 export type Action = 'FLAG' | 'BLOCK';
 
+/** `groups`, `other`, `total`, `group_count`; whether percentiles are of histograms, and whether every record was counted. Times are microseconds, money is nano-dollars. */
+export type AnswerView = Record<string, unknown> & {
+  /** How much was counted: 0 to 1. */
+  fraction: number;
+};
+
 /** How the wait before a retry grows. */
 export type Backoff = 'constant' | 'linear' | 'exponential';
 
@@ -17,7 +23,7 @@ export type ChangeView = {
   before?: Record<string, unknown> | null;
   /** Which one. */
   id: string;
-  /** `gateway`, `token` or `credential`. */
+  /** `gateway`, `token`, `credential` or `view`. */
   kind: string;
 };
 
@@ -284,6 +290,14 @@ export type NewToken = {
   spend?: SpendView | null;
 };
 
+/** A view to save. */
+export type NewView = {
+  /** What people call it; 1 to 128 bytes. */
+  name: string;
+  /** The query of the page's address that asks for it, without its `?`; at most 8 KiB. */
+  query: string;
+};
+
 /** Nothing but that it was done. */
 export type Nothing = Record<string, unknown>;
 
@@ -321,6 +335,32 @@ export type Purged = {
   purged: number;
 };
 
+/** A question about records. */
+export type Question = {
+  /** How long it may take; what was counted until then is the answer. */
+  budget_ms?: number | null;
+  /** What is grouped by: `model`, `provider`, `status_class`, `meta.tenant`, …; at most 4. */
+  by?: string[];
+  /** Length of a stretch of time in seconds; or `minute`, `hour`, `day`, `week`, `month` on the calendar of `time_zone`. Needs `since`. */
+  every?: Record<string, unknown> | null;
+  /** In the language of `isango logs`. */
+  filter?: string | null;
+  /** One gateway; null: all of the account. */
+  gateway?: string | null;
+  /** `count`, `errors`, `cached`, `unpriced`, `estimated`; of a quantity `sum:cost`, `known:cost`, `min:ttft`, `max:duration`, `p95:ttft`, `p99.9:duration`. `count` where none is named; at most 24. */
+  measures?: string[];
+  /** Which measure decides that: its place, from 0. */
+  order?: number;
+  /** From this moment on. */
+  since?: string | null;
+  /** By whose clocks; UTC. */
+  time_zone?: string | null;
+  /** Groups that are answered, those with most of the deciding measure; all others are `other`. 0: as many as there may be. */
+  top?: number;
+  /** To this moment, which is not in it. */
+  until?: string | null;
+};
+
 /** The least and the most; absent where no record tells. */
 export type Ranges = {
   max_cost?: number | null;
@@ -335,12 +375,21 @@ export type Ranges = {
   min_total_tokens?: number | null;
 };
 
+/** A record as it stands in the journal, without its bodies. */
+export type RecordView = Record<string, unknown>;
+
 /** A remark on what was done. */
 export type Remark = {
   /** What kind of remark it is. */
   code: number;
   /** In words. */
   message: string;
+};
+
+/** What was removed. */
+export type Removed = {
+  /** Its id. */
+  id: string;
 };
 
 /** What was restored. */
@@ -367,6 +416,33 @@ export type RevisionView = {
 export type Rotation = {
   /** Seconds that the old token opens gateways beside the new one; a day. */
   grace_s?: number;
+};
+
+/** Where a list goes on. */
+export type RowInfo = {
+  /** Rows of this page. */
+  count: number;
+  /** Whether every record was looked at that had to be; otherwise time ran out. */
+  is_complete: boolean;
+  /** `after` of the next page; null on the last one. */
+  next?: string | null;
+};
+
+/** A record without its nested parts. Times are microseconds, money is nano-dollars. */
+export type RowView = Record<string, unknown>;
+
+/** A saved view. */
+export type SavedView = {
+  /** When it was saved first. */
+  created_at: string;
+  /** By whom. */
+  created_by: string;
+  /** Its id. */
+  id: string;
+  /** What people call it. */
+  name: string;
+  /** The query of the page's address that asks for it. */
+  query: string;
 };
 
 /** A gateway's settings. */

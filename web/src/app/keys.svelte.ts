@@ -89,6 +89,7 @@ export function shown(key: string): string {
     ['ArrowLeft', '←'],
     ['ArrowRight', '→'],
     ['Escape', 'Esc'],
+    ['enter', '↵'],
   ];
   const text = names.reduce((text, [name, sign]) => text.replace(name, sign), key);
   return text.replace(/([ ⌘⇧⌥])([a-z])$/, (_, before: string, letter: string) =>

@@ -67,6 +67,14 @@ export const PAGES: Page[] = [
     load: () => import('../pages/compare/Compare.svelte'),
   },
   {
+    path: '/playground',
+    name: 'Playground',
+    question: 'What would they say?',
+    icon: 'playground',
+    key: 'y',
+    load: () => import('../pages/playground/Playground.svelte'),
+  },
+  {
     path: '/control',
     name: 'Control',
     question: 'What rules are in force?',

@@ -21,7 +21,7 @@ export async function visit({ path = '/', theme = 'light', width = 1440, height 
   const faults = [];
   page.on('console', (message) => {
     // A refused call is logged by the browser itself.
-    const isExpected = message.type() !== 'error' || /status of (40[0134]|412)|net::ERR_FAILED/.test(message.text());
+    const isExpected = message.type() !== 'error' || /status of (40[0134]|412|429)|net::ERR_FAILED/.test(message.text());
     if (!isExpected) faults.push(message.text());
   });
   page.on('pageerror', (error) => faults.push(String(error)));

@@ -43,6 +43,8 @@ const STATES = {
   performance: { path: '/performance?from=now-24h&vs=previous', ready: '.u-wrap' },
   'numbers as a table': { path: '/performance?from=now-24h', ready: '.u-wrap', then: ({ page }) => page.getByRole('button', { name: 'Table' }).first().click() },
   connect: { path: '/connect?client=langchain', ready: 'text=Waiting for the first request' },
+  playground: { path: '/playground?gw=local/support', ready: 'text=Its answer comes here' },
+  'answers side by side': { path: '/playground?gw=local/support', ready: 'text=Its answer comes here', then: async ({ page }) => { await page.locator('#ways option').first().waitFor({ state: 'attached' }); await page.getByLabel('Prompt', { exact: true }).fill('Hello'); await page.getByRole('button', { name: 'One target more' }).click(); await page.getByRole('button', { name: /^Send/ }).click(); await page.locator('.lane dl').nth(1).waitFor(); } },
   sessions: { path: '/sessions?from=now-24h', ready: 'text=chat-' },
   'one session': { path: '/sessions?from=now-24h', ready: 'text=chat-', then: async ({ page }) => { await page.locator('tbody a').first().click(); await page.locator('.sizes').first().waitFor(); } },
   'no session': { path: '/sessions?key=run', ready: 'text=No session' },

@@ -35,6 +35,7 @@ const SHOTS = {
   raw: { path: '/requests', then: tab('Raw', (row) => row.provider === 'anthropic') },
   costs: { path: '/costs?from=now-24h' },
   performance: { path: '/performance?from=now-24h' },
+  playground: { path: '/playground?gw=local/support', then: async ({ page }) => { await page.getByLabel('Prompt', { exact: true }).fill('Write a polite answer that the item is out of stock until the 14th.'); await page.getByRole('button', { name: 'One target more' }).click(); await page.getByRole('region', { name: 'Target 2' }).getByLabel('Provider and path').fill('anthropic/v1/messages'); await page.getByRole('region', { name: 'Target 2' }).getByLabel('Model').fill('claude-sonnet-4-5'); await page.getByRole('button', { name: /^Send/ }).click(); await page.locator('.lane dl').nth(1).waitFor(); } },
   sessions: { path: '/sessions?from=now-24h' },
   session: { path: '/sessions?from=now-24h', then: async ({ page }) => { await page.locator('tbody a').first().click(); await page.getByText('Turns', { exact: false }).first().waitFor(); } },
   compare: { path: '/compare?from=now-24h&a=meta.promptVersion:a&b=meta.promptVersion:b' },

@@ -8,7 +8,7 @@ import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Refused, control } from './control.mjs';
 import { BadFilter, aggregate, filter, sorted } from './questions.mjs';
-import { bodies, chunks, record, row } from './records.mjs';
+import { bodies, chunks, record, row, XSS } from './records.mjs';
 
 const DIST = join(dirname(fileURLToPath(import.meta.url)), '../../dist');
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
@@ -90,6 +90,24 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     return made;
   }
 
+  /** What a gateway answers to a tried request: a stream of words, one at a time, and its record. */
+  async function tried(gateway, { path, body, headers }, response) {
+    const { model = '' } = JSON.parse(body);
+    const says = { 'content-type': 'text/event-stream', 'isango-answered': 'gateway' };
+    if (model === 'refused') {
+      response.writeHead(429, { ...says, 'content-type': 'application/json' });
+      return response.end(JSON.stringify({ error: { message: 'limit tenant-daily has no room' } }));
+    }
+    const made = happen({ gateway, provider: path.split('/')[0], model_requested: model || 'gpt-4o', metadata: JSON.parse(headers['cf-aig-metadata'] ?? '{}') });
+    response.writeHead(200, { ...says, 'cf-aig-log-id': made.id });
+    for (const word of ['Sawubona, ', 'this is ', `${model || 'the deployment'}. `, XSS]) {
+      const event = /messages$/.test(path) ? { type: 'content_block_delta', delta: { type: 'text_delta', text: word } } : { choices: [{ delta: { content: word } }] };
+      response.write(`data: ${JSON.stringify(event)}\n\n`);
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    response.end('data: [DONE]\n\n');
+  }
+
   async function api(request, url, response) {
     const query = Object.fromEntries(url.searchParams);
     const path = url.pathname.slice('/client/v4'.length);
@@ -121,6 +139,8 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     }
     const [, , account, area, ...rest] = path.split('/');
     const here = rest.join('/');
+    const trial = /^gateways\/([^/]+)\/try$/.exec(here);
+    if (area === 'isango' && trial) return tried(trial[1], body, response);
     const found = ruled(request, area, here, query, body);
     if (found) {
       if (found.etag) response.setHeader('etag', found.etag);
