@@ -6,6 +6,7 @@ import type {
   AggregateQuery,
   Answer,
   Exchange,
+  Link,
   ListQuery,
   Listing,
   Row,
@@ -46,6 +47,28 @@ export async function signIn(name: string, password: string): Promise<Session> {
 export async function setUp(code: string, name: string, password: string): Promise<Session> {
   await call('/isango/setup', { method: 'POST', body: { code, name, password } });
   return session();
+}
+
+/** What a link is for that lets somebody in once. */
+export async function lookAtLink(code: string): Promise<Link> {
+  return (await call<Link>('/isango/link/look', { method: 'POST', body: { code } })).result;
+}
+
+/** Follows it: an invitation, or one to choose another password. */
+export async function followLink(code: string, password: string): Promise<Session> {
+  await call('/isango/link', { method: 'POST', body: { code, password } });
+  return session();
+}
+
+/** Another password; every other session of whoever asks is over. */
+export async function changePassword(current: string, password: string): Promise<Session> {
+  await call('/isango/password', { method: 'PUT', body: { current, password } });
+  return session();
+}
+
+/** Every session of whoever asks is over, this one among them. */
+export async function signOutEverywhere(): Promise<void> {
+  await call('/isango/sessions', { method: 'DELETE' });
 }
 
 export async function signOut(): Promise<void> {

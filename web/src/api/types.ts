@@ -260,6 +260,14 @@ export interface Answer {
   is_complete: boolean;
 }
 
+export interface Link {
+  purpose: 'setup' | 'invitation' | 'password';
+  name: string | null;
+  account: string | null;
+  role: string | null;
+  expires_at: string;
+}
+
 export interface Session {
   user: { name: string; role: string };
   /** Goes with every change, in `x-csrf-token`. */

@@ -18,16 +18,19 @@ export interface Binding {
 const SEQUENCE_MS = 1_200;
 
 class Keys {
-  groups = $state.raw<{ name: string; bindings: Binding[] }[]>([]);
+  groups = $state.raw<{ name: string; bindings: Binding[]; above: boolean }[]>([]);
   #first: { key: string; at: number } | null = null;
 
   constructor() {
     addEventListener('keydown', (event) => this.#pressed(event));
   }
 
-  /** Until the returned function is called; the latest group is asked first. */
-  add(name: string, bindings: Binding[]): () => void {
-    const group = { name, bindings };
+  /**
+   * Until the returned function is called. Of groups that know the same key, one that lies above is
+   * asked first, and then the latest.
+   */
+  add(name: string, bindings: Binding[], above = false): () => void {
+    const group = { name, bindings, above };
     // Effects add groups; they must not depend on those of others.
     untrack(() => (this.groups = [...this.groups, group]));
     return () => untrack(() => (this.groups = this.groups.filter((one) => one !== group)));
@@ -53,7 +56,8 @@ class Keys {
   }
 
   #find(keys: string): Binding | undefined {
-    for (const { bindings } of this.groups.toReversed()) {
+    const latest = this.groups.toReversed().toSorted((a, b) => Number(b.above) - Number(a.above));
+    for (const { bindings } of latest) {
       const found = bindings.find((one) => one.keys === keys);
       if (found) return found;
     }

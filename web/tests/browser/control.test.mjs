@@ -91,6 +91,8 @@ test('a gateway is made, changed, and brought back to what it was', () =>
     await press(page, 'Enter');
     await page.getByText('In force').waitFor();
     await press(page, 'Escape', 'g', 's');
+    await page.getByRole('heading', { name: 'Who is signed in?' }).waitFor();
+    await press(page, ']');
     await page.getByRole('link', { name: 'Diff' }).first().click();
     await page.locator('.right', { hasText: '"cache_ttl": 7200' }).waitFor();
     await page.getByRole('button', { name: 'Restore revision 1' }).click();

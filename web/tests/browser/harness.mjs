@@ -1,4 +1,4 @@
-// A browser on the built dashboard, with a stand-in of the API behind it. Whatever happens, a page
+// A browser on the built dashboard, with an API or a stand-in of it behind it. Whatever happens, a page
 // must not complain on its console, must not break its policy, and must not ask any other origin.
 
 import assert from 'node:assert/strict';
@@ -11,12 +11,10 @@ if (!CHROMIUM) throw new Error('no Chromium is installed; name one in CHROMIUM')
 
 const launched = chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu', '--font-render-hinting=none'] });
 
-/** Opens a page; `use` gets it. What the page must never do is checked when `use` has ended. */
-export async function visit({ path = '/', theme = 'light', width = 1440, height = 900, api = {}, reducedMotion = 'reduce' }, use) {
-  const server = fake(api);
-  const origin = await server.listen();
+/** Opens a page of an origin; `use` gets it. What the page must never do is checked when `use` has ended. */
+export async function opened({ origin, path = '/', state, theme = 'light', width = 1440, height = 900, reducedMotion = 'reduce', ...more }, use) {
   const browser = await launched;
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion, deviceScaleFactor: 1, permissions: ['clipboard-read', 'clipboard-write'] });
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion, deviceScaleFactor: 1, permissions: ['clipboard-read', 'clipboard-write'], ...(state && { storageState: state }) });
   const page = await context.newPage();
   const faults = [];
   page.on('console', (message) => {
@@ -30,10 +28,19 @@ export async function visit({ path = '/', theme = 'light', width = 1440, height 
   });
   try {
     await page.goto(origin + path);
-    await use({ page, server, origin });
+    await use({ page, context, origin, ...more });
     assert.deepEqual(faults, [], 'the page must not complain, nor ask another origin');
   } finally {
     await context.close();
+  }
+}
+
+/** The same with the stand-in of the API behind it. */
+export async function visit({ api = {}, ...options }, use) {
+  const server = fake(api);
+  try {
+    await opened({ ...options, origin: await server.listen(), server }, use);
+  } finally {
     await server.close();
   }
 }

@@ -63,6 +63,26 @@ test('the first owner is made with the code of the link, and is led on', () =>
     assert.equal(new URL(page.url()).search, '');
   }));
 
+test('who was invited chooses a password and is in, and can change it', () =>
+  visit({ path: '/?code=invited', api: { signedIn: false } }, async ({ page, server }) => {
+    await page.getByRole('heading', { name: 'Welcome, grace' }).waitFor();
+    await page.getByLabel('Password').fill('correct horse battery');
+    await page.keyboard.press('Enter');
+    await page.getByRole('link', { name: 'Requests' }).waitFor();
+    assert.equal(new URL(page.url()).search, '');
+    await page.goto(new URL('/settings/you', page.url()).href);
+    await page.getByLabel('The one that you have').fill('wrong');
+    await page.getByLabel(/^Another one/).fill('another horse battery');
+    await page.keyboard.press('Enter');
+    await page.getByText('The current password is another one').waitFor();
+    await page.getByLabel('The one that you have').fill('correct horse battery');
+    await page.keyboard.press('Enter');
+    await page.getByText('every other session of yours is over').waitFor();
+    await page.getByRole('button', { name: 'Sign out everywhere' }).click();
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    assert.equal(server.state.signedIn, false);
+  }));
+
 test('a prompt of five megabytes opens without a stall', () =>
   visit({ path: '/requests' }, async ({ page, server, origin }) => {
     const made = server.happen({ _huge: true, provider: 'azure-openai', status: 200, outcome: 'answered' });

@@ -128,6 +128,14 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
       state.signedIn = true;
       return reply(response, 200, {});
     }
+    if (path === '/isango/link/look') {
+      if (body.code !== 'invited') return refuse(response, 403, 7403, 'This link was used, or has ended.');
+      return reply(response, 200, { purpose: 'invitation', name: 'grace', account: 'local', role: 'analyst', expires_at: new Date(now).toISOString() });
+    }
+    if (path === '/isango/link') {
+      state.signedIn = true;
+      return reply(response, 200, {});
+    }
     if (!state.signedIn) return refuse(response, 401, 10000, 'Authentication error');
     if (request.method !== 'GET' && request.headers['x-csrf-token'] !== 'c5rf') return refuse(response, 403, 7403, 'The CSRF token is missing.');
     if (path === '/isango/session' && request.method === 'DELETE') {
@@ -136,6 +144,11 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     }
     if (path === '/isango/session') {
       return reply(response, 200, { user: { name: 'owner', role: 'owner' }, csrf: 'c5rf', accounts: ['local'], data_url: 'http://127.0.0.1:8700', version: '0.1.0' });
+    }
+    if (path === '/isango/password') return body.current === 'correct horse battery' ? reply(response, 200, {}) : refuse(response, 403, 7403, 'The current password is another one.');
+    if (path === '/isango/sessions') {
+      state.signedIn = false;
+      return reply(response, 200, {});
     }
     const [, , account, area, ...rest] = path.split('/');
     const here = rest.join('/');

@@ -3,5 +3,6 @@
 import type { Section } from '../../parts/Sections.svelte';
 
 export const SECTIONS: Section[] = [
+  { id: 'you', name: 'You', question: 'Who is signed in?', load: () => import('./You.svelte') },
   { id: 'revisions', name: 'Revisions', question: 'Who changed what, and how was it before?', load: () => import('./Revisions.svelte') },
 ];

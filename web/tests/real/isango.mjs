@@ -1,0 +1,78 @@
+// A real Isango with simulated providers and a while of traffic (`isango demo`), and a browser that
+// is signed in to its dashboard. Nothing leaves this machine, and no page may ask another origin.
+
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { opened } from '../browser/harness.mjs';
+
+const BINARY = process.env.ISANGO ?? fileURLToPath(new URL('../../../target/debug/isango', import.meta.url));
+export const OWNER = { name: 'ada', password: 'correct horse battery' };
+
+/** Starts it; `seconds` of traffic at `rate` have passed when it is there. */
+export async function start({ seconds = 8, rate = 25 } = {}) {
+  if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: build it, or name one in ISANGO`);
+  const folder = mkdtempSync(join(tmpdir(), 'isango-real-'));
+  const free = ['--listen', '--admin-listen', '--simulator'].flatMap((name) => [name, '127.0.0.1:0']);
+  const child = spawn(BINARY, ['demo', '--json', '--data-dir', folder, '--seconds', String(seconds), '--rate', String(rate), ...free], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const events = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => JSON.parse((await events.next()).value);
+  const { data, admin } = await next();
+  await next();
+  const run = (...args) => {
+    const { stdout, stderr, status } = spawnSync(BINARY, [...args, '--data-dir', folder], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+  return {
+    data, admin, run,
+    stop: () => new Promise((done) => { child.once('exit', () => { rmSync(folder, { recursive: true }); done(); }); child.kill('SIGINT'); }),
+  };
+}
+
+/** Somebody becomes the owner by the link of the setup, as on the first day. */
+export async function setUp(page, isango) {
+  const link = /http\S+\?code=\S+/.exec(isango.run('setup-link'))?.[0] ?? '';
+  await page.goto(isango.admin + new URL(link).search);
+  await page.getByRole('textbox', { name: 'Name' }).fill(OWNER.name);
+  await page.getByLabel('Password').fill(OWNER.password);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Change one URL' }).waitFor();
+}
+
+/** A page of somebody who is signed in; `use` gets it. */
+export async function visit(isango, state, { path = '/', ...options }, use) {
+  await opened({ origin: isango.admin, path, state, ...options }, use);
+}
+
+const AZURE = 'azure-openai/aoai-demo-sa/chat/chat/completions?api-version=2024-10-21';
+
+/** One request of an application; the answer has been read. */
+export async function ask(isango, { gateway = 'support', path = AZURE, headers = {}, body = {}, metadata = { tenantId: 'acme' } } = {}) {
+  const answer = await fetch(`${isango.data}/v1/local/${gateway}/${path}`, {
+    method: 'POST',
+    headers: { 'api-key': 'any', 'content-type': 'application/json', 'cf-aig-metadata': JSON.stringify(metadata), 'x-sim-pace': '0', 'x-sim-ttft-ms': '5', ...headers },
+    body: JSON.stringify({ messages: [{ role: 'user', content: 'Where is my order 48211?' }], ...body }),
+  });
+  return { status: answer.status, id: answer.headers.get('cf-aig-log-id'), cache: answer.headers.get('cf-aig-cache-status'), text: await answer.text() };
+}
+
+/** Keys, one after another. */
+export async function press(page, ...keys) {
+  for (const key of keys) await page.keyboard.press(key);
+}
+
+/** Moves the focus on until it is on what has this name. */
+export async function tabTo(page, role, name) {
+  const wanted = page.getByRole(role, { name }).first();
+  for (let n = 0; n < 90; n += 1) {
+    const isThere = (await wanted.count()) > 0;
+    if (isThere && (await wanted.evaluate((one) => one === document.activeElement, null, { timeout: 2_000 }).catch(() => false))) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`the focus never came to ${name}`);
+}
