@@ -1,7 +1,10 @@
 //! Aggregates: each thread sorts the rows of its parts into cells, one for each group and stretch
 //! of time; cells of the same group are merged in the end.
+//!
+//! Where there turn out to be many more groups than are to be shown (of the users of a month, the
+//! twenty that cost most), percentiles are left out, and asked for again of those that are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use isango_store::analytics::{Aggregate, Answer, Group, Measure, Point, Progress};
@@ -44,21 +47,8 @@ pub(crate) fn answer(
 ) -> Result<Answer, Error> {
     let snapshot = columns.snapshot()?;
     let layout = Layout::new(question.measured());
-    let tally = || {
-        let by = question.dimensions().iter().cloned();
-        Tally::new(question, &layout, by.map(By::Dimension).collect())
-    };
     let whole = wanted(columns, question, &snapshot, None);
     let (plan, rolled) = split(question, &snapshot, &whole, min_rolled);
-    let mut sum = Sum::new(question, &layout);
-    let mut from_rollups = tally();
-    if let Some(plan) = plan {
-        for segment in &rolled {
-            if let Some(rollup) = &segment.rollup {
-                add_rollup(&mut from_rollups, question, &layout, rollup, plan)?;
-            }
-        }
-    }
     // What rolled rows do not tell: other segments, what is hot, and what lies before the first
     // whole step that was asked for, or behind the last.
     let is_rolled = |part: &Part| match part {
@@ -84,19 +74,41 @@ pub(crate) fn answer(
     }
     work.retain(|(part, wanted)| wanted.may_be_in(part));
     let (parts, wanted): (Vec<Part>, Vec<&Wanted<'_>>) = work.into_iter().unzip();
-    let visited = visit(
-        &parts,
-        progress,
-        || Ok(tally()),
-        |tally, at, part| tally.add(part, Some(wanted[at])),
-    )?;
-    visited
-        .made
-        .iter()
-        .chain([&from_rollups])
-        .for_each(|tally| sum.add(tally));
-    let mut answer = sum.answer();
-    answer.is_complete = visited.is_complete && snapshot.is_complete;
+    let count = |chosen: Option<&[Key]>| -> Result<(Tally<'_>, bool), Error> {
+        let tally = || {
+            let by = question.dimensions().iter().cloned();
+            let tally = Tally::new(question, &layout, by.map(By::Dimension).collect());
+            match chosen {
+                Some(chosen) => tally.of(chosen),
+                None => tally,
+            }
+        };
+        let mut sum = tally();
+        for rollup in rolled.iter().filter_map(|segment| segment.rollup.as_ref()) {
+            if let Some(plan) = plan {
+                add_rollup(&mut sum, question, &layout, rollup, plan)?;
+            }
+        }
+        let visited = visit(
+            &parts,
+            progress,
+            || Ok(tally()),
+            |tally, at, part| tally.add(part, Some(wanted[at])),
+        )?;
+        visited.made.into_iter().for_each(|tally| sum.merge(tally));
+        Ok((sum, visited.is_complete && snapshot.is_complete))
+    };
+    let (tally, is_complete) = count(None)?;
+    let groups = Groups::new(&tally, &layout);
+    let mut answer = if tally.is_shed {
+        let (tally, is_complete) = count(Some(&groups.shown()))?;
+        let mut answer = Groups::new(&tally, &layout).answer(is_complete);
+        answer.group_count = groups.len();
+        answer
+    } else {
+        groups.answer(is_complete)
+    };
+    answer.is_complete &= is_complete;
     Ok(answer)
 }
 
@@ -184,16 +196,6 @@ fn add_rollup(
 
 type Key = Vec<Option<Box<str>>>;
 
-/// The cells of all threads, by what their codes stand for.
-struct Sum<'q> {
-    question: &'q Aggregate,
-    layout: &'q Layout,
-    groups: BTreeMap<Key, Whole>,
-    /// What had no cell of its own.
-    other: Option<Whole>,
-    is_coarse: bool,
-}
-
 /// All cells of a group.
 #[derive(Clone, Debug, Default)]
 struct Whole {
@@ -228,63 +230,109 @@ impl Whole {
     }
 }
 
-impl<'q> Sum<'q> {
-    fn new(question: &'q Aggregate, layout: &'q Layout) -> Self {
-        Self {
-            question,
-            layout,
-            groups: BTreeMap::new(),
-            other: None,
-            is_coarse: false,
-        }
-    }
+/// The groups of a tally.
+struct Groups<'t> {
+    tally: &'t Tally<'t>,
+    layout: &'t Layout,
+    /// Codes of their values, and their cells.
+    groups: Vec<(&'t [u32], Whole)>,
+    /// What had no cell of its own.
+    other: Option<Whole>,
+}
 
-    fn add(&mut self, tally: &Tally<'_>) {
-        self.is_coarse |= (tally.is_coarse && tally.len() > 0) || tally.is_full;
-        for (start, words, cell) in tally.cells() {
-            let start = self.question.every.as_ref().map(|_| start);
-            let whole = match words {
-                None => self.other.get_or_insert_default(),
-                Some(words) => {
-                    let words = words.into_iter().map(|word| word.map(Into::into));
-                    self.groups.entry(words.collect()).or_default()
+impl<'t> Groups<'t> {
+    fn new(tally: &'t Tally<'t>, layout: &'t Layout) -> Self {
+        let mut places: HashMap<&[u32], usize> = HashMap::new();
+        let mut groups: Vec<(&[u32], Whole)> = Vec::new();
+        let mut other: Option<Whole> = None;
+        let is_split = tally.question().every.is_some();
+        for (start, codes, cell) in tally.cells() {
+            let start = is_split.then_some(start);
+            let whole = match codes {
+                None => other.get_or_insert_default(),
+                Some(codes) => {
+                    let place = *places.entry(codes).or_insert(groups.len());
+                    if place == groups.len() {
+                        groups.push((codes, Whole::default()));
+                    }
+                    &mut groups[place].1
                 }
             };
             whole.add(start, cell);
         }
+        Self {
+            tally,
+            layout,
+            groups,
+            other,
+        }
     }
 
-    fn answer(self) -> Answer {
-        let mut total = self.other.clone().unwrap_or_default();
-        self.groups.values().for_each(|group| total.merge(group));
-        let layout = self.layout;
-        let mut groups: Vec<(Key, Whole)> = match self.question.dimensions() {
-            [] => Vec::new(),
-            [..] => self.groups.into_iter().collect(),
-        };
-        let deciding = self.question.measured().get(self.question.order).copied();
+    fn len(&self) -> u64 {
+        self.groups.len() as u64
+    }
+
+    /// Which groups are shown, and which are not: places. The first come in their order, equal ones
+    /// in that of their keys.
+    fn ranked(&self) -> (Vec<usize>, Vec<usize>) {
+        let question = self.tally.question();
+        let deciding = question.measured().get(question.order).copied();
         let deciding = deciding.unwrap_or(Measure::Count);
-        // Stable: equal ones stay in the order of their keys.
-        groups.sort_by_cached_key(|(_, group)| {
-            let total = group.total.as_ref();
-            std::cmp::Reverse(total.and_then(|total| total.value(deciding, layout)))
-        });
-        let group_count = groups.len() as u64;
-        let rest = groups.split_off(groups.len().min(self.question.most()));
-        let mut other = self.other;
-        for (_, group) in &rest {
-            other.get_or_insert_default().merge(group);
+        let values: Vec<Option<u64>> = (self.groups.iter())
+            .map(|(_, group)| group.total.as_ref()?.value(deciding, self.layout))
+            .collect();
+        let words = |place: &usize| -> Vec<_> { self.tally.words(self.groups[*place].0).collect() };
+        let order = |one: &usize, next: &usize| {
+            let by_value = values[*next].cmp(&values[*one]);
+            by_value.then_with(|| words(one).cmp(&words(next)))
+        };
+        let mut shown: Vec<usize> = (0..self.groups.len()).collect();
+        let most = question.most();
+        let mut rest = Vec::new();
+        if shown.len() > most {
+            shown.select_nth_unstable_by(most, order);
+            rest = shown.split_off(most);
         }
-        let shown = groups.into_iter();
+        shown.sort_by(order);
+        (shown, rest)
+    }
+
+    fn key(&self, place: usize) -> Key {
+        let words = self.tally.words(self.groups[place].0);
+        words.map(|word| word.map(Into::into)).collect()
+    }
+
+    /// The groups that are shown.
+    fn shown(&self) -> Vec<Key> {
+        let (shown, _) = self.ranked();
+        shown.into_iter().map(|place| self.key(place)).collect()
+    }
+
+    fn answer(&self, is_complete: bool) -> Answer {
+        let mut total = self.other.clone().unwrap_or_default();
+        self.groups.iter().for_each(|(_, group)| total.merge(group));
+        let (shown, rest) = match self.tally.question().dimensions() {
+            [] => Default::default(),
+            [..] => self.ranked(),
+        };
+        let mut other = self.other.clone();
+        for place in &rest {
+            other.get_or_insert_default().merge(&self.groups[*place].1);
+        }
+        let layout = self.layout;
+        let shown = shown.into_iter();
+        let shown = shown.map(|place| group(self.key(place), &self.groups[place].1, layout));
+        let group_count = match self.tally.question().dimensions() {
+            [] => 0,
+            [..] => self.len(),
+        };
         Answer {
-            groups: shown
-                .map(|(key, whole)| group(key, &whole, layout))
-                .collect(),
+            groups: shown.collect(),
             other: other.map(|whole| group(Vec::new(), &whole, layout)),
             total: group(Vec::new(), &total, layout),
             group_count,
-            is_approximate: self.is_coarse,
-            is_complete: true,
+            is_approximate: self.tally.is_approximate(),
+            is_complete,
         }
     }
 }

@@ -8,10 +8,11 @@ use isango_types::record::MetadataValue;
 
 use crate::chunk::{Chunk, MAX_KEYS, Metadata, Texts, Words, kind_of, numbers, texts};
 use crate::fields::{NO_WORD, Number, TEXTS, Text};
+use crate::hash;
 
 /// Texts by code, the other way round.
 #[derive(Debug, Default)]
-pub(crate) struct Codes(HashMap<Box<str>, u32>);
+pub(crate) struct Codes(HashMap<Box<str>, u32, hash::Texts>);
 
 impl Codes {
     /// The code of a text in a column that these are of.

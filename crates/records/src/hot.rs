@@ -2,13 +2,13 @@
 //! readers take the chunks as they are, which full ones stay for good.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use isango_types::Record;
 
 use crate::builder::Builder;
 use crate::chunk::Chunk;
+use crate::hash;
 
 /// Rows of a full chunk.
 const CHUNK_ROWS: usize = 4_096;
@@ -33,27 +33,6 @@ impl Default for SealAt {
     }
 }
 
-/// Hashes ids of records, whose last 64 bits are random and ours.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, id: u128) {
-        self.0 = u64::try_from(id & u128::from(u64::MAX)).unwrap_or(0);
-    }
-
-    fn finish(&self) -> u64 {
-        // The highest bits count as well.
-        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    }
-}
-
 /// Columns of the newest records.
 #[derive(Debug, Default)]
 pub(crate) struct Hot {
@@ -64,7 +43,7 @@ pub(crate) struct Hot {
     open: Builder,
     open_bytes: u64,
     /// A record can be appended twice.
-    ids: HashSet<u128, BuildHasherDefault<IdHasher>>,
+    ids: HashSet<u128, hash::Ids>,
     /// The first and the last day (UTC) of what was appended since something was sealed.
     days: Option<[u64; 2]>,
 }

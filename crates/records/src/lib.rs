@@ -19,8 +19,8 @@
 //! position), `overlay` (what is said later), `rewrite` and `upkeep` (what must go), `words` (which
 //! frames a search must read), `audit`, `backup`.
 //!
-//! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hot` (what is not
-//! sealed), `sealed`, `arrays` and `segment` (Parquet files), `compact` (merging them), `columns`
+//! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hash`, `hot` (what is
+//! not sealed), `sealed`, `arrays` and `segment` (Parquet files), `compact` (merging them), `columns`
 //! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
 //! (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
 //! `aggregate`, with `rollup`.
@@ -40,6 +40,7 @@ mod dressed;
 mod fields;
 mod flush;
 mod frame;
+mod hash;
 mod histogram;
 mod hot;
 mod journal;

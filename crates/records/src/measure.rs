@@ -6,13 +6,16 @@ use isango_store::analytics::{Dimension, Quantity};
 
 use crate::chunk::{Chunk, Texts};
 use crate::fields::{Fields, NO_WORD, NONE, Number, Text};
+use crate::hash;
 use crate::select::Errors;
 
 /// Texts that are numbered in the order in which they turn up. 0 is none.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
-    codes: HashMap<Box<str>, u32>,
+    codes: HashMap<Box<str>, u32, hash::Texts>,
     words: Vec<Box<str>>,
+    /// The code of all texts that it does not know, once it takes no more.
+    unknown: Option<u32>,
 }
 
 impl Interner {
@@ -20,10 +23,19 @@ impl Interner {
         if let Some(code) = self.codes.get(word) {
             return *code;
         }
+        if let Some(unknown) = self.unknown {
+            return unknown;
+        }
         self.words.push(word.into());
         let code = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
         self.codes.insert(word.into(), code);
         code
+    }
+
+    /// From now on, a text that is not known gets a code that stands for all such.
+    pub(crate) fn close(&mut self) {
+        self.words.push("".into());
+        self.unknown = u32::try_from(self.words.len()).ok();
     }
 
     pub(crate) fn word(&self, code: u32) -> Option<&str> {

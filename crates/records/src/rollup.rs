@@ -287,7 +287,7 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, segment: &Arc<Segment>) -> Res
 fn rolled(tally: &Tally<'_>, layout: &Layout) -> Result<RecordBatch, Error> {
     let cells = tally.cells();
     let mut rows: Vec<Row<'_>> = cells
-        .filter_map(|(start, words, cell)| Some((start, words?, cell)))
+        .filter_map(|(start, codes, cell)| Some((start, tally.words(codes?).collect(), cell)))
         .collect();
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     batch(&rows, layout)

@@ -1,6 +1,6 @@
 //! Sorts records into cells: one for each group and each stretch of time of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use isango_store::analytics::{Aggregate, Dimension, Measure};
 use isango_store::logs::Error;
@@ -16,6 +16,8 @@ use crate::select::{Errors, Selection, Wanted};
 
 /// Most cells of a tally. The records of further ones go into one cell for all.
 const MAX_CELLS: usize = 200_000;
+/// So many cells are more than anybody looks at. Tests, which have few records, look at fewer.
+const MANY_CELLS: usize = if cfg!(test) { 64 } else { 16_384 };
 /// A pair of numberings is looked up in a table of at most so many entries.
 const MAX_TABLE: usize = 1 << 20;
 /// The code of a group that has no cell of its own.
@@ -72,15 +74,20 @@ pub(crate) struct Tally<'q> {
     keys: Vec<CellKey>,
     cells: Vec<Cell>,
     exact: usize,
+    /// The groups that have cells of their own; `None`: all.
+    chosen: Option<HashSet<Vec<u32>>>,
+    /// Whether percentiles were given up: there are many more groups than are asked for. A second
+    /// tally, of those that are shown, has them.
+    pub(crate) is_shed: bool,
     /// Whether values are kept as histograms.
-    pub(crate) is_coarse: bool,
+    is_coarse: bool,
     /// Whether there is a cell for what had none.
-    pub(crate) is_full: bool,
+    is_full: bool,
 }
 
-/// A cell, when its stretch of time begins, and the values of its group; `None`: it is the one for
-/// what had none of its own.
-pub(crate) type Told<'t> = (u64, Option<Vec<Option<&'t str>>>, &'t Cell);
+/// When the stretch of time of a cell begins, the codes of its group (`None`: it is the one for
+/// what had none of its own), and the cell.
+pub(crate) type Told<'t> = (u64, Option<&'t [u32]>, &'t Cell);
 
 impl<'q> Tally<'q> {
     /// Nothing so far. Of the question, the measures are in `layout` and the dimensions in `by`.
@@ -113,9 +120,23 @@ impl<'q> Tally<'q> {
             keys: Vec::new(),
             cells: Vec::new(),
             exact: 0,
+            chosen: None,
+            is_shed: false,
             is_coarse: false,
             is_full: false,
         }
+    }
+
+    /// The same of these groups alone; all others go into one cell.
+    pub(crate) fn of(mut self, groups: &[Vec<Option<Box<str>>>]) -> Self {
+        let mut code = |(words, word): (&mut Interner, &Option<Box<str>>)| {
+            word.as_ref().map_or(0, |word| words.code(word))
+        };
+        let chosen = groups.iter();
+        let chosen = chosen.map(|key| self.words.iter_mut().zip(key).map(&mut code).collect());
+        self.chosen = Some(chosen.collect());
+        self.words.iter_mut().for_each(Interner::close);
+        self
     }
 
     /// The columns that it takes.
@@ -128,14 +149,28 @@ impl<'q> Tally<'q> {
         self.cells.len()
     }
 
+    /// What was asked.
+    pub(crate) const fn question(&self) -> &'q Aggregate {
+        self.question
+    }
+
     /// The cells.
     pub(crate) fn cells(&self) -> impl Iterator<Item = Told<'_>> {
         self.keys.iter().zip(&self.cells).map(|(key, cell)| {
-            let words = self.words.iter().zip(&key.codes);
-            let words = words.map(|(words, code)| words.word(*code));
             let is_other = key.codes == [OTHER];
-            (key.start, (!is_other).then(|| words.collect()), cell)
+            (key.start, (!is_other).then_some(&*key.codes), cell)
         })
+    }
+
+    /// What the codes of a group stand for.
+    pub(crate) fn words(&self, codes: &[u32]) -> impl Iterator<Item = Option<&str>> {
+        let words = self.words.iter().zip(codes);
+        words.map(|(words, code)| words.word(*code))
+    }
+
+    /// Whether percentiles come from histograms, or groups are missing.
+    pub(crate) fn is_approximate(&self) -> bool {
+        (self.is_coarse && !self.cells.is_empty()) || self.is_full
     }
 
     /// Keeps values as histograms from now on.
@@ -167,7 +202,57 @@ impl<'q> Tally<'q> {
         if self.exact > MAX_EXACT && !self.is_coarse {
             self.coarsen();
         }
+        if self.may_shed() {
+            self.shed();
+        }
         Ok(())
+    }
+
+    /// Whether so many groups are not worth their percentiles.
+    fn may_shed(&self) -> bool {
+        let is_by_percentile = (self.question.measured().get(self.question.order))
+            .is_some_and(|measure| matches!(measure, Measure::Percentile(..)));
+        self.cells.len() > MANY_CELLS
+            && self.question.most() <= MANY_CELLS / 4
+            && !self.by.is_empty()
+            && self.chosen.is_none()
+            && !self.layout.spread.is_empty()
+            && !is_by_percentile
+    }
+
+    fn shed(&mut self) {
+        self.is_shed = true;
+        for cell in &mut self.cells {
+            cell.spreads = Vec::new();
+        }
+    }
+
+    /// Adds the cells of another thread.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        if self.is_coarse != other.is_coarse {
+            self.coarsen();
+            other.coarsen();
+        }
+        if self.is_shed != other.is_shed {
+            self.shed();
+            other.shed();
+        }
+        self.is_full |= other.is_full;
+        for (mut key, cell) in other.keys.into_iter().zip(other.cells) {
+            if key.codes != [OTHER] {
+                let words = self.words.iter_mut().zip(&other.words);
+                for (code, (mine, theirs)) in key.codes.iter_mut().zip(words) {
+                    *code = theirs.word(*code).map_or(0, |word| mine.code(word));
+                }
+            }
+            let known = self.cells.len();
+            let place = index(self.cell(key));
+            if place == known {
+                self.cells[place] = cell;
+            } else {
+                self.cells[place].merge(&cell);
+            }
+        }
     }
 
     /// Adds rolled rows.
@@ -257,14 +342,18 @@ impl<'q> Tally<'q> {
         if let Some(place) = self.places.get(&key) {
             return *place;
         }
-        if self.cells.len() >= MAX_CELLS && key.codes != [OTHER] {
-            self.is_full = true;
+        let is_other = key.codes == [OTHER];
+        let is_chosen = (self.chosen.as_ref()).is_none_or(|chosen| chosen.contains(&key.codes));
+        if !is_other && (!is_chosen || self.cells.len() >= MAX_CELLS) {
+            self.is_full |= is_chosen;
             let codes = vec![OTHER];
             return self.cell(CellKey { codes, ..key });
         }
         let place = u32::try_from(self.cells.len()).unwrap_or(OTHER);
         let mut cell = Cell::new(self.layout);
-        if self.is_coarse {
+        if self.is_shed {
+            cell.spreads = Vec::new();
+        } else if self.is_coarse {
             cell.spreads.iter_mut().for_each(Spread::coarsen);
         }
         self.cells.push(cell);
@@ -326,7 +415,8 @@ impl<'q> Tally<'q> {
         for (value, place) in pairs().filter(|(value, _)| *value != NONE) {
             self.cells[index(*place)].stats[at].add(value);
         }
-        let Some(spread) = self.layout.spread.iter().position(|one| *one == at) else {
+        let spread = self.layout.spread.iter().position(|one| *one == at);
+        let Some(spread) = spread.filter(|_| !self.is_shed) else {
             return;
         };
         for (value, place) in pairs().filter(|(value, _)| *value != NONE) {

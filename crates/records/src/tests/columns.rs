@@ -253,6 +253,42 @@ fn a_question_that_is_stopped_says_so() {
 }
 
 /// Questions that rolled rows can answer, at every granularity.
+#[test]
+fn of_many_groups_those_that_are_shown_have_their_percentiles() {
+    let dir = TempDir::new().unwrap();
+    let (store, model) = (open(dir.path(), sealing_at(150)), MemoryLogs::default());
+    let records: Vec<Record> = (0..400).map(sample::record).collect();
+    for batch in records.chunks(50) {
+        store.append(batch).unwrap();
+        model.append(batch).unwrap();
+    }
+    let hours = Window::Fixed(Duration::from_secs(3_600));
+    for (top, order, every) in [
+        (5, 0, None),
+        (16, 1, None),
+        (3, 1, Some(hours)),
+        (4, 2, None),
+        (0, 1, None),
+    ] {
+        let question = Aggregate {
+            by: vec![Dimension::Metadata("n".into()), Dimension::Gateway],
+            measures: vec![
+                Measure::Count,
+                Measure::Sum(Quantity::Duration),
+                Measure::Percentile(Quantity::Duration, 950),
+                Measure::Percentile(Quantity::Cost, 500),
+            ],
+            top,
+            order,
+            every,
+            ..Aggregate::default()
+        };
+        let answer = store.aggregate(&question, &Progress::default()).unwrap();
+        let right = model.aggregate(&question, &Progress::default()).unwrap();
+        assert_eq!(answer, right, "{question:?}");
+    }
+}
+
 fn standard_questions() -> Vec<Aggregate> {
     let zones = ["UTC", "Africa/Johannesburg", "Asia/Kolkata"];
     let calendar = |period, zone| Window::calendar(period, zone).unwrap();
