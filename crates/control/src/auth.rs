@@ -1,9 +1,9 @@
 //! Who is asking the management API, and what they may do there.
 //!
 //! A token of the account, with the scope that the method needs: `read` to look, `write` to change.
-//! `metadata_read` looks at everything but bodies. What belongs to another account, or to gateways
-//! that the token does not open, is not there. Every route below `/client/v4/accounts` passes here
-//! first, whatever its handler does.
+//! `metadata_read` looks at everything but bodies. Or a user who is signed in, with a role in the
+//! account. What belongs to another account, or to gateways that a token does not open, is not
+//! there. Every route below `/client/v4/accounts` passes here first, whatever its handler does.
 
 use std::sync::Arc;
 
@@ -15,41 +15,81 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use isango_store::config::history::Author;
 use isango_store::tokens;
+use isango_store::users::StoredUser;
 use isango_types::key::Scope;
-use isango_types::{Secret, Token};
+use isango_types::{Role, Secret, Token};
 use percent_encoding::percent_decode_str;
 
 use crate::Control;
 use crate::error::Failure;
+use crate::identity::{self, Signed};
 
 /// What every path of the API begins with.
 const ACCOUNTS: &str = "/client/v4/accounts/";
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 1_024;
+/// Own resources that are asked by POST because the question is long: it changes nothing.
+const QUESTIONS: [&str; 1] = ["analytics"];
 
 /// Who is asking.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    token: Arc<Token>,
+pub(crate) enum Caller {
+    /// Whoever has a token.
+    Token(Arc<Token>),
+    /// A user, with what they may do in the account that the request is about.
+    User(Arc<StoredUser>, Role),
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// To look.
+    Look,
+    /// To keep a view of what they look at.
+    Keep,
+    /// To change what is configured or recorded.
+    Change,
+    /// To know who does what: users, and the trail of their changes.
+    People,
 }
 
 impl Caller {
     /// Whose changes of this moment are.
     pub(crate) fn author(&self, control: &Control) -> Author {
+        let who = match self {
+            Self::Token(token) => format!("token {}", token.name),
+            Self::User(user, _) => format!("user {}", user.name),
+        };
         Author {
-            who: format!("token {}", self.token.name).into(),
+            who: who.into(),
             at: control.clock.now(),
         }
     }
 
-    /// Whether they may look at bodies.
+    /// Whether they may look at bodies, and at anything else that shows what was said.
     pub(crate) fn reads_bodies(&self) -> bool {
-        self.token.may(Scope::Read) || self.token.may(Scope::Write)
+        match self {
+            Self::Token(token) => token.may(Scope::Read) || token.may(Scope::Write),
+            Self::User(_, role) => role.reads_bodies(),
+        }
     }
 
     /// Whether the gateway `id` of the account is there for them.
     pub(crate) fn sees(&self, id: &str) -> bool {
-        self.token.opens(&self.token.account, id)
+        match self {
+            Self::Token(token) => token.opens(&token.account, id),
+            Self::User(..) => true,
+        }
+    }
+}
+
+impl Signed {
+    /// Whose changes of this moment are.
+    pub(crate) fn author(&self, control: &Control) -> Author {
+        Author {
+            who: format!("user {}", self.user.name).into(),
+            at: control.clock.now(),
+        }
     }
 }
 
@@ -65,29 +105,44 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// Lets in who may do what the request wants.
 pub(crate) async fn admit(
     State(control): State<Control>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let (path, method) = (request.uri().path(), request.method());
-    if !path.starts_with(ACCOUNTS) {
+    let (mut head, body) = request.into_parts();
+    if !head.uri.path().starts_with(ACCOUNTS) {
         return Failure::unroutable().into_response();
     }
-    match caller(&control, request.headers()).and_then(|caller| may(caller, method, path)) {
+    match admitted(&control, &head).await {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            head.extensions.insert(caller);
+            next.run(Request::from_parts(head, body)).await
         }
         Err(refused) => refused.into_response(),
     }
 }
 
-fn caller(control: &Control, headers: &HeaderMap) -> Result<Caller, Failure> {
+/// Who a request is from, if they may do what it wants. A token is told by the head alone, a session
+/// by what is stored of it.
+async fn admitted(control: &Control, head: &Parts) -> Result<Caller, Failure> {
+    let (path, method, headers) = (head.uri.path(), &head.method, &head.headers);
+    if shows_token(headers) {
+        let token = token(control, headers)?;
+        return by_token(token, method, path);
+    }
+    let signed = identity::signed(control, method, headers).await?;
+    by_role(signed.user, method, path)
+}
+
+fn shows_token(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key("x-auth-key")
+}
+
+fn token(control: &Control, headers: &HeaderMap) -> Result<Arc<Token>, Failure> {
     let text = presented(headers).filter(|text| text.len() <= MAX_TOKEN);
     let sha256 = text.map(|text| tokens::sha256(&Secret::new(text)));
     let now = control.clock.now();
     let token = sha256.and_then(|sha256| control.cell.load().token(&sha256.0, now).cloned());
-    let token = token.ok_or_else(Failure::unauthenticated)?;
-    Ok(Caller { token })
+    token.ok_or_else(Failure::unauthenticated)
 }
 
 /// The token that a request carries: `authorization: Bearer`, or what clients of the older kind call
@@ -103,42 +158,84 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     text("x-auth-email").and_then(|_address| text("x-auth-key"))
 }
 
-fn may(caller: Caller, method: &Method, path: &str) -> Result<Caller, Failure> {
-    let decoded = path
-        .split('/')
-        .map(|segment| percent_decode_str(segment).decode_utf8());
-    let decoded: Vec<_> = decoded
-        .collect::<Result<_, _>>()
-        .map_err(|_no_text| Failure::unroutable())?;
+/// The account that a path is in, and what follows it.
+///
+/// # Errors
+/// There is no such path.
+fn placed<'p>(
+    decoded: &'p [std::borrow::Cow<'_, str>],
+) -> Result<(&'p str, Vec<&'p str>), Failure> {
     let segments: Vec<&str> = decoded.iter().map(|segment| &**segment).collect();
-    let ["", "client", "v4", "accounts", account, rest @ ..] = segments.as_slice() else {
-        return Err(Failure::unroutable());
+    match segments.as_slice() {
+        ["", "client", "v4", "accounts", account, rest @ ..] => Ok((account, rest.to_vec())),
+        _ => Err(Failure::unroutable()),
+    }
+}
+
+/// The segments of a path, without their encoding.
+fn decoded(path: &str) -> Result<Vec<std::borrow::Cow<'_, str>>, Failure> {
+    path.split('/')
+        .map(|segment| percent_decode_str(segment).decode_utf8())
+        .collect::<Result<_, _>>()
+        .map_err(|_no_text| Failure::unroutable())
+}
+
+fn want(method: &Method, rest: &[&str]) -> Want {
+    let looks = matches!(*method, Method::GET | Method::HEAD);
+    match rest {
+        ["isango", "users" | "audit", ..] => Want::People,
+        _ if looks => Want::Look,
+        ["isango", question] if *method == Method::POST && QUESTIONS.contains(question) => {
+            Want::Look
+        }
+        ["isango", "views", ..] => Want::Keep,
+        _ => Want::Change,
+    }
+}
+
+fn by_role(user: Arc<StoredUser>, method: &Method, path: &str) -> Result<Caller, Failure> {
+    let decoded = decoded(path)?;
+    let (account, rest) = placed(&decoded)?;
+    let role = user.role(account).ok_or_else(Failure::not_found)?;
+    let may = match want(method, &rest) {
+        Want::Look => true,
+        Want::Keep => role.changes() || role == Role::Analyst,
+        Want::Change | Want::People => role.changes(),
     };
-    let token = &caller.token;
-    if *token.account != **account {
+    match may {
+        true => Ok(Caller::User(user, role)),
+        false => Err(Failure::forbidden(format!(
+            "the role `{role}` may not do this"
+        ))),
+    }
+}
+
+fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Caller, Failure> {
+    let decoded = decoded(path)?;
+    let (account, rest) = placed(&decoded)?;
+    if *token.account != *account {
         return Err(Failure::not_found());
     }
-    // A question may be too long for an address.
-    let asks = *method == Method::POST && matches!(rest, ["isango", "analytics"]);
-    let looks = asks || matches!(*method, Method::GET | Method::HEAD);
-    let needed: &[Scope] = match looks {
-        true => &[Scope::Read, Scope::Write, Scope::MetadataRead],
-        false => &[Scope::Write],
+    let (needed, scope): (&[Scope], &str) = match want(method, &rest) {
+        Want::Look => (&[Scope::Read, Scope::Write, Scope::MetadataRead], "read"),
+        Want::Keep | Want::Change | Want::People => (&[Scope::Write], "write"),
     };
     if !needed.iter().any(|scope| token.may(*scope)) {
-        let scope = if looks { "read" } else { "write" };
         return Err(Failure::forbidden(format!(
             "this token has not the scope `{scope}`"
         )));
     }
-    match rest {
-        ["ai-gateway" | "isango", "gateways", id, ..] => match caller.sees(id) {
-            true => Ok(caller),
+    let lists = matches!(*method, Method::GET | Method::HEAD);
+    match rest.as_slice() {
+        ["ai-gateway" | "isango", "gateways", id, ..] => match token.opens(account, id) {
+            true => Ok(Caller::Token(token)),
             false => Err(Failure::not_found()),
         },
         // Who lists gateways sees those of the token.
-        ["ai-gateway", "gateways"] if looks || token.gateways.is_empty() => Ok(caller),
-        _ if token.gateways.is_empty() => Ok(caller),
+        ["ai-gateway", "gateways"] if lists || token.gateways.is_empty() => {
+            Ok(Caller::Token(token))
+        }
+        _ if token.gateways.is_empty() => Ok(Caller::Token(token)),
         _ => Err(Failure::forbidden(
             "this token is for some gateways only, not for the account",
         )),
@@ -154,7 +251,7 @@ mod tests {
         change(&mut token);
         let token = Arc::new(token);
         let path = format!("/client/v4/accounts/{path}");
-        let refused = may(Caller { token }, method, &path).err()?;
+        let refused = by_token(token, method, &path).err()?;
         Some(refused.into_response().status().as_u16())
     }
 
@@ -173,6 +270,55 @@ mod tests {
             for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 assert_eq!(admits(with, &method, path), writes, "{scope:?} {method}");
             }
+        }
+    }
+
+    #[test]
+    fn a_user_does_what_their_role_says() {
+        use Method as M;
+        let now = isango_types::Timestamp::from_micros(1);
+        let check = |method: &Method, path: &str, may: [Role; 4], many: usize| {
+            for (n, role) in may.into_iter().enumerate() {
+                let mut user = StoredUser::new("ada", now);
+                user.roles = [("local".into(), role)].into();
+                let status = |path: &str| {
+                    let path = format!("/client/v4/accounts/{path}");
+                    let refused = by_role(Arc::new(user.clone()), method, &path).err();
+                    refused.map(|refused| refused.into_response().status().as_u16())
+                };
+                let expected = (n >= many).then_some(403);
+                assert_eq!(
+                    status(&format!("local/{path}")),
+                    expected,
+                    "{role} {method} {path}"
+                );
+                assert_eq!(
+                    status(&format!("other/{path}")),
+                    Some(404),
+                    "{role} {method} {path}"
+                );
+                assert_eq!(
+                    status(&format!("*/{path}")),
+                    Some(404),
+                    "{role} {method} {path}"
+                );
+            }
+        };
+        let all = Role::ALL;
+        for path in ["ai-gateway/gateways", "isango/tokens", "isango/views"] {
+            check(&M::GET, path, all, 4);
+        }
+        check(&M::POST, "isango/analytics", all, 4);
+        check(&M::POST, "isango/views", all, 3);
+        check(&M::DELETE, "isango/views/a", all, 3);
+        for method in [M::GET, M::POST, M::DELETE] {
+            check(&method, "isango/users", all, 2);
+            check(&method, "isango/audit", all, 2);
+        }
+        for method in [M::POST, M::PUT, M::PATCH, M::DELETE] {
+            check(&method, "ai-gateway/gateways/a", all, 2);
+            check(&method, "isango/analytics/x", all, 2);
+            check(&method, "isango/tokens", all, 2);
         }
     }
 

@@ -1,10 +1,14 @@
 //! Failure of the management API: status, code, words, in the shape that clients of Cloudflare read
 //! (management-api section 1.2).
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use isango_store::config::{self, Wrong};
+use isango_store::{links, users};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,6 +19,7 @@ pub(crate) struct Failure {
     status: StatusCode,
     errors: Vec<Problem>,
     result: Value,
+    wait: Option<Duration>,
 }
 
 /// One thing that is wrong.
@@ -56,12 +61,21 @@ impl Failure {
                 path: None,
             }],
             result: Value::Null,
+            wait: None,
         }
     }
 
     /// Nobody knows who is asking.
     pub(crate) fn unauthenticated() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, 10_000, "Authentication error")
+    }
+
+    /// This, or the other one where it says that nobody knows who is asking.
+    pub(crate) fn instead_of_unauthenticated(self, other: impl FnOnce() -> Self) -> Self {
+        match self.status == StatusCode::UNAUTHORIZED {
+            true => other(),
+            false => self,
+        }
     }
 
     /// Whoever is asking may not do this.
@@ -136,6 +150,28 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, 7_015, message)
     }
 
+    /// The link was followed already, has ended, or was none.
+    pub(crate) fn no_link() -> Self {
+        let message = "this link was used, has ended, or is not the newest; ask for another one";
+        Self::new(StatusCode::FORBIDDEN, 7_017, message)
+    }
+
+    /// A change by a session that does not show where it comes from.
+    pub(crate) fn no_csrf() -> Self {
+        let message = "a change by a session needs its `x-csrf-token`, which the session tells";
+        Self::new(StatusCode::FORBIDDEN, 7_018, message)
+    }
+
+    /// There were too many tries.
+    pub(crate) fn too_many_tries(wait: Duration) -> Self {
+        let message = "too many tries; wait, then try again";
+        let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, 7_019, message);
+        Self {
+            wait: Some(wait),
+            ..failure
+        }
+    }
+
     /// Parameters of a list that make no sense.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self {
@@ -146,6 +182,7 @@ impl Failure {
                 path: None,
             }],
             result: json!({}),
+            wait: None,
         }
     }
 
@@ -176,6 +213,7 @@ impl Failure {
             status: StatusCode::BAD_REQUEST,
             errors: wrong.into_iter().map(problem).collect(),
             result: Value::Null,
+            wait: None,
         }
     }
 
@@ -187,6 +225,29 @@ impl Failure {
             7_500,
             "internal error; the log of the server tells more",
         )
+    }
+}
+
+impl From<users::Error> for Failure {
+    fn from(error: users::Error) -> Self {
+        match error {
+            users::Error::Wrong(_) => Self::wrong(&["name"], error.to_string()),
+            users::Error::Taken(_) => Self::taken(error.to_string()),
+            users::Error::Unknown(_) => Self::not_found(),
+            users::Error::Full(message) => Self::full(message),
+            users::Error::Store(error) => error.into(),
+            users::Error::Damaged(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<links::Error> for Failure {
+    fn from(error: links::Error) -> Self {
+        match error {
+            links::Error::Full => Self::full(error.to_string()),
+            links::Error::Store(error) => error.into(),
+            links::Error::Random => Self::internal(&error),
+        }
     }
 }
 
@@ -209,6 +270,13 @@ impl IntoResponse for Failure {
             messages: Vec::new(),
             result: self.result,
         };
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(wait) = self.wait {
+            let seconds = wait.as_millis().div_ceil(1_000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+        }
+        response
     }
 }

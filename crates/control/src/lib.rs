@@ -1,8 +1,8 @@
 //! The control plane on the admin listener: health and metrics, and the management API below
 //! `/client/v4`. [`alerts`] watch what the data plane recorded.
 //!
-//! `router` lists every route of the API; `auth` decides who may use it; each resource has a file
-//! of its own.
+//! `router` lists every route of the API; `auth` decides who may use it, `identity` knows who they
+//! are; each resource has a file of its own.
 
 pub mod alerts;
 
@@ -16,6 +16,7 @@ mod door;
 mod error;
 mod exports;
 mod gateways;
+mod identity;
 mod logs;
 mod params;
 mod provider_configs;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -46,6 +47,7 @@ use isango_store::config::ConfigStore;
 use isango_store::exports::ExportView;
 use isango_store::logs::LogStore;
 use isango_store::seal::Keyring;
+use isango_store::sessions::SessionStore;
 use isango_types::health::TargetView;
 use isango_types::{Clock, SnapshotCell, Timestamp};
 use prometheus_client::encoding::text::encode;
@@ -54,6 +56,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
+use crate::identity::People;
 
 pub use crate::router::openapi;
 pub use crate::tail::Tails;
@@ -97,6 +100,11 @@ pub struct Parts {
     pub exports: Box<Exported>,
     /// Where the data plane is, as clients reach it from this machine.
     pub data_url: Box<str>,
+    /// Who is signed in.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Where people reach the dashboard, where the operator has named it: pages from there may use
+    /// the API.
+    pub dashboard_url: Option<Box<str>>,
 }
 
 /// The shared state of the control plane.
@@ -113,6 +121,7 @@ pub struct Control {
     targets: Arc<Targets>,
     exporting: Arc<Exported>,
     data_url: Arc<str>,
+    people: Arc<People>,
     started_at: Timestamp,
     blocking: Arc<Semaphore>,
     exports: Arc<Semaphore>,
@@ -136,6 +145,10 @@ impl Control {
             targets: parts.targets.into(),
             exporting: parts.exports.into(),
             data_url: parts.data_url.into(),
+            people: Arc::new(People::new(
+                parts.sessions,
+                parts.dashboard_url.as_deref().and_then(door::origin),
+            )),
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
@@ -164,7 +177,10 @@ impl Control {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .merge(router::api(self))
-            .layer(from_fn(door::no_other_origin))
+            .layer(from_fn_with_state(
+                self.people.dashboard.clone(),
+                door::no_other_origin,
+            ))
             .with_state(self.clone())
     }
 }

@@ -241,7 +241,7 @@ async fn body(
     side: fn(&Record) -> &Message,
 ) -> Raw {
     if !caller.reads_bodies() {
-        return Err(Failure::forbidden("this token may not look at bodies"));
+        return Err(Failure::forbidden("whoever asks may not look at bodies"));
     }
     let record = record(control, path).await?;
     let (kind, text) = view::body(side(&record)).ok_or_else(Failure::not_found)?;

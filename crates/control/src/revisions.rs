@@ -92,6 +92,8 @@ impl RevisionView {
 fn is_of(changed: &Changed, account: &str) -> bool {
     match changed.kind {
         Kind::Gateway | Kind::Credential | Kind::View => is_below(&changed.id, account),
+        // They may be of several accounts; the trail of all changes tells of them.
+        Kind::User | Kind::Link => false,
         Kind::Token => {
             let bodies = [&changed.before, &changed.after];
             bodies.into_iter().flatten().any(|body| {

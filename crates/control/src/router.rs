@@ -11,11 +11,12 @@ use axum::routing::get;
 use isango_types::RecordId;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::Failure;
+use crate::identity::{link, session};
 use crate::{
     Control, analytics, auth, body, cache, gateways, logs, provider_configs, requests, revisions,
     settings, tail, targets, tokens, urls, viewer, views,
@@ -51,7 +52,7 @@ const LATER: [(&str, &str); 9] = [
                        same style.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    security(("token" = []))
+    security(("token" = []), ("session" = []))
 )]
 struct Frame;
 
@@ -66,6 +67,13 @@ fn routes() -> OpenApiRouter<Control> {
         .build();
     let components = frame.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(token));
+    let session = ApiKeyValue::with_description(
+        "isango_session",
+        "The cookie of a session; `__Host-isango_session` where the page came by TLS. Changes show \
+         `x-csrf-token` beside.",
+    );
+    let session = SecurityScheme::ApiKey(ApiKey::Cookie(session));
+    components.add_security_scheme("session", session);
     OpenApiRouter::with_openapi(frame)
         .merge(of_gateways())
         .merge(of_logs())
@@ -128,15 +136,28 @@ fn of_requests() -> OpenApiRouter<Control> {
         .routes(routes!(views::update, views::delete))
 }
 
+/// The routes of whoever signs in, which ask for no token.
+fn of_people() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(session::get, session::create, session::delete))
+        .routes(routes!(session::delete_all))
+        .routes(routes!(session::password))
+        .routes(routes!(link::needed, link::set_up))
+        .routes(routes!(link::follow))
+        .routes(routes!(link::look))
+}
+
 /// The description of every route.
 #[must_use]
 pub fn openapi() -> Description {
-    routes().into_openapi()
+    routes().merge(of_people()).into_openapi()
 }
 
 /// The API, with everything that each request passes on its way in and out.
 pub(crate) fn api(control: &Control) -> Router<Control> {
-    let (accounts, description) = routes().split_for_parts();
+    let (accounts, _) = routes().split_for_parts();
+    let (people, _) = of_people().split_for_parts();
+    let description = openapi();
     let page = viewer::page(&description);
     // It is made of texts and numbers only.
     let json = description.to_json().unwrap_or_default();
@@ -145,9 +166,13 @@ pub(crate) fn api(control: &Control) -> Router<Control> {
         .method_not_allowed_fallback(async || Failure::no_method())
         .layer(from_fn_with_state(control.clone(), auth::admit))
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));
+    let people = people
+        .method_not_allowed_fallback(async || Failure::no_method())
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES));
     let described = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
     Router::new()
         .merge(accounts)
+        .merge(people)
         .route(DESCRIPTION, get(described))
         .route("/client/v4/docs", get(async move || page.clone()))
         .layer(from_fn_with_state(control.clone(), noted))

@@ -16,6 +16,7 @@ mod logpush;
 mod logs;
 mod prices;
 mod serve;
+pub(crate) mod setup;
 mod simulate;
 mod targets;
 mod token;
@@ -70,6 +71,7 @@ enum Command {
     Targets(targets::Args),
     Token(token::Args),
     Key(key::Args),
+    SetupLink(setup::Args),
     Config(configuration::Args),
 }
 
@@ -117,6 +119,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Targets(args) => targets::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Key(args) => key::run(&args, out),
+        Command::SetupLink(args) => setup::run(&args, out),
         Command::Config(args) => configuration::run(&args, out),
     }
 }

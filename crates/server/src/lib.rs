@@ -25,6 +25,7 @@ use isango_backends::config::FileConfig;
 use isango_backends::exports::FileExports;
 use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
+use isango_backends::sessions::FileSessions;
 use isango_control::alerts::{Alerts, Parts};
 use isango_control::{Control, Tails};
 use isango_exports::Exports;
@@ -35,13 +36,14 @@ use isango_store::cache::CacheStore;
 use isango_store::exports::ExportStore;
 use isango_store::logs::LogStore;
 use isango_store::memory::{
-    MemoryCheckpoint, MemoryConfig, MemoryExports, MemoryOutbox, MemoryPledges,
+    MemoryCheckpoint, MemoryConfig, MemoryExports, MemoryOutbox, MemoryPledges, MemorySessions,
 };
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
+use isango_store::sessions::SessionStore;
 use isango_store::vouched::Vouched;
 use isango_types::door::Door;
-use isango_types::{Clock, SnapshotCell};
+use isango_types::{Clock, Secret, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
@@ -114,6 +116,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             &config.data_dir.join("limits").join("checkpoint"),
         )),
         exports: export_store(config),
+        sessions: sessions(config),
     };
     let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
         Ok(outbox) => Arc::new(outbox),
@@ -147,6 +150,18 @@ fn export_store(config: &Config) -> Arc<dyn ExportStore> {
         Err(error) => {
             tracing::error!(%error, "nothing is exported: how far exports are cannot be read");
             Arc::new(Unreadable(error.to_string()))
+        }
+    }
+}
+
+/// Who is signed in. Where that cannot be kept, the operator is told, and a restart signs everybody
+/// out.
+fn sessions(config: &Config) -> Arc<dyn SessionStore> {
+    match FileSessions::open(&config.data_dir) {
+        Ok(file) => Arc::new(file),
+        Err(error) => {
+            tracing::error!(%error, "a restart will sign everybody out");
+            Arc::new(MemorySessions::default())
         }
     }
 }
@@ -204,6 +219,7 @@ pub fn start_in_memory(
         pledges: Arc::new(MemoryPledges::default()),
         checkpoint: Arc::new(MemoryCheckpoint::default()),
         exports: Arc::new(MemoryExports::default()),
+        sessions: Arc::new(MemorySessions::default()),
     };
     start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }
@@ -235,6 +251,7 @@ pub fn start_with(
     let published = Arc::new(published);
     let settings = config.to_proxy();
     let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
+    let sessions = Arc::clone(&stores.sessions);
     let cell = Arc::clone(&published.cell);
     let tails = Arc::new(Tails::new(clock.clone()));
     let watched = Arc::new(Watched::new(Arc::clone(&logs), Arc::clone(&tails)));
@@ -272,6 +289,8 @@ pub fn start_with(
         tails,
         exports: Box::new(move || exported.views()),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
+        sessions,
+        dashboard_url: config.dashboard_url.clone(),
     });
     let server = Server {
         data: data.local_addr()?,
@@ -350,6 +369,20 @@ impl Server {
     #[must_use]
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
+    }
+
+    /// The link by which somebody becomes the first owner, good for a day; `None`: there is one.
+    ///
+    /// # Errors
+    /// It cannot be stored.
+    pub fn setup_link(&self) -> anyhow::Result<Option<Secret>> {
+        cli::setup::link(&*self.published, &self.people_url(), self.clock.now())
+    }
+
+    /// Where people reach the dashboard.
+    fn people_url(&self) -> String {
+        let named = self.published.dashboard_url();
+        named.map_or_else(|| self.admin_url(), String::from)
     }
 
     /// Puts a new configuration in force for requests that come from now on. Settings that hold
@@ -566,6 +599,7 @@ impl Server {
 
     fn run_admin(&self, listener: TcpListener) {
         let router = self.control.router(self.admin);
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let mut stopping = self.admin_tasks.stopping();
         self.admin_tasks.spawn(async move {
             let stop = async move {

@@ -78,6 +78,11 @@ impl Published {
         self.sources.lock().0.keyring.clone()
     }
 
+    /// Where people reach the dashboard, where the operator has named it.
+    pub(crate) fn dashboard_url(&self) -> Option<Box<str>> {
+        self.sources.lock().0.dashboard_url.clone()
+    }
+
     /// Puts the stored entities in force as they are now, if they are not the ones that are. While
     /// they cannot be read, the last ones that could stay in force.
     pub(crate) fn look(&self) {

@@ -110,11 +110,22 @@ pub enum Kind {
     Gateway,
     /// A view of requests that somebody saved, by account and id.
     View,
+    /// Somebody who signs in, by their name.
+    User,
+    /// A link that works once, by the digest of its code.
+    Link,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Credential, Self::Gateway, Self::View];
+    pub const ALL: [Self; 6] = [
+        Self::Token,
+        Self::Credential,
+        Self::Gateway,
+        Self::View,
+        Self::User,
+        Self::Link,
+    ];
 
     /// The name in the store.
     #[must_use]
@@ -124,6 +135,8 @@ impl Kind {
             Self::Credential => "credential",
             Self::Gateway => "gateway",
             Self::View => "view",
+            Self::User => "user",
+            Self::Link => "link",
         }
     }
 
@@ -135,6 +148,8 @@ impl Kind {
             Self::Token => &["/token/digests", "/mac"],
             Self::Credential => &["/sealed"],
             Self::Gateway | Self::View => &[],
+            Self::User => &["/password", "/mac"],
+            Self::Link => &["/mac"],
         }
     }
 
@@ -143,7 +158,7 @@ impl Kind {
     #[must_use]
     pub const fn is_vouched_for(self) -> bool {
         match self {
-            Self::Token => true,
+            Self::Token | Self::User | Self::Link => true,
             Self::Credential | Self::Gateway | Self::View => false,
         }
     }

@@ -10,6 +10,7 @@ mod logs;
 mod outbox;
 mod pledges;
 pub mod sample;
+mod sessions;
 pub mod varied;
 
 pub use analytics::{agrees, analytics};
@@ -20,3 +21,4 @@ pub use exports::exports;
 pub use logs::logs;
 pub use outbox::{letter, outbox};
 pub use pledges::pledges;
+pub use sessions::{session, sessions};

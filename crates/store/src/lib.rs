@@ -5,9 +5,10 @@
 //! kept answers, [`outbox`] that to messages on their way,
 //! [`exports`] that to how far exports are, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
-//! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`] and [`views`] in it,
-//! which [`seal`] closes and [`vouched`] vouches for;
-//! [`signature`] is how what is sent out is signed; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`], [`views`],
+//! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for; [`sessions`]
+//! that to who is signed in; [`signature`] is how what is sent out is signed;
+//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod analytics;
@@ -21,14 +22,17 @@ pub mod exports;
 pub mod filter;
 pub mod gateways;
 pub mod later;
+pub mod links;
 pub mod logs;
 pub mod memory;
 pub mod outbox;
 pub mod pledges;
 pub mod row;
 pub mod seal;
+pub mod sessions;
 pub mod signature;
 pub mod tokens;
+pub mod users;
 pub mod views;
 pub mod vouched;
 
@@ -51,6 +55,8 @@ pub struct Stores {
     pub checkpoint: Arc<dyn checkpoint::CheckpointStore>,
     /// Where exports keep how far they are.
     pub exports: Arc<dyn exports::ExportStore>,
+    /// Who is signed in.
+    pub sessions: Arc<dyn sessions::SessionStore>,
 }
 
 impl std::fmt::Debug for Stores {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use isango_types::key::Sha256;
 use isango_types::{Record, RecordId, Timestamp};
 use parking_lot::RwLock;
 
@@ -22,6 +23,7 @@ use crate::logs::{
 use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
 use crate::pledges::{self, PledgeStore};
 use crate::row::Row;
+use crate::sessions::{self, MAX_OF_USER, MAX_SESSIONS, SessionStore, StoredSession};
 
 /// Entities in memory.
 #[derive(Debug, Default)]
@@ -59,6 +61,64 @@ impl ConfigStore for MemoryConfig {
         let (_, history) = &*self.0.read();
         let newest = history.iter().rev().filter(|one| one.number < before);
         Ok(newest.take(limit.min(history::MAX_PAGE)).cloned().collect())
+    }
+}
+
+/// Sessions in memory.
+#[derive(Debug, Default)]
+pub struct MemorySessions(RwLock<Vec<StoredSession>>);
+
+impl SessionStore for MemorySessions {
+    fn put(&self, session: &StoredSession) -> Result<(), sessions::Error> {
+        let sessions = &mut *self.0.write();
+        sessions.push(session.clone());
+        let of_user = |one: &StoredSession| one.user == session.user;
+        if sessions.iter().filter(|one| of_user(one)).count() > MAX_OF_USER {
+            remove_oldest(sessions, of_user);
+        }
+        if sessions.len() > MAX_SESSIONS {
+            remove_oldest(sessions, |_| true);
+        }
+        Ok(())
+    }
+
+    fn find(&self, sha256: &Sha256) -> Result<Option<StoredSession>, sessions::Error> {
+        let sessions = self.0.read();
+        Ok(sessions.iter().find(|one| one.sha256 == *sha256).cloned())
+    }
+
+    fn seen(&self, sha256: &Sha256, at: Timestamp) -> Result<(), sessions::Error> {
+        let mut sessions = self.0.write();
+        let found = sessions.iter_mut().find(|one| one.sha256 == *sha256);
+        found.into_iter().for_each(|session| session.seen_at = at);
+        Ok(())
+    }
+
+    fn remove(&self, sha256: &Sha256) -> Result<bool, sessions::Error> {
+        let mut sessions = self.0.write();
+        let before = sessions.len();
+        sessions.retain(|one| one.sha256 != *sha256);
+        Ok(sessions.len() < before)
+    }
+
+    fn expire(
+        &self,
+        created_before: Timestamp,
+        seen_before: Timestamp,
+    ) -> Result<usize, sessions::Error> {
+        let mut sessions = self.0.write();
+        let before = sessions.len();
+        sessions.retain(|one| one.created_at >= created_before && one.seen_at >= seen_before);
+        Ok(before - sessions.len())
+    }
+}
+
+/// Removes the session that was seen least recently, of those that count.
+fn remove_oldest(sessions: &mut Vec<StoredSession>, counts: impl Fn(&StoredSession) -> bool) {
+    let counting = sessions.iter().enumerate().filter(|(_, one)| counts(one));
+    let oldest = counting.min_by_key(|(_, one)| one.seen_at);
+    if let Some((at, _)) = oldest {
+        sessions.remove(at);
     }
 }
 
@@ -417,6 +477,7 @@ mod tests {
         crate::conformance::config(MemoryConfig::default);
         crate::conformance::pledges(&MemoryPledges::default());
         crate::conformance::checkpoint(&MemoryCheckpoint::default());
+        crate::conformance::sessions(MemorySessions::default);
     }
 
     #[test]

@@ -79,9 +79,17 @@ pub enum Error {
 /// # Errors
 /// [`Error::Random`].
 pub fn mint() -> Result<(Secret, Sha256), Error> {
+    mint_as(TOKEN_PREFIX)
+}
+
+/// The same for what is no token, and begins otherwise.
+///
+/// # Errors
+/// [`Error::Random`].
+pub fn mint_as(prefix: &str) -> Result<(Secret, Sha256), Error> {
     let mut random = [0; 32];
     rand::fill(&mut random).map_err(|_unspecified| Error::Random)?;
-    let token = Secret::new(format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random)));
+    let token = Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random)));
     let sha256 = sha256(&token);
     Ok((token, sha256))
 }

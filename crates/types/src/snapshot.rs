@@ -122,6 +122,11 @@ impl Snapshot {
     pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
         self.gateways.iter()
     }
+
+    /// Every token that opens something, once for each of its digests; in no order.
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
+        self.tokens.values().flatten().map(|(_, token)| token)
+    }
 }
 
 /// What a digest is looked up by. Nobody chooses it: whoever sends a token knows the whole digest,

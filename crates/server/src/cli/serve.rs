@@ -1,6 +1,6 @@
 //! `isango serve`.
 
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -127,6 +127,11 @@ fn announce(server: &Server, json: bool, out: &mut dyn Write) -> anyhow::Result<
             &json!({ "event": "listening", "data": data, "admin": admin }),
         )?;
     } else {
+        let link = match io::stdout().is_terminal() {
+            true => server.setup_link()?,
+            // Whoever keeps what is printed here would keep it.
+            false => None,
+        };
         writeln!(out, "isango {} answers requests", env!("CARGO_PKG_VERSION"))?;
         writeln!(
             out,
@@ -136,6 +141,13 @@ fn announce(server: &Server, json: bool, out: &mut dyn Write) -> anyhow::Result<
             out,
             "  admin  {admin}/metrics  {admin}/healthz  {admin}/readyz"
         )?;
+        if let Some(link) = link {
+            writeln!(
+                out,
+                "  nobody owns this gateway yet; who follows this link does:"
+            )?;
+            writeln!(out, "  {}", link.expose())?;
+        }
     }
     Ok(out.flush()?)
 }

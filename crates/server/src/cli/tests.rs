@@ -34,21 +34,22 @@ fn help_of_isango() {
     Usage: isango <COMMAND>
 
     Commands:
-      serve     Run the gateway
-      demo      Run a gateway before simulated providers, with a minute of traffic
-      simulate  Play the providers: OpenAI, Azure OpenAI, Anthropic, Gemini, with faults on request
-      check     Check a configuration without using it
-      logs      Read the records of what has passed the gateway
-      prices    Look up what tokens cost
-      audit     Prove that no stored record was changed or removed
-      logpush   Look after exports, try them out, and read what they delivered
-      cache     Look into the cache, explain it, empty it
-      alerts    Try alerts out
-      targets   Tell which targets rest, how busy and how fast they are, and what their limits leave
-      token     Make, list, rotate and revoke tokens that open gateways
-      key       Store, list and remove credentials for providers
-      config    Describe the configuration
-      help      Print this message or the help of the given subcommand(s)
+      serve       Run the gateway
+      demo        Run a gateway before simulated providers, with a minute of traffic
+      simulate    Play the providers: OpenAI, Azure OpenAI, Anthropic, Gemini, with faults on request
+      check       Check a configuration without using it
+      logs        Read the records of what has passed the gateway
+      prices      Look up what tokens cost
+      audit       Prove that no stored record was changed or removed
+      logpush     Look after exports, try them out, and read what they delivered
+      cache       Look into the cache, explain it, empty it
+      alerts      Try alerts out
+      targets     Tell which targets rest, how busy and how fast they are, and what their limits leave
+      token       Make, list, rotate and revoke tokens that open gateways
+      key         Store, list and remove credentials for providers
+      setup-link  Print the link by which somebody becomes the first owner of the dashboard
+      config      Describe the configuration
+      help        Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help

@@ -6,6 +6,7 @@ mod gateways;
 mod keys;
 mod logs;
 mod own;
+mod people;
 mod requests;
 mod tail;
 

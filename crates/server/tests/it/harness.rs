@@ -57,6 +57,7 @@ impl Harness {
             pledges: Arc::new(isango_store::memory::MemoryPledges::default()),
             checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
             exports: Arc::new(isango_store::memory::MemoryExports::default()),
+            sessions: Arc::new(isango_store::memory::MemorySessions::default()),
         };
         let outbox = Arc::new(MemoryOutbox::default());
         let server = isango_server::start_with(config, stores, outbox, clock).unwrap();

@@ -1,17 +1,27 @@
 //! Who gets in: every route of the description, for everybody that there is.
 
 use isango_testkit::client::Client;
+use isango_types::Role;
 use isango_types::key::Scope;
 use serde_json::{Value, json};
 
+use super::people::House;
 use super::*;
 
-/// Every method and path of the description, with its placeholders filled.
+/// Every path of the description, with its methods.
+fn described() -> serde_json::Map<String, Value> {
+    let description = isango_control::openapi().to_json().unwrap();
+    let mut description: Value = serde_json::from_str(&description).unwrap();
+    serde_json::from_value(description["paths"].take()).unwrap()
+}
+
+/// Every method and path of the description below the accounts, with its placeholders filled.
 fn routes(account: &str) -> Vec<(String, String)> {
-    let description: Value =
-        serde_json::from_str(&isango_control::openapi().to_json().unwrap()).unwrap();
     let mut routes = Vec::new();
-    for (path, item) in description["paths"].as_object().unwrap() {
+    for (path, item) in described() {
+        if !path.starts_with("/client/v4/accounts/") {
+            continue;
+        }
         let filled = path
             .replace("{account_id}", account)
             .replace("{gateway_id}", "shop");
@@ -121,6 +131,98 @@ async fn every_route_lets_in_only_whom_it_should() {
             .unwrap()
             .iter()
             .all(|one| { &*one.author.who == "command line" })
+    );
+}
+
+/// What a role may do with a method below `/client/v4/accounts/{account}`.
+fn may(role: Role, method: &str, path: &str) -> bool {
+    let rules = matches!(role, Role::Owner | Role::Admin);
+    let own = path.split_once("/isango/").map_or("", |(_, own)| own);
+    match own.split('/').next() {
+        Some("users" | "audit") => rules,
+        Some("views") if method != "GET" => rules || role == Role::Analyst,
+        Some("analytics") => true,
+        _ if path.ends_with("/request") || path.ends_with("/response") => role != Role::Analyst,
+        _ => method == "GET" || rules,
+    }
+}
+
+#[tokio::test]
+async fn every_route_lets_in_only_the_roles_that_it_should() {
+    const REFUSED: u64 = 9_109;
+    let (house, owner) = House::owned("[[gateways]]\nid = \"shop\"").await;
+    let mut people = vec![(Role::Owner, owner)];
+    for role in [Role::Owner, Role::Admin, Role::Analyst, Role::Viewer] {
+        people.push((role, house.with(&format!("{role}-2"), role).await));
+    }
+    let nonsense = json!({"no such field": 1});
+    let body = |method: &str| match method {
+        "GET" | "DELETE" => Value::Null,
+        _ => nonsense.clone(),
+    };
+    for (role, browser) in people.iter().rev() {
+        for (method, path) in routes("local") {
+            let asked = browser.ask(&method, &path, &body(&method));
+            if path.ends_with("/tail") {
+                // It has no end.
+                let mut client = Client::connect(house.gateway.admin).await;
+                client.send_ask(&asked).await;
+                assert_eq!(client.head().await.status, 200, "{role} {method} {path}");
+                continue;
+            }
+            let reply = house.ask(&asked).await;
+            let told = (role, &method, &path, reply.status());
+            assert!(![401, 500].contains(&reply.status()), "{told:?}");
+            let is_json = reply.header("content-type") == Some("application/json");
+            let code = is_json.then(|| reply.json()["errors"][0]["code"].as_u64());
+            let is_refused = code.flatten() == Some(REFUSED);
+            assert_eq!(is_refused, !may(*role, &method, &path), "{told:?}");
+            if method != "GET" {
+                let bare = Ask::new(&method, &path)
+                    .with("cookie", &browser.cookie)
+                    .body(nonsense.to_string());
+                let reply = house.ask(&bare).await;
+                assert_eq!(reply.json()["errors"][0]["code"], 7018, "{told:?}");
+            }
+        }
+    }
+    // The first one owns every account, the others are somebody in one.
+    for (_, browser) in &people[1..] {
+        for account in ["another", "*"] {
+            for (method, path) in routes(account) {
+                let reply = house
+                    .ask(&browser.ask(&method, &path, &body(&method)))
+                    .await;
+                assert_eq!(reply.status(), 404, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_asks_for_no_token_is_known() {
+    let open = described().into_iter().flat_map(|(path, item)| {
+        let methods: Vec<String> = item.as_object().unwrap().keys().cloned().collect();
+        methods
+            .into_iter()
+            .map(move |method| format!("{method} {path}"))
+    });
+    let open: Vec<String> = open
+        .filter(|route| !route.contains("/client/v4/accounts/"))
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "post /client/v4/isango/link",
+            "post /client/v4/isango/link/look",
+            "put /client/v4/isango/password",
+            "delete /client/v4/isango/session",
+            "get /client/v4/isango/session",
+            "post /client/v4/isango/session",
+            "delete /client/v4/isango/sessions",
+            "get /client/v4/isango/setup",
+            "post /client/v4/isango/setup",
+        ]
     );
 }
 

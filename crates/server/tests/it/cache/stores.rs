@@ -67,6 +67,7 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         pledges: Arc::new(MemoryPledges::default()),
         checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
         exports: Arc::new(isango_store::memory::MemoryExports::default()),
+        sessions: Arc::new(isango_store::memory::MemorySessions::default()),
     };
     let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
     isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()

@@ -1,0 +1,246 @@
+//! People: who they are, how they sign in, and how a browser stays signed in.
+//!
+//! A session is a cookie that scripts cannot read and other sites cannot send; what is kept of it is
+//! a digest. Every change by a session also shows the CSRF token, which follows from the cookie and
+//! is told to whoever could read an answer. `auth` decides what a session may do.
+
+pub(crate) mod cookie;
+pub(crate) mod link;
+mod password;
+pub(crate) mod session;
+mod throttle;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use isango_store::sessions::{self, SessionStore, StoredSession};
+use isango_store::tokens;
+use isango_store::users::{self, StoredUser};
+use isango_types::key::Sha256;
+use isango_types::{Secret, Snapshot};
+use parking_lot::Mutex;
+
+use self::password::Passwords;
+use self::throttle::Throttle;
+use crate::error::Failure;
+use crate::{Control, blocking};
+
+/// How long a session lasts that nobody uses.
+pub(crate) const IDLE: Duration = Duration::from_secs(12 * 3_600);
+/// How long a session lasts.
+pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+/// A session that was used again within this time is not noted again.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
+/// Where a change by a session shows that it is none of another site's.
+const CSRF: &str = "x-csrf-token";
+/// What the code of a session is bound to.
+const PLACE: &[u8] = b"isango session 1";
+
+/// What there is to know of people.
+pub(crate) struct People {
+    /// Origin of the pages that people see, where the operator has named it.
+    pub(crate) dashboard: Option<Arc<str>>,
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
+    /// The users by name, and the snapshot that was in force when they were read.
+    known: Mutex<(Weak<Snapshot>, Arc<Users>)>,
+}
+
+type Users = HashMap<Box<str>, Arc<StoredUser>>;
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    pub(crate) user: Arc<StoredUser>,
+    pub(crate) sha256: Sha256,
+    pub(crate) csrf: Box<str>,
+}
+
+impl People {
+    pub(crate) fn new(sessions: Arc<dyn SessionStore>, dashboard: Option<Arc<str>>) -> Self {
+        Self {
+            dashboard,
+            sessions,
+            passwords: Passwords::default(),
+            throttle: Throttle::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Every user; reads them where something was put in force since. Blocks.
+    pub(crate) fn users(&self, control: &Control) -> Result<Arc<Users>, Failure> {
+        let snapshot = control.cell.get();
+        {
+            let (of, users) = &*self.known.lock();
+            if of.upgrade().is_some_and(|of| Arc::ptr_eq(&of, &snapshot)) {
+                return Ok(Arc::clone(users));
+            }
+        }
+        let contents = control.config.read()?;
+        let all = users::all(&contents).filter_map(Result::ok);
+        let users: Users = all
+            .map(|user| (user.name.clone(), Arc::new(user)))
+            .collect();
+        let users = Arc::new(users);
+        *self.known.lock() = (Arc::downgrade(&snapshot), Arc::clone(&users));
+        Ok(users)
+    }
+
+    /// Who a cookie signs in; blocks.
+    fn signed(&self, control: &Control, cookie: &Secret) -> Result<Option<Signed>, Failure> {
+        let sha256 = tokens::sha256(cookie);
+        let Some(session) = self
+            .sessions
+            .find(&sha256)
+            .map_err(|error| failed(&error))?
+        else {
+            return Ok(None);
+        };
+        let now = control.clock.now();
+        let is_over = session.created_at.plus(LONGEST) <= now || session.seen_at.plus(IDLE) <= now;
+        if is_over || !is_vouched(control, &session) {
+            return Ok(None);
+        }
+        let users = self.users(control)?;
+        let user = users.get(&session.user);
+        let Some(user) = user.filter(|user| user.epoch == session.epoch) else {
+            return Ok(None);
+        };
+        if session.seen_at.plus(NOTED_EVERY) <= now {
+            self.sessions
+                .seen(&sha256, now)
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(Some(Signed {
+            user: Arc::clone(user),
+            sha256,
+            csrf: csrf(cookie),
+        }))
+    }
+
+    /// Signs somebody in; what their browser has to show. Blocks.
+    pub(crate) fn open(
+        &self,
+        control: &Control,
+        user: &StoredUser,
+        address: IpAddr,
+    ) -> Result<Secret, Failure> {
+        let now = control.clock.now();
+        let (cookie, sha256) =
+            tokens::mint_as("iss_").map_err(|error| Failure::internal(&error))?;
+        let mut session = StoredSession {
+            sha256,
+            user: user.name.clone(),
+            epoch: user.epoch,
+            created_at: now,
+            seen_at: now,
+            address: address.to_string().into(),
+            code: "".into(),
+        };
+        if let Some(keyring) = (control.keyring)() {
+            session.code = keyring.current.vouch(PLACE, &vouched(&session)).into();
+        }
+        self.sessions
+            .put(&session)
+            .map_err(|error| failed(&error))?;
+        let gone = |age: Duration| now.minus(age);
+        let expired = self.sessions.expire(gone(LONGEST), gone(IDLE));
+        expired.map_err(|error| failed(&error))?;
+        Ok(cookie)
+    }
+}
+
+/// What does not change of a session.
+fn vouched(session: &StoredSession) -> String {
+    let StoredSession {
+        sha256,
+        user,
+        epoch,
+        created_at,
+        seen_at: _,
+        address,
+        code: _,
+    } = session;
+    format!("{sha256} {epoch} {created_at} {address} {user}")
+}
+
+/// Whether it is one of ours: somebody may write the file of sessions and have no key.
+fn is_vouched(control: &Control, session: &StoredSession) -> bool {
+    let keyring = (control.keyring)();
+    keyring.is_none_or(|keyring| {
+        let vouched = vouched(session);
+        keyring.is_vouched(PLACE, &vouched, &session.code).is_ok()
+    })
+}
+
+/// What shows that a page could read an answer to this cookie.
+fn csrf(cookie: &Secret) -> Box<str> {
+    let text = Secret::new(format!("isango csrf 1 {}", cookie.expose()));
+    tokens::sha256(&text).to_string().into()
+}
+
+fn failed(error: &sessions::Error) -> Failure {
+    Failure::internal(error)
+}
+
+/// Whoever the cookie of a request signs in.
+///
+/// # Errors
+/// Nobody; or it is a change, and does not show that it comes from the dashboard.
+pub(crate) async fn signed(
+    control: &Control,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Signed, Failure> {
+    let cookie = cookie::shown(headers).ok_or_else(Failure::unauthenticated)?;
+    let found = blocking(control, move |control| {
+        control.people.signed(control, &cookie)
+    });
+    let signed = found.await?.ok_or_else(Failure::unauthenticated)?;
+    let looks = matches!(*method, Method::GET | Method::HEAD);
+    let shown = headers.get(CSRF).and_then(|value| value.to_str().ok());
+    let shown = shown.and_then(Sha256::parse);
+    let is_right = || {
+        let right = Sha256::parse(&signed.csrf);
+        shown.is_some_and(|shown| right.is_some_and(|right| right.is(&shown.0)))
+    };
+    match looks || is_right() {
+        true => Ok(signed),
+        false => Err(Failure::no_csrf()),
+    }
+}
+
+/// Whoever is signed in, for routes that are about themselves.
+impl FromRequestParts<Control> for Signed {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
+        signed(control, &parts.method, &parts.headers).await
+    }
+}
+
+/// From where a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From(pub(crate) IpAddr);
+
+impl From {
+    pub(crate) fn of(parts: &axum::http::Extensions) -> Self {
+        let socket = parts.get::<ConnectInfo<SocketAddr>>();
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self(socket.map_or(nowhere, |ConnectInfo(socket)| socket.ip().to_canonical()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
