@@ -3,12 +3,14 @@
 import { call, passed, type Reply } from './client';
 import { account, gateway as gatewayPath, own } from './paths';
 import type {
+  ChangeView,
   ConfigView,
   Gateway,
   MadeToken,
   NewConfig,
   NewToken,
   OwnSettings,
+  PriceView,
   Purged,
   Restored,
   RevisionView,
@@ -102,6 +104,15 @@ export async function purge(accountId: string, of: PurgeOf): Promise<number> {
 export async function revisions(accountId: string, page: number, signal?: AbortSignal): Promise<Reply<RevisionView[]>> {
   return call(`${own(accountId)}/revisions`, { query: { page, per_page: 50 }, signal });
 }
+
+/** What restoring it would change now; empty: everything is as it was then. */
+export async function sinceRevision(accountId: string, revision: number, signal?: AbortSignal): Promise<ChangeView[]> {
+  return (await call<{ changes: ChangeView[] }>(`${own(accountId)}/revisions/${revision}/diff`, { signal })).result.changes;
+}
+
+/** Prices in force, by provider and model; both are parts of names. */
+export const prices = (accountId: string, of: { provider: string; model: string; page: number }, signal?: AbortSignal): Promise<Reply<PriceView[]>> =>
+  call(`${own(accountId)}/prices`, { query: { ...of, per_page: 50 }, signal });
 
 /** Gateways become what they were then. */
 export async function restore(accountId: string, revision: number): Promise<Restored> {

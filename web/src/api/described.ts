@@ -27,6 +27,12 @@ export type ChangeView = {
   kind: string;
 };
 
+/** The code of a link. */
+export type Code = {
+  /** The code of the link. */
+  code: string;
+};
+
 /** A stored credential, without itself. */
 export type ConfigView = {
   /** What `cf-aig-byok-alias` calls it. */
@@ -63,6 +69,14 @@ export type FailureBody = {
   success: boolean;
 };
 
+/** What somebody brings who follows a link. */
+export type Follow = {
+  /** The code of the link. */
+  code: string;
+  /** A new password of at least 12 characters; for an invitation of a user who is there already, the password they have. */
+  password: string;
+};
+
 /** A gateway. */
 export type GatewayView = Settings & {
   /** The account. */
@@ -89,6 +103,20 @@ export type Guardrails = {
 
 /** What a budget counts. */
 export type LimitType = 'cost';
+
+/** What a link is for. */
+export type LinkView = {
+  /** Where they are invited to. */
+  account?: string | null;
+  /** When it ends. */
+  expires_at: string;
+  /** Who it is for; none: whoever has it chooses a name. */
+  name?: string | null;
+  /** `setup`, `invitation` or `password`. */
+  purpose: string;
+  /** As what. */
+  role?: string | null;
+};
 
 /** A record by itself. */
 export type LogDetail = LogItem & ({
@@ -263,6 +291,14 @@ export type NewGateway = {
     /** Whether only providers are asked that retain nothing. */
     zdr?: boolean | null;
   }) & Record<string, unknown>;
+};
+
+/** Another password. */
+export type NewPassword = {
+  /** The one that lets in so far. */
+  current: string;
+  /** The one from now on: at least 12 characters. */
+  password: string;
 };
 
 /** The credential that takes the place of another. */
@@ -445,6 +481,20 @@ export type SavedView = {
   query: string;
 };
 
+/** Whoever is signed in, and what the dashboard needs beside. */
+export type SessionView = {
+  /** Accounts that are there for them. */
+  accounts: string[];
+  /** Goes with every change, in `x-csrf-token`. */
+  csrf: string;
+  /** Where applications reach the gateway. */
+  data_url: string;
+  /** Who it is. */
+  user: UserOfSession;
+  /** The version of the server. */
+  version: string;
+};
+
 /** A gateway's settings. */
 export type Settings = {
   /** Whether a gateway token is needed. */
@@ -488,6 +538,30 @@ export type Settings = {
   workers_ai_billing_mode?: BillingMode | null;
   /** Whether only providers are asked that retain nothing. */
   zdr?: boolean | null;
+};
+
+/** The first owner. */
+export type Setup = {
+  /** The code of the link that the first start printed, or `isango setup-link`. */
+  code: string;
+  /** The name to sign in with: letters, digits and `.`, `_`, `@`, `+`, `-`. */
+  name: string;
+  /** The password: at least 12 characters. */
+  password: string;
+};
+
+/** Whether there is an owner yet. */
+export type SetupView = {
+  /** Nobody owns this server: the link that its first start printed makes somebody the owner. */
+  needed: boolean;
+};
+
+/** Who signs in. */
+export type SignIn = {
+  /** The name, in any case. */
+  name: string;
+  /** The password. */
+  password: string;
 };
 
 /** Budgets. */
@@ -605,6 +679,16 @@ export type UsageMetadata = {
   output_tokens: number;
   /** Both. */
   total_tokens: number;
+};
+
+/** Who is signed in. */
+export type UserOfSession = {
+  /** The name they sign in with. */
+  name: string;
+  /** What they may do in the first of their accounts. */
+  role: string;
+  /** What they may do, by account; `*` stands for every account. */
+  roles: Record<string, unknown>;
 };
 
 /** What to remove: answers of the account for which everything holds that is set. Nothing set: all of them. */

@@ -278,6 +278,18 @@ export interface Session {
   version: string;
 }
 
+/** A price in force; a rate is US dollars, as a text of decimals, for so many. */
+export interface PriceView {
+  provider: string;
+  model: string;
+  /** What records name it by. */
+  price: string;
+  /** A page, or `configured`. */
+  source: string;
+  effective_from?: string | null;
+  rates: Record<string, { usd: string; per: number }>;
+}
+
 /** A gateway, and its settings that Cloudflare has fields for. */
 export type Gateway = GatewayView;
 

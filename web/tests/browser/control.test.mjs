@@ -96,6 +96,7 @@ test('a gateway is made, changed, and brought back to what it was', () =>
     await page.getByRole('link', { name: 'Diff' }).first().click();
     await page.locator('.right', { hasText: '"cache_ttl": 7200' }).waitFor();
     await page.getByRole('button', { name: 'Restore revision 1' }).click();
+    await page.getByRole('dialog').locator('.left', { hasText: '"cache_ttl": 7200' }).waitFor();
     await page.getByRole('button', { name: 'Restore it' }).click();
     await page.getByText('1 gateway is as of revision 1').waitFor();
   }));

@@ -48,6 +48,7 @@ const SHOTS = {
   'token-new': { path: '/control/tokens', then: ({ page }) => page.getByRole('button', { name: 'New token' }).click() },
   keys_: { path: '/control/keys?gw=local/support' },
   cache: { path: '/control/cache?from=now-24h' },
+  prices: { path: '/control/prices?from=now-24h' },
   revisions: { path: '/settings/revisions' },
   connect: { path: '/connect?client=python-azure' },
   'connect-done': { path: '/connect', then: async ({ page, server }) => { await page.getByText('Waiting for').waitFor(); server.happen({ gateway: 'default' }); await page.getByText('It works').waitFor(); } },

@@ -101,6 +101,18 @@ export function control() {
     }
     if (is('POST', /^cache\/purge$/)) return { result: { purged: body.gateway ? 8 : 41 } };
     if (is('GET', /^revisions$/)) return page(revisions, query);
+    if ((at = is('GET', /^revisions\/(\d+)\/diff$/))) {
+      const [change] = revisions.find((one) => one.revision === Number(at[1])).changes;
+      const now = body_(change.id.replace('local/', ''));
+      const same = JSON.stringify(now) === JSON.stringify(change.after);
+      return { result: { revision: revisions.length, changes: same ? [] : [{ ...change, before: now, after: change.after }] } };
+    }
+    if (is('GET', /^prices$/)) {
+      const rate = (usd, per = 1_000_000) => ({ usd, per });
+      const all = [['openai', 'gpt-4o', '2.5', '10'], ['openai', 'gpt-4o-mini', '0.15', '0.6'], ['anthropic', 'claude-sonnet-4-5', '3', '15'], ['google-ai-studio', 'gemini-2.5-flash', '0.3', '2.5']]
+        .map(([provider, model, input, output]) => ({ provider, model, price: `2026-11-22/${provider}/${model}`, source: provider === 'anthropic' ? 'configured' : 'https://example.com/pricing', effective_from: null, rates: { input: rate(input), output: rate(output) } }));
+      return page(all.filter((one) => one.provider.includes(query.provider ?? '') && one.model.includes(query.model ?? '')), query);
+    }
     if ((at = is('POST', /^revisions\/(\d+)\/restore$/))) {
       const [change] = revisions.find((one) => one.revision === Number(at[1])).changes;
       const id = change.id.replace('local/', '');

@@ -9,4 +9,5 @@ export const SECTIONS: Section[] = [
   { id: 'tokens', name: 'Tokens', question: 'Who may come in?', load: () => import('./Tokens.svelte') },
   { id: 'keys', name: 'Provider keys', question: 'What opens the providers?', load: () => import('./Keys.svelte') },
   { id: 'cache', name: 'Cache', question: 'What is answered from memory?', load: () => import('./Cache.svelte') },
+  { id: 'prices', name: 'Prices', question: 'What does a token cost?', load: () => import('./Prices.svelte') },
 ];

@@ -1,6 +1,7 @@
 /** What an operator should look at now, most urgent first: each a sentence and a way there. */
 
-import type { TargetView } from '../../api';
+import type { TargetView, TokenView } from '../../api';
+import { finding } from '../../filter/language';
 import { duration, exact, share } from '../../format';
 
 export interface Need {
@@ -15,12 +16,19 @@ export interface Facts {
   errors: number;
   unpriced: number;
   targets: TargetView[];
+  /** Those that are stored. */
+  tokens?: TokenView[];
+  /** In milliseconds. */
+  now?: number;
 }
+
+/** So long before a token ends, somebody should know. */
+const SOON_MS = 7 * 86_400_000;
 
 /** From this share of failures on, somebody should look. */
 const MANY = 0.05;
 
-export function needs({ count, errors, unpriced, targets }: Facts): Need[] {
+export function needs({ count, errors, unpriced, targets, tokens = [], now = 0 }: Facts): Need[] {
   const found: Need[] = [];
   if (count >= 20 && errors / count > MANY) {
     found.push({ tone: 'bad', text: `${share(errors, count)} of the requests failed`, filter: 'status:error' });
@@ -35,6 +43,12 @@ export function needs({ count, errors, unpriced, targets }: Facts): Need[] {
   }
   if (unpriced > 0) {
     found.push({ tone: 'warn', text: `${exact(unpriced)} ${unpriced === 1 ? 'request has' : 'requests have'} a cost that is not known; no sum contains it`, filter: 'cost:unpriced,no_usage' });
+  }
+  for (const { name, expires_at, revoked_at } of tokens) {
+    const left = expires_at ? Date.parse(expires_at) - now : Infinity;
+    if (revoked_at || left > SOON_MS) continue;
+    const text = left <= 0 ? `the token ${name} has ended` : `the token ${name} ends in ${duration(left * 1_000)}`;
+    found.push({ tone: 'warn', text, filter: finding('token', name) });
   }
   return found;
 }
