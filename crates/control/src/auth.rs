@@ -74,6 +74,22 @@ impl Caller {
         }
     }
 
+    /// Whether they may give this role, change who has it, and take it. A token does as an admin.
+    pub(crate) fn rules(&self, other: Role) -> bool {
+        match self {
+            Self::Token(_) => Role::Admin.rules(other),
+            Self::User(_, role) => role.rules(other),
+        }
+    }
+
+    /// Whether they own everything.
+    pub(crate) fn owns_all(&self) -> bool {
+        match self {
+            Self::Token(_) => false,
+            Self::User(user, _) => user.owns_all(),
+        }
+    }
+
     /// Whether the gateway `id` of the account is there for them.
     pub(crate) fn sees(&self, id: &str) -> bool {
         match self {

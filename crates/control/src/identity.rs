@@ -9,6 +9,7 @@ pub(crate) mod link;
 mod password;
 pub(crate) mod session;
 mod throttle;
+pub(crate) mod users;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use isango_store::sessions::{self, SessionStore, StoredSession};
 use isango_store::tokens;
-use isango_store::users::{self, StoredUser};
+use isango_store::users::{StoredUser, all as all_users};
 use isango_types::key::Sha256;
 use isango_types::{Secret, Snapshot};
 use parking_lot::Mutex;
@@ -83,7 +84,7 @@ impl People {
             }
         }
         let contents = control.config.read()?;
-        let all = users::all(&contents).filter_map(Result::ok);
+        let all = all_users(&contents).filter_map(Result::ok);
         let users: Users = all
             .map(|user| (user.name.clone(), Arc::new(user)))
             .collect();

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::Failure;
-use crate::identity::{link, session};
+use crate::identity::{link, session, users};
 use crate::{
     Control, analytics, auth, body, cache, gateways, logs, provider_configs, requests, revisions,
     settings, tail, targets, tokens, urls, viewer, views,
@@ -80,6 +80,7 @@ fn routes() -> OpenApiRouter<Control> {
         .merge(of_keys())
         .merge(own())
         .merge(of_revisions())
+        .merge(of_users())
         .merge(of_requests())
 }
 
@@ -134,6 +135,13 @@ fn of_requests() -> OpenApiRouter<Control> {
         .routes(routes!(tail::tail))
         .routes(routes!(views::list, views::create))
         .routes(routes!(views::update, views::delete))
+}
+
+fn of_users() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(users::link))
 }
 
 /// The routes of whoever signs in, which ask for no token.

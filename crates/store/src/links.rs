@@ -46,6 +46,23 @@ pub enum Purpose {
     },
 }
 
+impl Purpose {
+    /// Whether one link for this takes the place of one for the other.
+    fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Invitation { name, account, .. },
+                Self::Invitation {
+                    name: other,
+                    account: there,
+                    ..
+                },
+            ) => name == other && account == there,
+            (Self::Setup | Self::Password { .. } | Self::Invitation { .. }, _) => self == other,
+        }
+    }
+}
+
 /// Why a link could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -82,7 +99,7 @@ pub fn create(
     let (code, sha256) = mint_as(PREFIX).map_err(|_unspecified| Error::Random)?;
     let contents = store.read()?;
     let (old, kept): (Vec<&Entity>, Vec<&Entity>) = contents.of(Kind::Link).partition(|entity| {
-        parse(entity).is_none_or(|link| link.expires_at <= now || link.purpose == purpose)
+        parse(entity).is_none_or(|link| link.expires_at <= now || purpose.replaces(&link.purpose))
     });
     if kept.len() >= MAX_LINKS {
         return Err(Error::Full);

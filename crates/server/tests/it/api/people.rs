@@ -449,3 +449,110 @@ async fn an_edited_user_and_a_forged_session_open_nothing() {
     .await;
     assert_eq!(house.sign_in("owner", PASSWORD).await.status(), 401);
 }
+
+#[tokio::test]
+async fn who_decides_on_users_decides_on_none_above_themselves() {
+    let (house, owner) = House::owned("").await;
+    let admin = house.with("admin", Role::Admin).await;
+    let users = format!("{OWN}/users");
+    let call = async |browser: &Browser, method: &str, path: &str, body: Value| {
+        let path = format!("{users}{path}");
+        let reply = house.ask(&browser.ask(method, &path, &body)).await;
+        (reply.status(), reply.json())
+    };
+    let invite = |name: &str, role: &str| json!({"name": name, "role": role});
+    for (role, status) in [("owner", 403), ("king", 400)] {
+        let (told, _) = call(&admin, "POST", "", invite("eve", role)).await;
+        assert_eq!(told, status, "{role}");
+    }
+    let (_, first) = call(&owner, "POST", "", invite("Eve", "owner")).await;
+    // An admin takes the place of no invitation of an owner.
+    assert_eq!(
+        call(&admin, "POST", "", invite("eve", "viewer")).await.0,
+        403
+    );
+    let (status, made) = call(&owner, "POST", "", invite("eve", "viewer")).await;
+    let link = made["result"]["link"].as_str().unwrap();
+    let code = made["result"]["code"].as_str().unwrap();
+    assert_eq!((status, link), (200, &*format!("/?code={code}")));
+    let follow = async |code: &Value| {
+        let body = json!({"code": code, "password": PASSWORD});
+        house.follow("link", &body).await
+    };
+    assert_eq!(
+        follow(&first["result"]["code"]).await.status(),
+        403,
+        "a newer one is there"
+    );
+    let eve = Browser::of(&follow(&made["result"]["code"]).await);
+    assert_eq!(
+        call(&owner, "POST", "", invite("eve", "admin")).await.0,
+        409
+    );
+    let listed = call(&admin, "GET", "", Value::Null).await.1;
+    let listed = listed["result"].as_array().unwrap().iter();
+    let shown = listed.map(|one| format!("{} {} {}", one["name"], one["role"], one["everywhere"]));
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            r#""admin" "admin" false"#,
+            r#""eve" "viewer" false"#,
+            r#""owner" "owner" true"#
+        ]
+    );
+    assert_eq!(call(&eve, "GET", "", Value::Null).await.0, 403);
+    for (who, name, role, status) in [
+        (&admin, "eve", "owner", 403),
+        (&admin, "owner", "viewer", 403),
+        (&owner, "owner", "viewer", 403),
+        (&admin, "nobody", "viewer", 404),
+        (&admin, "eve", "analyst", 200),
+    ] {
+        let told = call(who, "PATCH", &format!("/{name}"), json!({"role": role})).await;
+        assert_eq!(told.0, status, "{name} {role} {}", told.1);
+    }
+    let (status, made) = call(&admin, "POST", "/eve/link", Value::Null).await;
+    assert_eq!(status, 200);
+    let again = Browser::of(&follow(&made["result"]["code"]).await);
+    assert_eq!(
+        house.who(&eve).await,
+        None,
+        "another password ends sessions"
+    );
+    assert_eq!(
+        call(&admin, "POST", "/owner/link", Value::Null).await.0,
+        403
+    );
+    assert_eq!(call(&admin, "DELETE", "/owner", Value::Null).await.0, 403);
+    assert_eq!(call(&admin, "DELETE", "/eve", Value::Null).await.0, 200);
+    assert_eq!(house.who(&again).await, None);
+    assert_eq!(call(&admin, "GET", "/eve", Value::Null).await.0, 404);
+    // Who is invited and did not come is taken off the list.
+    let (_, made) = call(&admin, "POST", "", invite("bob", "viewer")).await;
+    assert_eq!(call(&admin, "DELETE", "/bob", Value::Null).await.0, 200);
+    assert_eq!(follow(&made["result"]["code"]).await.status(), 403);
+}
+
+#[tokio::test]
+async fn nobody_lets_a_user_of_other_accounts_choose_a_password() {
+    let (house, owner) = House::owned("").await;
+    let admin = house.with("admin", Role::Admin).await;
+    house.with("eve", Role::Viewer).await;
+    isango_store::users::change(&*house.store, "eve", NOW, |user| {
+        user.roles.insert("other".into(), Role::Admin);
+        Ok::<_, isango_store::users::Error>(())
+    })
+    .unwrap();
+    let link = format!("{OWN}/users/eve/link");
+    let ask_as = async |browser: &Browser| {
+        let asked = browser.ask("POST", &link, &Value::Null);
+        house.ask(&asked).await.status()
+    };
+    isango_testkit::within("the change to be seen", async {
+        while ask_as(&admin).await != 403 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(ask_as(&owner).await, 200);
+}
