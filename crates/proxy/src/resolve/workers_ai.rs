@@ -1,7 +1,7 @@
 //! Workers AI: the account is the one in the gateway's own path (data-plane section 2.3).
 
+use isango_types::is_account;
 use isango_types::provider::BaseUrl;
-use isango_types::{Wire, is_account};
 
 use super::append::plain;
 use super::{Mapped, Names, invalid};
@@ -30,7 +30,6 @@ pub(super) fn map<'p>(path: &'p str, account: &'p str) -> Result<Mapped<'p>, Err
             account,
             ..Names::default()
         },
-        wire: path.starts_with("v1/").then_some(Wire::Openai),
         ..Mapped::default()
     })
 }

@@ -87,7 +87,7 @@ impl Period {
         let mut parts = 0_u128;
         let quantities = Charge::quantities(usage);
         for (&charge, &quantity) in Charge::ALL.iter().zip(&quantities) {
-            if quantity == 0 || (charge == Charge::Request && self.charges_no_request()) {
+            if quantity == 0 || self.is_included(charge) {
                 continue;
             }
             let nanos_times_per = self.times_rate(charge, quantity, usage)?;
@@ -97,6 +97,31 @@ impl Period {
         let half = u128::from(PARTS_PER_NANO / 2);
         let nanousd = parts.saturating_add(half) / u128::from(PARTS_PER_NANO);
         Some(u64::try_from(nanousd).unwrap_or(u64::MAX))
+    }
+
+    /// Whether there is nothing to pay for it beside what else is paid: a fee for each request that
+    /// there is not, and searches where such a fee pays for them.
+    fn is_included(&self, charge: Charge) -> bool {
+        match charge {
+            Charge::Request => self.charges_no_request(),
+            Charge::Search => {
+                !self.charges_no_request() && self.rate(Charge::Search, None).is_none()
+            }
+            Charge::Input
+            | Charge::CacheRead
+            | Charge::CacheWrite
+            | Charge::CacheWrite1h
+            | Charge::AudioInput
+            | Charge::AudioCacheRead
+            | Charge::ImageInput
+            | Charge::Output
+            | Charge::Reasoning
+            | Charge::AudioOutput
+            | Charge::ImageOutput
+            | Charge::Image
+            | Charge::Audio
+            | Charge::Character => false,
+        }
     }
 
     pub(super) fn charges_no_request(&self) -> bool {

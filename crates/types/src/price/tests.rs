@@ -111,6 +111,21 @@ fn gpt_4o_is_priced_as_by_hand() {
 }
 
 #[test]
+fn a_fee_for_each_request_pays_for_its_searches() {
+    let usage = Usage {
+        searches: 1,
+        output: 2,
+        ..input(7)
+    };
+    let cost = |model| PriceTable::bundled().cost("perplexity-ai", model, &usage, now());
+    // 9 tokens at 1 $ for a million, and 0.012.
+    assert_eq!(cost("sonar").nanousd, Some(12_009_000));
+    // Here each search has a price of its own, and there nothing pays for it.
+    assert_eq!(cost("sonar-deep-research").nanousd, Some(5_030_000));
+    unknown(&cost("r1-1776"), CostStatus::Unpriced);
+}
+
+#[test]
 fn the_bundled_list_has_the_prices_that_providers_publish() {
     use Charge::{AudioInput, AudioOutput, CacheRead, CacheWrite, CacheWrite1h, Input, Output};
     let table = PriceTable::bundled();

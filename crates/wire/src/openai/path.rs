@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use isango_types::Operation;
 
 use crate::facts::Facts;
+use crate::path::decode;
 
 /// Reads the end of the path; whatever stands before it (`/v1`, `/openai/deployments/{name}`,
 /// `/api/paas/v4`) does not matter.
@@ -16,13 +17,13 @@ pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
     let path = path.trim_end_matches('/');
     if let Some(model) = workers_ai_model(path) {
         let operation = if method == "POST" {
-            workers_ai_operation(model)
+            workers_ai_operation(&model)
         } else {
             Operation::Other
         };
         return Facts {
             operation,
-            model: Some(Cow::Borrowed(model)),
+            model: Some(model),
             stream: None,
         };
     }
@@ -65,12 +66,17 @@ fn split_last(path: &str) -> (&str, &str) {
     }
 }
 
-/// The model of `…/run/@cf/{author}/{name}`, of which `run` may be missing.
-fn workers_ai_model(path: &str) -> Option<&str> {
-    memchr::memchr(b'@', path.as_bytes())?;
-    ["@cf/", "@hf/"].into_iter().find_map(|prefix| {
+/// The model of `…/run/@cf/{author}/{name}`, of which `run` may be missing, however it is escaped.
+fn workers_ai_model(path: &str) -> Option<Cow<'_, str>> {
+    memchr::memchr2(b'@', b'%', path.as_bytes())?;
+    let path = decode(path);
+    let at = ["@cf/", "@hf/"].into_iter().find_map(|prefix| {
         let at = path.find(prefix)?;
-        (at == 0 || path[..at].ends_with('/')).then(|| &path[at..])
+        (at == 0 || path[..at].ends_with('/')).then_some(at)
+    })?;
+    Some(match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[at..]),
+        Cow::Owned(path) => Cow::Owned(path[at..].to_owned()),
     })
 }
 
@@ -182,5 +188,8 @@ mod tests {
             "@cf/openai/whisper",
             Operation::Transcription,
         );
+        for escaped in ["/run/%40cf/meta/llama", "/run/@%63f%2Fmeta/llam%61"] {
+            check(escaped, "@cf/meta/llama", Operation::Chat);
+        }
     }
 }

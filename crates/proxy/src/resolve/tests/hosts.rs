@@ -97,15 +97,15 @@ fn workers_ai_belongs_to_the_account_in_the_path() {
     let ai = format!("https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai");
     check(
         "workers-ai/@cf/meta/llama",
-        &format!("{ai}/run/@cf/meta/llama opaque"),
+        &format!("{ai}/run/@cf/meta/llama openai"),
     );
     check(
         "workers-ai/%40hf/meta/llama",
-        &format!("{ai}/run/%40hf/meta/llama opaque"),
+        &format!("{ai}/run/%40hf/meta/llama openai"),
     );
     check(
         "workers-ai/run/@cf/meta/llama",
-        &format!("{ai}/run/@cf/meta/llama opaque"),
+        &format!("{ai}/run/@cf/meta/llama openai"),
     );
     check(
         "workers-ai/v1/chat/completions",
@@ -125,7 +125,7 @@ fn workers_ai_belongs_to_the_account_in_the_path() {
     );
     check_support(
         "workers-ai/@cf/meta/llama",
-        "http://127.0.0.1:9000/local/ai/run/@cf/meta/llama opaque ->workers trusted",
+        "http://127.0.0.1:9000/local/ai/run/@cf/meta/llama openai ->workers trusted",
     );
 }
 
