@@ -107,7 +107,7 @@ pub(crate) fn may_ask_for_its_model(exchange: &Exchange, call: &Call<'_>) -> Res
 
 /// Checks that what the request may cost is known, where the caller's token has a spend limit: what
 /// has no price would cost it nothing. The model of an Azure deployment that no target maps is told
-/// by its answer.
+/// by its first answer.
 ///
 /// # Errors
 /// [`Error::Forbidden`].
@@ -137,20 +137,32 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
     let Some(models) = asked_models(draft, call) else {
         return forbidden("what the request may cost cannot be told: it names no model");
     };
-    let is_told_later = route.deployment.as_deref() == models.first().map(|model| &**model);
     let usage = Usage {
         input: 1,
         output: 1,
         ..Usage::default()
     };
     let (prices, slug) = (&draft.config.prices, &route.provider.slug);
-    let is_unpriced = |model: &&Cow<'_, str>| {
+    let is_unpriced = |model: &str| {
         let cost = prices.cost(slug, model, &usage, draft.created_at);
         cost.status == CostStatus::Unpriced
     };
-    match models.iter().find(is_unpriced).filter(|_| !is_told_later) {
-        None => Ok(()),
-        Some(model) => forbidden(&format!("the price of the model '{model}' is not known")),
+    let Some(model) = models.iter().find(|model| is_unpriced(model)) else {
+        return Ok(());
+    };
+    if route.deployment.as_deref() != Some(&**model) {
+        return forbidden(&format!("the price of the model '{model}' is not known"));
+    }
+    // The first goes alone: nobody can say what is held for it. Those that follow would be free.
+    let answered = limit::served_before(exchange.sink().limits(), draft, route);
+    match answered {
+        Some(served) if served.is_empty() || served.iter().any(|model| is_unpriced(model)) => {
+            forbidden(&format!(
+                "the price of what answers as the deployment '{model}' is not known; map it in \
+                 `models` of its target"
+            ))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -57,7 +57,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use crate::error::Error;
-pub use crate::limit::{Drawn, Drift, Notice, RestoreError};
+pub use crate::limit::{Against, Drawn, Drift, Notice, RestoreError};
 pub use crate::metrics::Metrics;
 
 /// How the data plane behaves beyond what a [`Snapshot`](isango_types::Snapshot) says; fixed while
@@ -177,14 +177,17 @@ impl Proxy {
     ///
     /// # Errors
     /// The records cannot be read.
-    pub fn compare_limits(&self, records: &dyn LogReader) -> Result<Vec<Drift>, RestoreError> {
+    pub fn compare_limits(
+        &self,
+        records: &dyn LogReader,
+        against: Against,
+    ) -> Result<Vec<Drift>, RestoreError> {
         let now = || self.sink.clock().now();
         let settles = self.sink.settles_within();
         let pause = || std::thread::sleep(settles);
-        let drifts = self
-            .sink
-            .limits()
-            .drift(&self.config.get(), records, &now, &pause)?;
+        let config = self.config.get();
+        let limits = self.sink.limits();
+        let drifts = limits.drift((&config, against), records, &now, &pause)?;
         let count = i64::try_from(drifts.len()).unwrap_or(i64::MAX);
         self.metrics.limit_drifts.set(count);
         Ok(drifts)

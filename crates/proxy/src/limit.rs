@@ -40,15 +40,16 @@ use tokio::sync::Notify;
 pub(crate) use admit::{Admission, Entry, Stage};
 pub(crate) use admit::{admit, admit_at, admit_here, admit_leg};
 use bucket::{Judgement, State};
+pub(crate) use estimate::DEFAULT_OUTPUT;
 use estimate::Observed;
 pub(crate) use ledger::Booked;
 use ledger::Recorded;
-pub use ledger::{Drift, RestoreError};
+pub use ledger::{Against, Drift, RestoreError};
 pub use notice::Notice;
 pub(crate) use notice::tell;
 pub(crate) use permit::{Lease, Overrun, Permit, Spent};
 pub(crate) use pledge::{Pledge, Pledges};
-pub(crate) use subject::{asked_model_at, model_behind};
+pub(crate) use subject::{asked_model_at, model_behind, served_before};
 pub use view::Drawn;
 
 /// Buckets that each limit has at most; beyond, its new values share one. Nobody's values take the

@@ -188,16 +188,22 @@ impl Sink {
 
     fn run(&self, store: &dyn LogWriter) {
         let (mut observer, mut readings) = (Observer::default(), Readings::default());
+        // Dropped, and not marked yet.
+        let mut unmarked = 0;
         loop {
             let mut queue = self.queue.lock();
             while queue.drafts.is_empty() && queue.dropped == 0 && !queue.closing {
-                self.filled.wait(&mut queue);
+                if unmarked == 0 {
+                    self.filled.wait(&mut queue);
+                } else if self.filled.wait_for(&mut queue, RETRY_AFTER).timed_out() {
+                    break;
+                }
             }
             if !queue.closing {
                 self.filled.wait_for(&mut queue, self.settings.flush_window);
             }
             let drafts = std::mem::take(&mut queue.drafts);
-            let dropped = std::mem::take(&mut queue.dropped);
+            let dropped = unmarked + std::mem::take(&mut queue.dropped);
             let closing = queue.closing;
             drop(queue);
             if drafts.is_empty() && dropped == 0 && closing {
@@ -212,8 +218,13 @@ impl Sink {
                 tracing::error!(up_to = count, "records were lost: an error of the gateway");
                 observer = Observer::default();
             }
-            if dropped > 0 {
-                self.mark_gap(store, dropped, "the queue of records was full");
+            let is_told = dropped == unmarked;
+            unmarked = dropped;
+            if dropped > 0 && self.mark_gap(store, dropped, is_told) {
+                unmarked = 0;
+            }
+            if closing && count == 0 {
+                return;
             }
         }
     }
@@ -315,17 +326,26 @@ impl Sink {
         (queue.drafts.len(), queue.dropped)
     }
 
-    fn mark_gap(&self, store: &dyn LogWriter, dropped: u64, reason: &str) {
-        tracing::error!(dropped, reason, "records were dropped");
+    /// Marks in the journal that records were dropped; whether it could be. `is_told`: it was tried
+    /// before, and the operator knows.
+    fn mark_gap(&self, store: &dyn LogWriter, dropped: u64, is_told: bool) -> bool {
+        let reason = "the queue of records was full";
+        if !is_told {
+            tracing::error!(dropped, reason, "records were dropped");
+        }
         let gap = Gap {
             dropped,
             reason: reason.into(),
             at: self.clock.now(),
         };
-        if let Err(error) = store.append_gap(&gap) {
-            self.metrics.record_errors.inc();
+        let Err(error) = store.append_gap(&gap) else {
+            return true;
+        };
+        self.metrics.record_errors.inc();
+        if !is_told {
             tracing::error!(%error, "the gap could not be marked in the journal");
         }
+        false
     }
 }
 
@@ -357,3 +377,6 @@ fn record_of(draft: &mut Draft, readings: &mut Readings) -> Record {
         settle_without_bodies(draft)
     })
 }
+
+#[cfg(test)]
+mod tests;

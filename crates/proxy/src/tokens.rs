@@ -9,6 +9,7 @@ use http::header::{COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use isango_types::key::TOKEN_PREFIX;
 use percent_encoding::percent_decode;
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -20,6 +21,9 @@ pub(crate) const GATEWAY_AUTHORIZATION: &str = "cf-aig-authorization";
 /// What follows the beginning of a token that stands in a path has at least so many bytes: what is
 /// shorter is a name.
 const LEAST_IN_PATH: usize = 12;
+
+/// How often what is percent-encoded may be encoded again, and a token is still found.
+const MAX_ENCODINGS: usize = 4;
 
 /// Base64 as clients write it, with or without its end.
 pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -47,7 +51,7 @@ impl Tokens {
     /// header but `cookie`, which browsers send by themselves.
     pub(crate) fn take(path: &str, headers: &mut HeaderMap) -> Self {
         let (mut tokens, mut elsewhere) = (Self::default(), Self::default());
-        let mut misplaced: Vec<HeaderName> = Vec::new();
+        let (mut misplaced, mut misnamed) = (Vec::<HeaderName>::new(), Vec::<HeaderName>::new());
         let mut own = 0;
         for (name, value) in &*headers {
             if name == GATEWAY_AUTHORIZATION {
@@ -55,6 +59,11 @@ impl Tokens {
                 tokens.differ |= own > 0 && presented != tokens.presented;
                 tokens.presented = tokens.presented.or(presented);
                 own += 1;
+            }
+            if let Some(token) = of_name(name) {
+                // It opens nothing: names are the same in any case, and tokens are not.
+                tokens.secrets.add_written(&token, name.as_str().as_bytes());
+                misnamed.push(name.clone());
             }
             let Some(token) = of_header(value) else {
                 continue;
@@ -71,6 +80,9 @@ impl Tokens {
         }
         misplaced.dedup();
         misplaced.iter().for_each(|name| take_out_of(headers, name));
+        for name in &misnamed {
+            headers.remove(name);
+        }
         if tokens.presented.is_none() && own == 0 {
             (tokens.presented, tokens.differ) = (elsewhere.presented, elsewhere.differ);
         }
@@ -127,6 +139,17 @@ pub(crate) fn take_out_of_trailers(trailers: &mut HeaderMap) {
         |(name, value): (&HeaderName, &HeaderValue)| of_header(value).map(|_token| name.clone());
     let names: Vec<HeaderName> = trailers.iter().filter_map(has_token).collect();
     names.iter().for_each(|name| take_out_of(trailers, name));
+    let is_token = |name: &&HeaderName| of_name(name).is_some();
+    let names: Vec<HeaderName> = trailers.keys().filter(is_token).cloned().collect();
+    for name in &names {
+        trailers.remove(name);
+    }
+}
+
+/// The token in a header's name, which somebody put into the place of a value.
+fn of_name(name: &HeaderName) -> Option<Box<str>> {
+    let name = name.as_str().as_bytes();
+    may_be_in(name).then(|| within(name, 1)).flatten()
 }
 
 /// Takes the values with a token out of those of one name.
@@ -182,9 +205,15 @@ fn within(bytes: &[u8], least: usize) -> Option<Box<str>> {
     if let Some(place) = find(bytes, least) {
         return text(bytes, place);
     }
-    memchr::memchr(b'%', bytes)?;
-    let decoded: Vec<u8> = percent_decode(bytes).collect();
-    text(&decoded, find(&decoded, least)?)
+    let mut decoded = Cow::Borrowed(bytes);
+    for _ in 0..MAX_ENCODINGS {
+        memchr::memchr(b'%', &decoded)?;
+        decoded = Cow::Owned(percent_decode(&decoded).collect());
+        if let Some(place) = find(&decoded, least) {
+            return text(&decoded, place);
+        }
+    }
+    None
 }
 
 /// Where the first token stands: not in the middle of a word.
@@ -263,6 +292,8 @@ mod tests {
             format!("https://x.example/?key={TOKEN}&a"),
             TOKEN.replace('_', "%5F"),
             TOKEN.replace('i', "%69"),
+            TOKEN.replace('_', "%255F"),
+            TOKEN.replace('_', "%25255F"),
             format!("a=%22{TOKEN}%22"),
             basic(&format!("{TOKEN}:")),
             basic(&format!("user:{TOKEN}")),
@@ -306,9 +337,25 @@ mod tests {
         );
         check("/v1/local/default/openai/isg_0123456789abcdef/x", true);
         check("/v1/local/default/openai/isg%5F0123456789abcdef/x", true);
+        check("/v1/a/b/openai/x/isg%255F0123456789abcdef", true);
+        check("/v1/a/b/openai/x?key=isg%25255F1", true);
         check("/v1/a/b/openai/x?key=isg_1", true);
         check("/v1/a/b/openai/x?a=1&key=x%20%69sg%5F1", true);
         check("/v1/a/b/openai/x?isg_1", true);
+    }
+
+    #[test]
+    fn a_name_that_is_a_token_is_taken_out_and_opens_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.append("x_isg_0123456789abcdef", "1".parse().unwrap());
+        headers.append("x_name_of_somebodys", "2".parse().unwrap());
+        let mut trailers = headers.clone();
+        let tokens = Tokens::take("/", &mut headers);
+        assert_eq!(tokens.presented().unwrap(), None);
+        take_out_of_trailers(&mut trailers);
+        for left in [headers, trailers] {
+            assert_eq!(left.keys().collect::<Vec<_>>(), ["x_name_of_somebodys"]);
+        }
     }
 
     #[test]

@@ -258,6 +258,32 @@ impl Config {
         Ok(names.collect())
     }
 
+    /// Every deployment that a target maps, and every model behind one.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML.
+    pub fn model_names(sources: &Sources) -> Result<Vec<Box<str>>, ConfigError> {
+        let text = sources.read()?;
+        let tree = parse_tree(&text, sources, &mut Origins::default())?;
+        let gateways = tree
+            .get("gateways")
+            .and_then(|one| one.get_ref().as_array());
+        let targets = gateways.into_iter().flatten().filter_map(|gateway| {
+            let targets = gateway.get_ref().as_table()?.get("targets")?;
+            targets.get_ref().as_array()
+        });
+        let maps = targets.flatten().filter_map(|target| {
+            let models = target.get_ref().as_table()?.get("models")?;
+            models.get_ref().as_table()
+        });
+        let mut names = Vec::new();
+        for (deployment, model) in maps.flatten() {
+            names.push((&**deployment.get_ref()).into());
+            names.extend(model.get_ref().as_str().map(Into::into));
+        }
+        Ok(names)
+    }
+
     /// The part of it that the data plane reads for each request.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

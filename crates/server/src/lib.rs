@@ -29,7 +29,7 @@ use isango_backends::sessions::FileSessions;
 use isango_control::alerts::{Alerts, Parts};
 use isango_control::{Control, Tails};
 use isango_exports::Exports;
-use isango_proxy::{Drift, Metrics, Proxy, serve, sink, upstream};
+use isango_proxy::{Against, Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
 use isango_store::Stores;
 use isango_store::cache::CacheStore;
@@ -61,6 +61,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How often the counters of limits are compared with the records.
 const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
+/// Which of these times all records are read.
+const COMPARE_ALL_EVERY: u32 = 24;
 
 /// How often kept answers are looked at for their age.
 const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
@@ -501,17 +503,22 @@ impl Server {
         });
     }
 
-    /// Compares the counters of limits with the records, every hour.
+    /// Compares the counters of limits with the records, every hour: with all of them first and then
+    /// once a day, else with what follows the checkpoint.
     fn run_comparison(&self, logs: Arc<dyn LogStore>) {
         let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
         self.tasks.spawn(async move {
-            loop {
+            for run in 0_u32.. {
                 tokio::select! {
                     _ = stopping.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(COMPARE_EVERY) => {}
                 }
+                let against = match run % COMPARE_ALL_EVERY {
+                    0 => Against::Records,
+                    _ => Against::Checkpoint,
+                };
                 let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
-                let compare = move || proxy.compare_limits(&*logs);
+                let compare = move || proxy.compare_limits(&*logs, against);
                 match tokio::task::spawn_blocking(compare).await {
                     Ok(Ok(drifts)) => drifts.iter().for_each(tell_drift),
                     Ok(Err(error)) => tracing::error!(%error, "limits were not compared"),

@@ -97,6 +97,12 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Whose answers tell of it.
+    fn gateway(&self) -> Box<str> {
+        let gateway = &self.route.gateway;
+        format!("{}/{}", gateway.account, gateway.id).into()
+    }
+
     /// The name that its answers are known by in its gateway. The same model may be deployed under
     /// one name at one place, and another under the same name elsewhere.
     fn name(&self) -> Box<str> {
@@ -130,14 +136,13 @@ pub(crate) fn estimate(observed: &Observed, asked: Asked<'_>, body: &CallBody) -
         },
         CallBody::Gone => Bound::default(),
     };
-    let gateway = &asked.route.gateway;
     let bound = match (operation.has_output(), max_output) {
         (false, _) => Some(0),
         (true, max_output) => max_output.map(|most| most.saturating_mul(answers)),
     };
     let is_unread = matches!(body, CallBody::Passing(_)) && operation.reads_text();
     let mut estimate = Estimate {
-        gateway: format!("{}/{}", gateway.account, gateway.id).into(),
+        gateway: asked.gateway(),
         model: asked.name(),
         counted: input,
         input,
@@ -258,6 +263,14 @@ impl Observed {
             served: names.iter().map(|(name, _)| name.clone()).collect(),
             has_answered: model.is_some(),
         }
+    }
+
+    /// What the model that is asked for called itself of late; `None`: it has not answered.
+    pub(super) fn served(&self, asked: Asked<'_>) -> Option<Vec<Box<str>>> {
+        let known = self.0.lock();
+        let models = known.gateways.get(&asked.gateway())?;
+        let model = models.models.get(&asked.name())?;
+        Some(model.served.iter().map(|(name, _)| name.clone()).collect())
     }
 
     /// A request that was taken for `estimate` was answered by the model `served`, as far as the

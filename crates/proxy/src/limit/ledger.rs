@@ -19,7 +19,7 @@ use isango_wire::tokens;
 use self::checkpoint::{Checkpoint, Saved};
 use super::bucket::State;
 use super::pledge::{Entry, Pledge, Unreturned};
-use super::{Limits, definition, key};
+use super::{Limits, OTHERS, definition, key};
 
 /// How long before it drew a request may have begun, its body and its turn included.
 const SLACK: Duration = Duration::from_secs(3_600);
@@ -70,7 +70,7 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     /// Every limit whose counters outlive the process, and what the checkpoint has of it.
-    fn limits(&self) -> impl Iterator<Item = (&Arc<Gateway>, &Arc<Limit>, Option<&[Saved]>)> {
+    fn limits(&self) -> impl Iterator<Item = (&Arc<Gateway>, &Arc<Limit>, Option<Covered<'_>>)> {
         self.config.gateways().flat_map(move |gateway| {
             counted(gateway).map(move |limit| {
                 let saved = self.checkpoint.and_then(|one| one.of(gateway, limit));
@@ -125,6 +125,20 @@ impl Reading<'_> {
     }
 }
 
+/// What counters are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// What was saved of the records, and those that follow.
+    Checkpoint,
+    /// The records of the windows alone: also what was saved may be wrong. Of windows that began
+    /// before the oldest record, of which retention may have dropped some, it is only told where a
+    /// counter has less than the records.
+    Records,
+}
+
+/// Since when a limit is counted, and what its buckets had drawn.
+type Covered<'s> = (Timestamp, &'s [Saved]);
+
 /// Which limits are counted.
 type Due<'d> = &'d dyn Fn(&Arc<Limit>) -> bool;
 
@@ -164,7 +178,7 @@ impl Ledger {
         let mut ledger = Self::default();
         let mut known = HashSet::new();
         for (gateway, limit, saved) in reading.limits() {
-            for bucket in saved.unwrap_or_default() {
+            for bucket in saved.map_or(&[][..], |(_, buckets)| buckets) {
                 let account = ledger.account(gateway, limit, &bucket.values, now);
                 let pieces = bucket.drawn.iter().copied();
                 pieces.for_each(|piece| account.state.add_piece(piece));
@@ -193,6 +207,10 @@ impl Ledger {
     ) {
         for decision in decisions.iter().filter(|decision| decision.charged > 0) {
             let limit = limit_of(gateway, &decision.rule, decision.unit);
+            let is_split_so = |limit: &&Arc<Limit>| {
+                decision.bucket.len() == limit.by.len() || is_of_others(&decision.bucket)
+            };
+            let limit = limit.filter(is_split_so);
             if let Some(limit) = limit.filter(|limit| is_due(limit)) {
                 let account = self.account(gateway, limit, &decision.bucket, now);
                 account.state.roll(limit, now);
@@ -258,6 +276,11 @@ fn limit_of<'g>(gateway: &'g Gateway, rule: &str, unit: Unit) -> Option<&'g Arc<
     limits.find(|limit| *limit.id == *rule && limit.unit == unit)
 }
 
+/// Whether these are the values of the bucket that new values share once there are too many.
+fn is_of_others(values: &[Option<Box<str>>]) -> bool {
+    matches!(values, [Some(value)] if **value == *OTHERS)
+}
+
 /// The slots of what is left.
 fn slots(unreturned: &Unreturned) -> HashSet<u32> {
     let entries = unreturned.values().flatten();
@@ -274,6 +297,9 @@ pub(super) struct Recorded {
     saved: Option<Vec<u8>>,
     /// There is something that was saved, by this process or before.
     is_kept: bool,
+    /// Since when limits are counted as they are defined, by definition: one that changes while the
+    /// process runs begins anew.
+    since: HashMap<Box<str>, Timestamp>,
 }
 
 impl Recorded {
@@ -300,7 +326,8 @@ impl Recorded {
         let mut checkpoint = Checkpoint::at(position);
         for gateway in config.gateways() {
             for limit in counted(gateway) {
-                checkpoint.covers(gateway, limit);
+                let since = self.since.entry(definition(gateway, limit).into());
+                checkpoint.covers((gateway, limit), *since.or_insert(now));
             }
         }
         for account in self.ledger.0.values() {
@@ -308,11 +335,21 @@ impl Recorded {
             let limits = config.gateway(&account.gateway.account, &account.gateway.id);
             let unit = account.limit.unit;
             let limit = limits.and_then(|gateway| limit_of(gateway, &account.limit.id, unit));
-            let is_same = |limit: &&Arc<Limit>| {
-                definition(&account.gateway, limit) == definition(&account.gateway, &account.limit)
+            let limit = match limit {
+                // What it counted before is nothing to it.
+                Some(limit)
+                    if definition(&account.gateway, limit)
+                        != definition(&account.gateway, &account.limit) =>
+                {
+                    continue;
+                }
+                Some(limit) => limit,
+                None => &account.limit,
             };
-            let limit = limit.filter(is_same).unwrap_or(&account.limit);
-            checkpoint.covers(&account.gateway, limit).push(Saved {
+            let since = self.since.get(&*definition(&account.gateway, limit));
+            let since = since.copied().unwrap_or(now);
+            let buckets = checkpoint.covers((&account.gateway, limit), since);
+            buckets.push(Saved {
                 values: account.values.clone(),
                 drawn: account.state.pieces(),
             });
@@ -416,7 +453,13 @@ impl Limits {
             now,
         };
         let mut ledger = Ledger::read(&reading, &mut unreturned)?;
+        let since = reading.limits().map(|(gateway, limit, saved)| {
+            // What is not saved was read from the records of its whole window.
+            let since = saved.map_or(Timestamp::default(), |(since, _)| since);
+            (definition(gateway, limit).into(), since)
+        });
         *self.recorded.lock() = Recorded {
+            since: since.collect(),
             swept: ledger.0.len(),
             ledger: ledger.clone(),
             saved: None,
@@ -455,10 +498,11 @@ impl Limits {
 
     /// Compares counters and records, which follow them after a moment: `pause` must be longer than
     /// that moment. What was drawn before it must be on record behind it, and what is on record
-    /// must have been drawn.
+    /// must have been drawn. `against` tells which records are read: all, so that a wrong checkpoint is
+    /// found, too, or those that follow it.
     pub(crate) fn drift(
         &self,
-        config: &Snapshot,
+        (config, against): (&Snapshot, Against),
         reader: &dyn LogReader,
         now: &dyn Fn() -> Timestamp,
         pause: &dyn Fn(),
@@ -466,9 +510,11 @@ impl Limits {
         let begun = now();
         let before = self.drawn(begun);
         pause();
-        let mut unreturned = self.pledges.lost()?;
-        let known = slots(&unreturned);
-        let saved = self.saved()?;
+        let (known, mut unreturned) = self.pledges.lost()?;
+        let saved = match against {
+            Against::Checkpoint => self.saved()?,
+            Against::Records => None,
+        };
         let reading = Reading {
             config,
             reader,
@@ -479,17 +525,32 @@ impl Limits {
         ledger.count_unreturned(config, &mut unreturned, begun);
         let is_known = |slot| known.contains(&slot);
         self.pledges.keep(is_known, &slots(&unreturned));
+        let since = match against {
+            Against::Checkpoint => Some(Timestamp::default()),
+            Against::Records => oldest(reader)?,
+        };
+        let is_whole =
+            |limit: &Limit| since.is_some_and(|since| since < limit.window.around(begun).0);
+        let counts_since = self.recorded.lock().since.clone();
+        let is_compared = |gateway: &Gateway, limit: &Limit| {
+            let since = counts_since.get(&*definition(gateway, limit));
+            against == Against::Checkpoint
+                || since.is_some_and(|since| *since < limit.window.around(begun).0)
+        };
         let ended = now();
         let after = self.drawn(ended);
         let mut drifts = Vec::new();
         for (key, account) in &mut ledger.0 {
+            if !is_compared(&account.gateway, &account.limit) {
+                continue;
+            }
             account.state.roll(&account.limit, begun);
             let then = account.state.sum().used;
             account.state.roll(&account.limit, ended);
             let recorded = account.state.sum().used;
             let counted = [before.get(key), after.get(key)].map(|drawn| drawn.copied());
             let drift = match counted {
-                [Some(early), _] if early > then => Some((early, then)),
+                [Some(early), _] if early > then && is_whole(&account.limit) => Some((early, then)),
                 [_, late] if late.unwrap_or(0) < recorded => Some((late.unwrap_or(0), recorded)),
                 [_, _] => None,
             };
@@ -503,7 +564,13 @@ impl Limits {
         }
         for (key, counter) in before {
             let rule = key.split('\0').next().unwrap_or("");
-            if counter > 0 && is_configured(config, rule) && !ledger.0.contains_key(&key) {
+            let is_due = configured(config, rule).is_some_and(|(gateway, limit)| {
+                // One that counted otherwise before has left buckets behind.
+                key.starts_with(&*definition(gateway, limit))
+                    && is_whole(limit)
+                    && is_compared(gateway, limit)
+            });
+            if counter > 0 && is_due && !ledger.0.contains_key(&key) {
                 drifts.push(Drift {
                     rule: rule.into(),
                     counter,
@@ -516,14 +583,25 @@ impl Limits {
     }
 }
 
-/// Whether a limit, by account, gateway and id, still stands in the configuration.
-fn is_configured(config: &Snapshot, rule: &str) -> bool {
+/// A limit by account, gateway and id, if it still stands in the configuration.
+fn configured<'c>(config: &'c Snapshot, rule: &str) -> Option<(&'c Gateway, &'c Limit)> {
     let mut names = rule.splitn(3, '/');
-    let (account, gateway, id) = (names.next(), names.next(), names.next());
-    account
-        .zip(gateway)
-        .and_then(|(account, gateway)| config.gateway(account, gateway))
-        .is_some_and(|gateway| gateway.limits.iter().any(|limit| id == Some(&limit.id)))
+    let (account, gateway, id) = (names.next()?, names.next()?, names.next()?);
+    let gateway = config.gateway(account, gateway)?;
+    let limit = gateway.limits.iter().find(|limit| *limit.id == *id)?;
+    Some((gateway, limit))
+}
+
+/// When the oldest record that there still is was made.
+fn oldest(reader: &dyn LogReader) -> Result<Option<Timestamp>, Error> {
+    let query = Query {
+        order: Order::OldestFirst,
+        limit: 1,
+        with_deleted: true,
+        ..Query::default()
+    };
+    let page = reader.query(&query)?;
+    Ok(page.records.first().map(|record| record.created_at))
 }
 
 #[cfg(test)]

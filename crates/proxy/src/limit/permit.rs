@@ -252,6 +252,11 @@ impl Permit {
         }
     }
 
+    /// Output that the answer has in all likelihood, in tokens; `None`: no limit looked at that.
+    pub(crate) fn usual_output(&self) -> Option<u64> {
+        self.estimate.as_ref().map(|estimate| estimate.likely.1)
+    }
+
     /// Takes what was drawn.
     pub(super) fn take(&mut self, leases: Vec<Lease>, headroom: Option<Headroom>) {
         self.is_noted &= leases.is_empty();

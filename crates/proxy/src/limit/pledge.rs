@@ -89,14 +89,15 @@ impl Pledges {
     }
 
     /// What requests of this process have left that ended without a record, and those of
-    /// [`Pledges::load`] that were kept.
-    pub(super) fn lost(&self) -> io::Result<Unreturned> {
+    /// [`Pledges::load`] that were kept; and their slots, also of what cannot be read.
+    pub(super) fn lost(&self) -> io::Result<(HashSet<u32>, Unreturned)> {
         let lost = self.slots.lock().lost.clone();
-        let entries = lost.into_iter().filter_map(|slot| {
-            let entry = self.store.get(slot).transpose()?;
-            Some(entry.map(|entry| (slot, entry)))
+        let entries = lost.iter().filter_map(|slot| {
+            let entry = self.store.get(*slot).transpose()?;
+            Some(entry.map(|entry| (*slot, entry)))
         });
-        Ok(by_id(entries.collect::<io::Result<Vec<_>>>()?.into_iter()))
+        let entries = by_id(entries.collect::<io::Result<Vec<_>>>()?.into_iter());
+        Ok((lost.into_iter().collect(), entries))
     }
 
     /// Of those that were lost, and that are known, only the `live` ones still count; the slots of

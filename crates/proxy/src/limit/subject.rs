@@ -194,6 +194,21 @@ pub(crate) fn asked_model_at<'d>(draft: &'d Draft, route: &'d Route) -> Option<&
     Some(mapped(route, named).unwrap_or(named))
 }
 
+/// What the model of a request that goes by `route` called itself in answers before, of late; `None`:
+/// it has not answered yet.
+pub(crate) fn served_before(
+    limits: &Limits,
+    draft: &Draft,
+    route: &Route,
+) -> Option<Vec<Box<str>>> {
+    let asked = Asked {
+        route,
+        model: asked_model_at(draft, route),
+        operation: draft.operation,
+    };
+    limits.observed.served(asked)
+}
+
 /// The model behind a name, where the target of `route` maps it; else the name.
 pub(crate) fn model_behind(route: &Route, name: String) -> Cow<'_, str> {
     mapped(route, &name).map_or(Cow::Owned(name), Cow::Borrowed)

@@ -19,7 +19,7 @@ const MULTIPART: &str = "multipart/form-data";
 pub(super) struct Sent {
     pub(super) chunks: Vec<Bytes>,
     total: u64,
-    omitted: Option<Omitted>,
+    pub(super) omitted: Option<Omitted>,
 }
 
 impl Sent {

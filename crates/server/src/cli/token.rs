@@ -11,7 +11,7 @@ use isango_store::tokens::{self, Error};
 use isango_store::vouched::Vouched;
 use isango_types::key::{Scope, Spend, TOKEN_PREFIX};
 use isango_types::limit::Period;
-use isango_types::price::parse_usd;
+use isango_types::price::{PriceTable, parse_usd};
 use isango_types::record::MetadataValue;
 use isango_types::{Clock, Provider, Secret, Timestamp, Token, nearest};
 use serde_json::json;
@@ -140,7 +140,7 @@ struct Create {
     #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "spend")]
     time_zone: String,
 
-    /// Take gateways and providers as they are, even if nothing is known of that name
+    /// Take gateways, providers and models as they are, even if nothing is known of that name
     #[arg(long)]
     unchecked: bool,
 
@@ -234,6 +234,37 @@ impl Create {
                 let help = nearest(slug, slugs.chain(own.iter().map(|one| &**one)));
                 let help = help.unwrap_or_default();
                 let wrong = format!("there is no provider `{slug}`; {help}");
+                return Err(WrongUsage(wrong).into());
+            }
+        }
+        self.check_models(&Config::model_names(sources)?)
+    }
+
+    /// Checks that no model is written almost as one that is known. What is like nothing that is
+    /// known is a model or a deployment of somebody's own, and taken as it is.
+    fn check_models(&self, own: &[Box<str>]) -> anyhow::Result<()> {
+        if self.models.is_empty() {
+            return Ok(());
+        }
+        let prices = PriceTable::bundled();
+        let listed = prices.providers().into_iter();
+        let listed = listed.flat_map(|provider| prices.models(provider));
+        let known: Vec<&str> = listed.chain(own.iter().map(|one| &**one)).collect();
+        for model in &self.models {
+            let is_known = match model.strip_suffix('*') {
+                Some(beginning) => known.iter().any(|one| one.starts_with(beginning)),
+                None => {
+                    let now = Clock::system().now();
+                    let mut providers = prices.providers().into_iter();
+                    known.contains(&model.as_str())
+                        || providers.any(|slug| prices.find(slug, model, now).is_some())
+                }
+            };
+            let name = model.trim_end_matches('*');
+            if let (false, Some(help)) = (is_known, nearest(name, known.iter().copied())) {
+                let wrong = format!(
+                    "no model `{model}` is known; {help} (`--unchecked` takes it as it is)"
+                );
                 return Err(WrongUsage(wrong).into());
             }
         }

@@ -162,7 +162,8 @@ const CHAT: &str = "/v1/local/g/openai/chat/completions";
 
 /// Asks for a stream that tells its usage, and takes a stored or a running one.
 fn question(shared: Shared) -> Ask {
-    let told = r#"{"stream":true,"stream_options":{"include_usage":true},"#;
+    // What nobody sees is presumed up to this bound: no test depends on how long something took.
+    let told = r#"{"max_tokens":0,"stream":true,"stream_options":{"include_usage":true},"#;
     let ask = Ask::post(CHAT, PROMPT.replacen('{', told, 1));
     match shared {
         Shared::Alone | Shared::Hedged => ask,
@@ -244,6 +245,7 @@ async fn hit(end: End, told: bool) -> (Harness, Upstream, usize) {
     let ask = question(Shared::Hit);
     gateway.ask(&ask).await;
     gateway.records(1).await;
+    gateway.kept(1).await;
     let mut client = Client::connect_narrow(gateway.addr, 4_096).await;
     client.send_ask(&ask).await;
     if end == End::Aborted {
@@ -479,7 +481,7 @@ fn meant(words: &str, told: bool) -> Option<Charge> {
         "our count of input and delivered text" => COUNTED,
         "as told so far, else our count of input and delivered text"
         | "of the answer that was relayed" => or_counted,
-        "our count of the input" => INPUT,
+        "our count of the input, and what is presumed of the output" => INPUT,
         _ => return None,
     })
 }
@@ -508,4 +510,51 @@ fn the_page_says_what_is_charged() {
     };
     let unknown: Vec<_> = rows.iter().filter(|row| !known(row)).collect();
     assert!(unknown.is_empty(), "nobody tests {unknown:?}");
+}
+
+/// Left after more than a second: what a model brings in the meantime counts, up to its bound.
+#[tokio::test]
+async fn what_nobody_saw_of_an_answer_is_presumed() {
+    let slow = Step::Pause(Duration::from_millis(1_600));
+    let word = &events(true, false)[..2];
+    let thinks = sse(word[..1].to_vec())
+        .then(slow.clone())
+        .then(Step::Data(word[1].clone()))
+        .then(Step::Stall);
+    for (answer, seen, unseen) in [(Answer::raw([slow, Step::Stall]), 0, 40), (thinks, 3, 37)] {
+        let upstream = Upstream::start_by(move |request| {
+            let is_other = request.body.windows(5).any(|word| word == b"other");
+            match is_other {
+                true => json(COMPLETION).first(Step::Pause(Duration::from_millis(1_600))),
+                false => answer.clone(),
+            }
+        })
+        .await;
+        let gateway = gateway(&[&upstream]).await;
+        let body = PROMPT.replacen('{', r#"{"max_tokens":40,"stream":true,"#, 1);
+        let mut client = gateway.send(&Ask::post(CHAT, body)).await;
+        upstream.request(0).await;
+        if seen > 0 {
+            let awaited = word.concat().len();
+            client.head().await;
+            let mut came = 0;
+            while came < awaited {
+                came += client.piece().await.unwrap().len();
+            }
+        } else {
+            // Another one takes so long.
+            let other = PROMPT.replace("isiZulu", "other");
+            gateway.ask(&Ask::post(CHAT, other)).await;
+        }
+        client.reset();
+        let records = gateway.records(if seen > 0 { 1 } else { 2 }).await;
+        let left = |one: &&Record| one.outcome == Outcome::ClientLeft;
+        let record = records.iter().find(left).unwrap();
+        let usage = record.usage.unwrap();
+        let output = (usage.input, usage.total_output(), usage.estimated);
+        assert_eq!(output, (13, seen + unseen, true), "{usage:?}");
+        let cost = 13 * 2_500 + 40 * 10_000;
+        assert_eq!(record.cost.nanousd, Some(cost));
+        assert_eq!(charge(record), [1, 13 + 40, cost]);
+    }
 }

@@ -8,13 +8,15 @@ use isango_backends::cache::EmbeddedCache;
 use isango_server::Server;
 use isango_server::config::{Config, Sources};
 use isango_store::Stores;
+use isango_store::cache::CacheStore as _;
 use isango_store::config::ConfigStore;
 use isango_store::logs::{LogReader as _, Order, Query};
 use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox};
 use isango_testkit::client::{Ask, Client, Reply, ask};
 use isango_testkit::upstream::Upstream;
 use isango_testkit::within;
-use isango_types::{Clock, Record};
+use isango_types::provider::PathRule;
+use isango_types::{Clock, Provider, Record};
 use tokio::net::TcpListener;
 
 /// Where chat completions are asked for.
@@ -26,6 +28,7 @@ pub(crate) struct Harness {
     pub(crate) addr: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) logs: Arc<MemoryLogs>,
+    cache: Arc<EmbeddedCache>,
 }
 
 impl Harness {
@@ -50,9 +53,10 @@ impl Harness {
         clock: Clock,
     ) -> Self {
         let logs = Arc::new(MemoryLogs::default());
+        let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
         let stores = Stores {
             logs: Arc::clone(&logs) as _,
-            cache: Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes)),
+            cache: Arc::clone(&cache) as _,
             config: entities,
             pledges: Arc::new(isango_store::memory::MemoryPledges::default()),
             checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
@@ -68,6 +72,7 @@ impl Harness {
             addr,
             admin,
             logs,
+            cache,
         }
     }
 
@@ -113,6 +118,16 @@ impl Harness {
         .await
     }
 
+    /// Waits until `count` answers are kept: a large one is put together after its end.
+    pub(crate) async fn kept(&self, count: u64) {
+        within("the kept answers", async {
+            while self.cache.stats().unwrap().memory.entries < count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
     /// The one record of a test with one request.
     pub(crate) async fn record(&self) -> Record {
         let mut records = self.records(1).await;
@@ -153,4 +168,21 @@ pub(crate) fn providers(upstream: &Upstream) -> String {
          [providers.google-ai-studio]\nbase_url = \"{url}\"\n\
          [providers.openrouter]\nbase_url = \"{url}/v1\"\n"
     )
+}
+
+/// Configuration that sends every provider of the catalogue to `upstream`, below `/p`.
+pub(crate) fn every_provider(upstream: &Upstream) -> String {
+    let url = upstream.url();
+    let providers = Provider::built_in().unwrap().into_iter();
+    let tables = providers.map(|provider| {
+        // Baseten fills one in where there is one, and then serves nothing else.
+        let is_filled = provider.path != PathRule::Baseten;
+        let places = provider.path.placeholders().iter().filter(|_| is_filled);
+        let places: String = places.map(|place| format!("/{{{place}}}")).collect();
+        format!(
+            "[providers.{}]\nbase_url = \"{url}/p{places}\"\n",
+            provider.slug
+        )
+    });
+    tables.collect()
 }

@@ -404,6 +404,32 @@ async fn a_token_with_a_spend_cap_is_for_models_with_a_price() {
 }
 
 #[tokio::test]
+async fn of_a_deployment_that_answers_without_a_price_a_cap_lets_the_first_pass() {
+    let unpriced = COMPLETION.replace("gpt-4o-2024-08-06", "nobody-knows-what-it-costs");
+    for (answer, second) in [(unpriced.as_str(), 403), (COMPLETION, 200)] {
+        let upstream = Upstream::start([json(answer.to_owned())]).await;
+        let gateway = Harness::with(
+            "[[gateways]]\nid = \"closed\"\n\
+             [[tokens]]\nname = \"capped\"\nsecret = \"isg_0123456789abcdef\"\n\
+             gateways = [\"closed\"]\nspend = { limit = 1.0, window = \"day\" }\n",
+            &upstream,
+        )
+        .await;
+        let path = "/v1/local/closed/azure-openai/res/dep/chat/completions";
+        let ask = Ask::post(path, PROMPT)
+            .with("api-key", "k")
+            .with("cf-aig-authorization", "isg_0123456789abcdef");
+        assert_eq!(gateway.ask(&ask).await.status(), 200);
+        gateway.records(1).await;
+        let reply = gateway.ask(&ask).await;
+        assert_eq!(reply.status(), second, "{}", reply.text());
+        if second == 403 {
+            check(&reply, 403, 3030, "the deployment 'dep'");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_somebody_edited_opens_nothing_once_there_is_a_key() {
     let key = "5a".repeat(32);
     let ring = Keyring {

@@ -15,7 +15,7 @@ use crate::limit::pledge::{Bytes, text, values};
 use crate::limit::{Values, definition};
 
 /// The form of the bytes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A digest of what a limit counts.
 pub(super) type Print = [u8; 32];
@@ -25,7 +25,16 @@ pub(super) type Print = [u8; 32];
 pub(super) struct Checkpoint {
     /// Behind what is counted.
     pub(super) position: Position,
-    limits: HashMap<Box<str>, (Print, Vec<Saved>)>,
+    limits: HashMap<Box<str>, Covered>,
+}
+
+/// One limit.
+#[derive(Debug)]
+struct Covered {
+    print: Print,
+    /// What was drawn before is not counted: it did not count so then.
+    since: Timestamp,
+    buckets: Vec<Saved>,
 }
 
 /// One bucket.
@@ -50,20 +59,29 @@ impl Checkpoint {
         self.limits.is_empty()
     }
 
-    /// The limit is counted from here on, if it was not.
-    pub(super) fn covers(&mut self, gateway: &Gateway, limit: &Limit) -> &mut Vec<Saved> {
-        let print = || (print(gateway, limit), Vec::new());
-        let (_, saved) = self
+    /// The limit is counted since then, if it was not.
+    pub(super) fn covers(
+        &mut self,
+        (gateway, limit): (&Gateway, &Limit),
+        since: Timestamp,
+    ) -> &mut Vec<Saved> {
+        let covered = || Covered {
+            print: print(gateway, limit),
+            since,
+            buckets: Vec::new(),
+        };
+        let covered = self
             .limits
             .entry(name(gateway, limit))
-            .or_insert_with(print);
-        saved
+            .or_insert_with(covered);
+        &mut covered.buckets
     }
 
-    /// What its buckets had drawn; `None`: not all that matters was counted.
-    pub(super) fn of(&self, gateway: &Gateway, limit: &Limit) -> Option<&[Saved]> {
-        let (known, saved) = self.limits.get(&name(gateway, limit))?;
-        (*known == print(gateway, limit)).then_some(saved)
+    /// Since when it is counted, and what its buckets had drawn; `None`: not all that matters was
+    /// counted.
+    pub(super) fn of(&self, gateway: &Gateway, limit: &Limit) -> Option<(Timestamp, &[Saved])> {
+        let known = self.limits.get(&name(gateway, limit))?;
+        (known.print == print(gateway, limit)).then_some((known.since, &*known.buckets))
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -71,11 +89,12 @@ impl Checkpoint {
         out.extend_from_slice(&self.position.count().to_le_bytes());
         let mut limits: Vec<_> = self.limits.iter().collect();
         limits.sort_unstable_by_key(|(name, _)| *name);
-        for (name, (print, buckets)) in limits {
+        for (name, covered) in limits {
             text(&mut out, name);
-            out.extend_from_slice(print);
-            count(&mut out, buckets.len());
-            for bucket in buckets {
+            out.extend_from_slice(&covered.print);
+            out.extend_from_slice(&covered.since.as_micros().to_le_bytes());
+            count(&mut out, covered.buckets.len());
+            for bucket in &covered.buckets {
                 values(&mut out, &bucket.values);
                 count(&mut out, bucket.drawn.len());
                 for (at, drawn) in &bucket.drawn {
@@ -98,12 +117,18 @@ impl Checkpoint {
         while !bytes.is_empty() {
             let name = bytes.text()??;
             let print = bytes.take()?;
-            let buckets = u32::from_le_bytes(bytes.take()?);
-            let mut saved = Vec::new();
-            for _ in 0..buckets {
-                saved.push(bucket(&mut bytes)?);
+            let since = Timestamp::from_micros(bytes.number()?);
+            let count = u32::from_le_bytes(bytes.take()?);
+            let mut buckets = Vec::new();
+            for _ in 0..count {
+                buckets.push(bucket(&mut bytes)?);
             }
-            checkpoint.limits.insert(name, (print, saved));
+            let covered = Covered {
+                print,
+                since,
+                buckets,
+            };
+            checkpoint.limits.insert(name, covered);
         }
         Some(checkpoint)
     }
@@ -158,7 +183,7 @@ mod tests {
         let gateway = gateway(&limit);
         let mut checkpoint = Checkpoint::at(Position::after(4_711));
         let at = Timestamp::from_micros(1_795_363_823_000_001);
-        let saved = checkpoint.covers(&gateway, &limit);
+        let saved = checkpoint.covers((&gateway, &limit), at);
         saved.push(Saved {
             values: vec![Some("acme".into()), None, Some("".into())],
             drawn: vec![(at, 7), (at.plus(Duration::from_secs(1)), u64::MAX)],
@@ -177,7 +202,7 @@ mod tests {
         let read = Checkpoint::from_bytes(&bytes).unwrap();
         assert_eq!(read.position, checkpoint.position);
         assert_eq!(read.of(&gateway, &limit), checkpoint.of(&gateway, &limit));
-        assert_eq!(read.of(&gateway, &limit).unwrap().len(), 2);
+        assert_eq!(read.of(&gateway, &limit).unwrap().1.len(), 2);
         for end in 0..bytes.len() {
             let cut = Checkpoint::from_bytes(&bytes[..end]);
             assert!(cut.is_none_or(|cut| cut.limits.is_empty()), "{end}");
@@ -253,7 +278,7 @@ mod tests {
             ..same()
         };
         let mut other = Checkpoint::default();
-        other.covers(&gateway, &calendar("UTC"));
+        other.covers((&gateway, &calendar("UTC")), Timestamp::default());
         assert!(other.of(&gateway, &calendar("UTC")).is_some());
         assert!(
             other

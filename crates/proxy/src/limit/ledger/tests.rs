@@ -105,9 +105,13 @@ impl Ground {
     }
 
     fn drift(&self, limits: &Limits) -> Vec<(u64, u64)> {
+        self.drift_from(limits, Against::Checkpoint)
+    }
+
+    fn drift_from(&self, limits: &Limits, against: Against) -> Vec<(u64, u64)> {
         let paused = Cell::new(0);
         let pause = || paused.set(paused.get() + 1);
-        let drifts = limits.drift(&self.config, &self.logs, &|| NOW, &pause);
+        let drifts = limits.drift((&self.config, against), &self.logs, &|| NOW, &pause);
         assert_eq!(paused.get(), 1);
         let drifts = drifts.unwrap().into_iter();
         drifts.map(|one| (one.counter, one.ledger)).collect()
@@ -326,6 +330,12 @@ fn a_limit_that_counts_otherwise_is_read_from_the_records() {
         start_with(counted),
         (Vec::new(), "all, 0 from 1".to_owned())
     );
+    // What counted in buckets by other values counts in none of these.
+    let whole = Limit {
+        by: Vec::new(),
+        ..limit(Unit::Tokens)
+    };
+    assert_eq!(start_with(whole), (Vec::new(), "all, 0 from 1".to_owned()));
     let less = Limit { limit: 31, ..same };
     assert_eq!(start_with(less), (vec![30], "0 from 1".to_owned()));
 }
@@ -341,6 +351,70 @@ fn what_was_saved_and_cannot_be_read_is_read_from_the_records() {
         ground.checkpoint.save(bytes).unwrap();
         assert_eq!(Ground::used(&ground.start()), [30]);
     }
+}
+
+#[test]
+fn a_checkpoint_that_is_wrong_is_found_in_the_records() {
+    let ground = Ground::new();
+    let limits = ground.start();
+    // From before the window, so that nothing of the window was dropped.
+    let long_ago = NOW.minus(Duration::from_secs(86_400));
+    let first = Record {
+        created_at: long_ago,
+        ..Ground::record_of(RecordId::new(long_ago), Vec::new())
+    };
+    ground.logs.append(&[first]).unwrap();
+    ground.end(ground.send(&limits), 30);
+    ground.save(&limits);
+    // What was saved says more than the records, and less.
+    for (other, ledger) in [(31_u64, 30), (29, 30)] {
+        let saved = ground.checkpoint.load().unwrap().unwrap();
+        let mut wrong = saved.clone();
+        let at = wrong.len() - size_of::<u64>();
+        wrong[at..].copy_from_slice(&other.to_le_bytes());
+        ground.checkpoint.save(&wrong).unwrap();
+        let limits = ground.start();
+        assert_eq!(Ground::used(&limits), [other]);
+        assert_eq!(ground.drift_from(&limits, Against::Checkpoint), []);
+        let found = ground.drift_from(&limits, Against::Records);
+        assert_eq!(found, [(other, ledger)]);
+        ground.checkpoint.save(&saved).unwrap();
+    }
+    assert_eq!(ground.drift_from(&ground.start(), Against::Records), []);
+}
+
+#[test]
+fn a_limit_that_began_anew_is_not_compared_with_what_was_before() {
+    let mut ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    // While the process runs.
+    ground.limit = Arc::new(Limit {
+        window: isango_types::limit::Window::Fixed(Duration::from_secs(3_600)),
+        ..limit(Unit::Tokens)
+    });
+    ground.gateway = gateway(&ground.limit);
+    let prices = Arc::new(PriceTable::default());
+    let gateways = vec![ground.gateway.clone()];
+    ground.config = Snapshot::new(gateways, Vec::new(), prices, None, Vec::new());
+    ground.save(&limits);
+    ground.end(ground.send(&limits), 5);
+    for limits in [limits, ground.start()] {
+        assert_eq!(ground.drift_from(&limits, Against::Records), []);
+        assert_eq!(ground.drift_from(&limits, Against::Checkpoint), []);
+    }
+}
+
+#[test]
+fn what_retention_has_dropped_is_no_drift() {
+    let mut ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    ground.save(&limits);
+    ground.logs = MemoryLogs::default();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 5);
+    assert_eq!(ground.drift_from(&limits, Against::Records), []);
 }
 
 #[test]

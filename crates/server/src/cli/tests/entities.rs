@@ -80,6 +80,8 @@ fn a_name_that_is_written_wrongly_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let file = "[secrets]\nkey = \"file:key\"\n[[gateways]]\nid = \"support\"\n\
+                [[gateways.targets]]\nname = \"own\"\nprovider = \"azure-openai\"\n\
+                models = { our-chat = \"gpt-4o\" }\n\
                 [[gateways]]\nid = \"lab\"\naccount = \"other\"\n\
                 [providers.custom-acme]\nbase_url = \"https://acme.example\"";
     std::fs::write(path("isango.toml"), file).unwrap();
@@ -114,6 +116,15 @@ fn a_name_that_is_written_wrongly_is_told() {
             "token create d --gateway suport --provider opnai --unchecked".into(),
             0,
         ),
+        ("token create e --model gpt-4o-mni".into(), 2),
+        ("token create e --model gtp-4o*".into(), 2),
+        ("token create e --model our-char".into(), 2),
+        (
+            "token create f --model gpt-4o-2024-08-06 --model gpt-4o* --model our-chat".into(),
+            0,
+        ),
+        ("token create g --model a-deployment-of-our-own".into(), 0),
+        ("token create h --model gpt-4o-mni --unchecked".into(), 0),
     ] {
         assert_eq!(run(&words), code, "{words}");
     }
