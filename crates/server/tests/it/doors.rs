@@ -10,7 +10,7 @@ use isango_testkit::upstream::Upstream;
 use isango_types::Provider;
 use isango_types::provider::PathRule;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, every_provider};
 
 /// An account as Workers AI has them.
 const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
@@ -183,7 +183,7 @@ fn spellings(name: &str, path: &str) -> impl Iterator<Item = String> {
 }
 
 /// A gateway whose every provider is `upstream`, with one of its own and two targets.
-async fn gateway(providers: &[Provider], rule: &str, upstream: &Upstream) -> Harness {
+async fn gateway(rule: &str, upstream: &Upstream) -> Harness {
     let url = upstream.url();
     let limit = match rule {
         "" => String::new(),
@@ -195,16 +195,7 @@ async fn gateway(providers: &[Provider], rule: &str, upstream: &Upstream) -> Har
          [[gateways.targets]]\nname = \"east\"\nprovider = \"azure-openai\"\nresource = \"res\"\n\
          {limit}[providers.custom-acme]\nbase_url = \"{url}/acme\"\n"
     );
-    for provider in providers {
-        // Baseten fills one in where there is one, and then serves nothing else.
-        let is_filled = provider.path != PathRule::Baseten;
-        let places = provider.path.placeholders().iter().filter(|_| is_filled);
-        let places: String = places.map(|place| format!("/{{{place}}}")).collect();
-        toml += &format!(
-            "[providers.{}]\nbase_url = \"{url}/p{places}\"\n",
-            provider.slug
-        );
-    }
+    toml += &every_provider(upstream);
     Harness::start(&toml).await
 }
 
@@ -240,7 +231,7 @@ async fn no_way_to_any_provider_is_without_any_limit() {
     let providers = Provider::built_in().unwrap();
     let doors = all_doors(&providers);
     let upstream = Upstream::start([json(COMPLETION)]).await;
-    let free = gateway(&providers, "", &upstream).await;
+    let free = gateway("", &upstream).await;
     let mut leads = Vec::new();
     for door in &doors {
         let before = upstream.count();
@@ -252,22 +243,18 @@ async fn no_way_to_any_provider_is_without_any_limit() {
     let open = leads.iter().filter(|leads| **leads).count();
     assert!(open > 20 * providers.len(), "{open} of {}", doors.len());
     for rule in RULES {
-        check_shut(&providers, rule, doors.iter().zip(&leads)).await;
+        check_shut(rule, doors.iter().zip(&leads)).await;
     }
 }
 
-async fn check_shut(
-    providers: &[Provider],
-    rule: &str,
-    doors: impl Iterator<Item = (&Door, &bool)>,
-) {
+async fn check_shut(rule: &str, doors: impl Iterator<Item = (&Door, &bool)>) {
     let hangs = rule == CONCURRENT;
     let answer = match hangs {
         true => json(COMPLETION).first(Step::Wait),
         false => json(COMPLETION),
     };
     let upstream = Upstream::start([answer]).await;
-    let gateway = gateway(providers, rule, &upstream).await;
+    let gateway = gateway(rule, &upstream).await;
     let chat = format!("/v1/{ACCOUNT}/default/openai/chat/completions");
     let first = keyed(Ask::post(&chat, PROMPT), "authorization");
     let mut client = gateway.send(&first).await;

@@ -14,10 +14,12 @@ use isango_types::record::{Outcome, Record};
 use crate::harness::{Harness, nobody};
 use crate::retry::attempts;
 
-const CHAT: &str = "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
+/// Where a chat completion of the first region is asked for.
+pub(crate) const AZURE: &str =
+    "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
 
 /// A gateway with two Azure resources, `sa` and `eu`, and the chain from one to the other.
-fn regions(sa: &str, eu: &str, chain: &str) -> String {
+pub(crate) fn regions(sa: &str, eu: &str, chain: &str) -> String {
     format!(
         r#"
 [[gateways]]
@@ -43,10 +45,10 @@ base_url = "{eu}/eu"
     )
 }
 
-const CHAIN: &str = "fallback = { azure-sa = [\"azure-eu\"] }";
+pub(crate) const CHAIN: &str = "fallback = { azure-sa = [\"azure-eu\"] }";
 
-fn ask() -> Ask {
-    Ask::post(CHAT, PROMPT).with("api-key", "the-clients-own-key")
+pub(crate) fn ask() -> Ask {
+    Ask::post(AZURE, PROMPT).with("api-key", "the-clients-own-key")
 }
 
 /// The first region fails in this way; the second answers.

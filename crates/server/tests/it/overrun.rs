@@ -9,6 +9,7 @@ use isango_testkit::upstream::Upstream;
 use isango_types::limit::{Decision, Verdict};
 use isango_types::record::{Outcome, Record};
 
+use crate::fallback::{AZURE, CHAIN, ask, regions};
 use crate::harness::{CHAT, Harness};
 
 /// Six words, one token each.
@@ -201,41 +202,13 @@ async fn a_stream_that_may_be_ended_is_not_shared() {
     third.reply().await;
 }
 
-const AZURE: &str = "/v1/local/g/azure-openai/sa/chat/chat/completions?api-version=2024-10-21";
-
-fn ask() -> Ask {
-    Ask::post(AZURE, PROMPT).with("api-key", "the-clients-own-key")
-}
-
 /// A dear target and a cheap one.
 async fn two(rules: &str) -> (Harness, Upstream, Upstream) {
     let (sa, eu) = (
         Upstream::start([json(COMPLETION)]).await,
         Upstream::start([json(COMPLETION)]).await,
     );
-    let toml = format!(
-        r#"
-[[gateways]]
-id = "g"
-fallback = {{ azure-sa = ["azure-eu"] }}
-[[gateways.targets]]
-name = "azure-sa"
-provider = "azure-openai"
-resource = "sa"
-credential = "configured-key-of-sa"
-models = {{ chat = "gpt-4o" }}
-base_url = "{}/sa"
-[[gateways.targets]]
-name = "azure-eu"
-provider = "azure-openai"
-resource = "eu"
-credential = "configured-key-of-eu"
-models = {{ chat-eu = "gpt-4o", mini-eu = "gpt-4o-mini" }}
-base_url = "{}/eu"
-{rules}"#,
-        sa.url(),
-        eu.url()
-    );
+    let toml = regions(&sa.url(), &eu.url(), CHAIN) + rules;
     (Harness::start(&toml).await, sa, eu)
 }
 

@@ -1,5 +1,7 @@
 //! What an exchange used and cost, told by the providers' recorded answers through sockets.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use isango_testkit::answer::{Answer, Step, json, sse};
 use isango_testkit::client::Ask;
@@ -12,7 +14,7 @@ use isango_wire::tokens;
 use crate::harness::{self, Harness};
 
 /// A recorded answer.
-fn recording(name: &str) -> Bytes {
+pub(crate) fn recording(name: &str) -> Bytes {
     let path = format!("{}/../wire/testdata/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).expect(&path).into()
 }
@@ -279,7 +281,7 @@ async fn cohere_names_no_model_so_the_requests_counts() {
 
 /// A message of an AWS event stream: total length, length of the headers, their checksum, the
 /// headers, the payload, the checksum of all. Source: Amazon event stream encoding.
-fn aws_event(name: &str, payload: &str) -> Vec<u8> {
+pub(crate) fn aws_event(name: &str, payload: &str) -> Vec<u8> {
     let mut headers = Vec::new();
     for (key, value) in [
         (":event-type", name),
@@ -311,6 +313,27 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The messages of a recording with a name and a payload on each line.
+pub(crate) fn aws_events(recording: &[u8]) -> Vec<u8> {
+    let lines = std::str::from_utf8(recording).unwrap().lines();
+    let events = lines.map(|line| line.split_once(' ').unwrap());
+    events
+        .flat_map(|(name, payload)| aws_event(name, payload))
+        .collect()
+}
+
+/// The messages of a recording with what a chunk holds on each line.
+pub(crate) fn aws_chunks(recording: &[u8]) -> Vec<u8> {
+    let lines = recording.split(|byte| *byte == b'\n');
+    let chunks = lines.filter(|line| !line.is_empty()).map(|line| {
+        let packed = STANDARD.encode(line);
+        format!("{{\"bytes\":\"{packed}\",\"p\":\"abcd\"}}")
+    });
+    chunks
+        .flat_map(|payload| aws_event("chunk", &payload))
+        .collect()
+}
+
 #[tokio::test]
 async fn bedrock_is_read_whole_and_streamed() {
     let model = "global.anthropic.claude-sonnet-4-5-20250929-v1:0";
@@ -330,17 +353,9 @@ async fn bedrock_is_read_whole_and_streamed() {
     assert_eq!(record.model.as_deref(), Some(model));
     assert_eq!(record.resource.as_deref(), Some("us-east-1"));
     let events = recording("bedrock/converse_stream.events");
-    let events: Vec<u8> = std::str::from_utf8(&events)
-        .unwrap()
-        .lines()
-        .flat_map(|line| {
-            let (name, payload) = line.split_once(' ').unwrap();
-            aws_event(name, payload)
-        })
-        .collect();
     let stream = Answer::new(200)
         .header("content-type", "application/vnd.amazon.eventstream")
-        .chunked(cut(&events.into(), 50, 9));
+        .chunked(cut(&aws_events(&events).into(), 50, 9));
     let record = ask(&post("converse-stream"), stream).await;
     // 382 × 3 + 66 × 15.
     assert_eq!(told(&record), "{input:382,output:66} priced 2136000");
