@@ -6,6 +6,7 @@ import type {
   ChangeView,
   ConfigView,
   Gateway,
+  MadeLink,
   MadeToken,
   NewConfig,
   NewToken,
@@ -15,6 +16,7 @@ import type {
   Restored,
   RevisionView,
   TokenView,
+  UserView,
 } from './types';
 
 /** Most entries of a list that is asked for as a whole. */
@@ -117,6 +119,30 @@ export const prices = (accountId: string, of: { provider: string; model: string;
 /** Gateways become what they were then. */
 export async function restore(accountId: string, revision: number): Promise<Restored> {
   return (await call<Restored>(`${own(accountId)}/revisions/${revision}/restore`, { method: 'POST', body: {} })).result;
+}
+
+const userPath = (accountId: string, name: string) => `${own(accountId)}/users/${encodeURIComponent(name)}`;
+
+export async function users(accountId: string, signal?: AbortSignal): Promise<UserView[]> {
+  return (await call<UserView[]>(`${own(accountId)}/users`, { query: ALL, signal })).result;
+}
+
+/** Whoever follows the link chooses a password, and is in. */
+export async function invite(accountId: string, name: string, role: string): Promise<MadeLink> {
+  return (await call<MadeLink>(`${own(accountId)}/users`, { method: 'POST', body: { name, role } })).result;
+}
+
+export async function changeRole(accountId: string, name: string, role: string): Promise<void> {
+  await call(userPath(accountId, name), { method: 'PATCH', body: { role } });
+}
+
+export async function removeUser(accountId: string, name: string): Promise<void> {
+  await call(userPath(accountId, name), { method: 'DELETE' });
+}
+
+/** A link with which a user chooses another password. */
+export async function passwordLink(accountId: string, name: string): Promise<MadeLink> {
+  return (await call<MadeLink>(`${userPath(accountId, name)}/link`, { method: 'POST', body: {} })).result;
 }
 
 export interface Trial {

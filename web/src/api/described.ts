@@ -217,6 +217,18 @@ export type LogPatch = {
   score?: number | null;
 };
 
+/** A link that was just made, told this once. */
+export type MadeLink = {
+  /** Its code. */
+  code: string;
+  /** When it ends. */
+  expires_at: string;
+  /** Where it leads; begins with `dashboard_url` where that is set, or with `/`. */
+  link: string;
+  /** Who it is for. */
+  name: string;
+};
+
 /** A token that was just made, with itself: this once. */
 export type MadeToken = TokenView & {
   /** The token itself, which is kept nowhere. */
@@ -301,6 +313,12 @@ export type NewPassword = {
   password: string;
 };
 
+/** Another role. */
+export type NewRole = {
+  /** `owner`, `admin`, `analyst` or `viewer`. */
+  role: string;
+};
+
 /** The credential that takes the place of another. */
 export type NewSecret = {
   /** The credential itself. */
@@ -324,6 +342,14 @@ export type NewToken = {
   /** `run`, `read`, `write`, `metadata_read`; `run` where none is named. */
   scopes?: string[];
   spend?: SpendView | null;
+};
+
+/** Somebody to invite. */
+export type NewUser = {
+  /** The name to sign in with; an address of e-mail is one. */
+  name: string;
+  /** `owner`, `admin`, `analyst` or `viewer`. */
+  role: string;
 };
 
 /** A view to save. */
@@ -689,6 +715,22 @@ export type UserOfSession = {
   role: string;
   /** What they may do, by account; `*` stands for every account. */
   roles: Record<string, unknown>;
+};
+
+/** A user, or somebody who is invited. */
+export type UserView = {
+  /** When they were made or invited. */
+  created_at: string;
+  /** Whether they have a role in every account. */
+  everywhere: boolean;
+  /** When the invitation ends. */
+  expires_at?: string | null;
+  /** The name they sign in with. */
+  name: string;
+  /** What they may do in the account. */
+  role: string;
+  /** `active` or `invited`. */
+  state: string;
 };
 
 /** What to remove: answers of the account for which everything holds that is set. Nothing set: all of them. */

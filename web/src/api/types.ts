@@ -2,7 +2,7 @@
 
 import type { GatewayView } from './described';
 
-export type { ChangeView, ConfigView, GatewayView, MadeToken, NewConfig, NewToken, Purged, Restored, RevisionView, SpendView, TokenView } from './described';
+export type { ChangeView, ConfigView, GatewayView, MadeLink, MadeToken, NewConfig, NewToken, Purged, Restored, RevisionView, SpendView, TokenView, UserView } from './described';
 
 export type Outcome =
   | 'answered'

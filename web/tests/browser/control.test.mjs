@@ -92,7 +92,7 @@ test('a gateway is made, changed, and brought back to what it was', () =>
     await page.getByText('In force').waitFor();
     await press(page, 'Escape', 'g', 's');
     await page.getByRole('heading', { name: 'Who is signed in?' }).waitFor();
-    await press(page, ']');
+    await press(page, ']', ']');
     await page.getByRole('link', { name: 'Diff' }).first().click();
     await page.locator('.right', { hasText: '"cache_ttl": 7200' }).waitFor();
     await page.getByRole('button', { name: 'Restore revision 1' }).click();
@@ -114,4 +114,17 @@ test('the cache is emptied, and says by how much', () =>
     await page.getByRole('button', { name: 'Empty' }).click();
     await page.getByRole('button', { name: 'Remove them' }).click();
     await page.getByText('8 answers removed').waitFor();
+  }));
+
+test('somebody is invited by a link that is shown, and a role is changed', () =>
+  visit({ path: '/settings/users' }, async ({ page }) => {
+    await page.getByRole('table').waitFor();
+    await page.getByLabel('Role of grace').selectOption('analyst');
+    await press(page, 'Escape', 'n');
+    await page.keyboard.type('alan@example.com');
+    await press(page, 'Enter');
+    await page.getByText('/?code=invited').waitFor();
+    await press(page, 'Enter');
+    await page.getByRole('row', { name: /alan@example.com viewer invited/ }).waitFor();
+    assert.equal(await page.getByLabel('Role of grace').inputValue(), 'analyst');
   }));

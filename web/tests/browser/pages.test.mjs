@@ -61,6 +61,7 @@ const STATES = {
   'provider keys': { path: '/control/keys?gw=local/support', ready: 'text=9fQ' },
   'the cache': { path: '/control/cache?from=now-24h', ready: '.u-wrap' },
   prices: { path: '/control/prices?from=now-24h', ready: 'text=claude-sonnet' },
+  users: { path: '/settings/users', ready: 'text=grace' },
   'who is signed in': { path: '/settings', ready: 'text=Another password' },
   'an invitation': { path: '/?code=invited', api: { signedIn: false }, ready: 'text=Welcome, grace' },
   'no revision yet': { path: '/settings/revisions', ready: 'text=Nothing was changed' },

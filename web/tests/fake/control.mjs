@@ -26,6 +26,7 @@ export function control() {
   const versions = new Map();
   const tokens = [token('support-app', { gateways: ['support'], metadata: { tenantId: 'acme' }, spend: { limit_usd: '50', period: 'month', time_zone: 'UTC' } }), token('research-batch', { expires_at: new Date(Date.now() + 4 * 86_400_000).toISOString() }), token('old-ci', { revoked_at: AT })];
   let keys = [{ id: 'azure-openai.default', provider_slug: 'azure-openai', alias: 'default', default_config: true, gateway_id: 'support', secret_id: 's1', secret_preview: '…9fQ', modified_at: AT }];
+  const users = [{ name: 'owner', role: 'owner', state: 'active', everywhere: true, created_at: AT }, { name: 'grace', role: 'viewer', state: 'active', everywhere: false, created_at: AT }];
   const revisions = [];
   const copy = (value) => JSON.parse(JSON.stringify(value));
   const version = (id) => `"${versions.get(id) ?? 1}"`;
@@ -98,6 +99,15 @@ export function control() {
       const one = tokens.find(({ name }) => name === at[1]);
       one.revoked_at = new Date().toISOString();
       return { result: one };
+    }
+    if (is('GET', /^users$/)) return page(users, query);
+    if (is('POST', /^users$/)) {
+      users.push({ name: body.name, role: body.role, state: 'invited', everywhere: false, created_at: AT, expires_at: AT });
+      return { result: { name: body.name, code: 'invited', link: '/?code=invited', expires_at: AT } };
+    }
+    if ((at = is('PATCH', /^users\/([^/]+)$/))) {
+      users.find(({ name }) => name === at[1]).role = body.role;
+      return { result: {} };
     }
     if (is('POST', /^cache\/purge$/)) return { result: { purged: body.gateway ? 8 : 41 } };
     if (is('GET', /^revisions$/)) return page(revisions, query);

@@ -199,7 +199,7 @@ test('a configuration is brought back to what it was', () =>
     await page.getByText('In force').waitFor();
     await press(page, 'Escape', 'g', 's');
     await page.getByRole('heading', { name: 'Who is signed in?' }).waitFor();
-    await press(page, ']');
+    await press(page, ']', ']');
     await page.getByRole('table').waitFor();
     await tabTo(page, 'link', 'Diff');
     await press(page, 'Enter');
