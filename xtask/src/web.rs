@@ -1,10 +1,13 @@
-//! The dashboard in `web`: types, unit tests, the build with the limits of its size, and its pages in
-//! a browser. Packages are those of its lock file, installed once for each change of it.
+//! The dashboard in `web`: types, unit tests, the build with the limits of its size, which must be
+//! the one that is committed, and its pages in a browser. Packages are those of its lock file,
+//! installed once for each change of it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{clients, shell};
 
@@ -21,14 +24,50 @@ pub(crate) fn run() -> Result<()> {
     clients::install(&packages, &pins, || {
         shell::run(&mut clients::npm_ci(&folder))
     })?;
-    for script in ["check", "test", "build"] {
+    for script in ["check", "test"] {
         npm(&folder, script)?;
     }
+    build(&folder)?;
     if !shell::is_installed("chromium", "--version") {
         println!("skipped: the pages are not looked at, since chromium is not installed");
         return Ok(());
     }
     npm(&folder, "test:browser")
+}
+
+/// Builds what is committed and built into the binary.
+///
+/// # Errors
+/// It was not what the sources make, and is now.
+fn build(folder: &Path) -> Result<()> {
+    let dist = folder.join("dist");
+    let committed = files(&dist)?;
+    npm(folder, "build")?;
+    if files(&dist)? != committed {
+        bail!("web/dist was not what web/src makes, and is now: look at it, and commit it");
+    }
+    Ok(())
+}
+
+/// Every file below a folder with its content; none where there is no folder.
+fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if !folder.exists() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    found.insert(path.clone(), fs::read(&path)?);
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn npm(folder: &Path, script: &str) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The control plane on the admin listener: health and metrics, and the management API below
-//! `/client/v4`. [`alerts`] watch what the data plane recorded.
+//! The control plane on the admin listener: health and metrics, the management API below
+//! `/client/v4`, and the dashboard. [`alerts`] watch what the data plane recorded.
 //!
 //! `router` lists every route of the API; `auth` decides who may use it, `identity` knows who they
 //! are; each resource has a file of its own.
@@ -12,6 +12,7 @@ mod ask;
 mod auth;
 mod body;
 mod cache;
+mod dashboard;
 mod door;
 mod error;
 mod exports;
@@ -55,6 +56,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::dashboard::Dashboard;
 use crate::error::Failure;
 use crate::identity::People;
 
@@ -126,6 +128,7 @@ pub struct Control {
     blocking: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Tails>,
+    pages: Arc<Dashboard>,
 }
 
 impl Control {
@@ -152,6 +155,7 @@ impl Control {
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
+            pages: Arc::new(Dashboard::built_in()),
         }
     }
 
@@ -177,6 +181,7 @@ impl Control {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .merge(router::api(self))
+            .fallback(dashboard::serve)
             .layer(from_fn_with_state(
                 self.people.dashboard.clone(),
                 door::no_other_origin,

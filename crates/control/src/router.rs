@@ -7,7 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use isango_types::RecordId;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;
@@ -170,7 +170,7 @@ pub(crate) fn api(control: &Control) -> Router<Control> {
     // It is made of texts and numbers only.
     let json = description.to_json().unwrap_or_default();
     let accounts = accounts
-        .fallback(unknown)
+        .route("/client/{*rest}", any(unknown))
         .method_not_allowed_fallback(async || Failure::no_method())
         .layer(from_fn_with_state(control.clone(), auth::admit))
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));

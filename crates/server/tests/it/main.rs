@@ -18,6 +18,7 @@ mod config;
 mod connections;
 mod crash;
 mod credentials;
+mod dashboard;
 mod delivery;
 mod door;
 mod doors;

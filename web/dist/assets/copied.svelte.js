@@ -1,0 +1,1 @@
+import{G as e,I as t,K as n}from"./disclose-version.js";var r=class{#e=n(``);get what(){return t(this.#e)}set what(t){e(this.#e,t,!0)}#t=0;async copy(e,t){window.isSecureContext&&(await navigator.clipboard.writeText(t),this.what=e,clearTimeout(this.#t),this.#t=window.setTimeout(()=>this.what=``,1500))}};export{r as t};

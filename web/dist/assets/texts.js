@@ -1,0 +1,1 @@
+var e=e=>e.split(`,`).map(e=>e.trim()).filter(Boolean);function t(t){let n=e(t).map(e=>{let[t=``,n=``]=e.split(/=(.*)/s);return[t.trim(),n.split(`|`).map(e=>e.trim()).filter(Boolean)]});return Object.fromEntries(n.filter(([e,t])=>e!==``&&t.length>0))}var n=(e={})=>Object.entries(e).map(([e,t])=>`${e}=${t.join(`|`)}`).join(`, `);export{t as n,n as r,e as t};
