@@ -1,22 +1,21 @@
 //! Records of a gateway: listed, read, with their bodies (management-api section 5).
 
 mod filters;
+mod find;
 pub(crate) mod later;
 mod view;
-
-use std::cmp::Ordering;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderName;
 use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use isango_store::Filter as RecordFilter;
-use isango_store::logs::{Error, LogReader, MAX_PAGE, Order, Query};
+use isango_store::logs::Error;
 use isango_types::record::Message;
-use isango_types::{Record, RecordId, Usage};
+use isango_types::{Record, RecordId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::filters::{Filter, Operator};
+use self::filters::Filter;
+pub(crate) use self::view::dollars;
 use self::view::{LogDetail, LogItem};
 use crate::answer::{Answer, Done, Envelope, Page, Remark, last, pairs};
 use crate::auth::Caller;
@@ -26,8 +25,6 @@ use crate::{Control, blocking};
 
 /// Records of a page at most (management-api section 1.3).
 const MAX_PER_PAGE: u64 = 50;
-/// Records that one list looks at; filters that let few pass end here.
-const MAX_SCAN: usize = 100_000;
 /// Code of the remark that says so.
 const NOT_ALL: u32 = 7_021;
 
@@ -79,7 +76,7 @@ pub(crate) struct LogInfo {
     per_page: u64,
     /// Records of this page.
     count: u64,
-    /// Records of all pages, up to 10 000.
+    /// Records of all pages.
     total_count: u64,
     /// Pages.
     total_pages: u64,
@@ -146,7 +143,8 @@ const ORDERS: [(&str, By); 11] = [
 
 /// List records
 ///
-/// The newest 10 000 that pass the filters are in reach of pages.
+/// Every record that passes is counted. The first 100 000 are in reach of pages; where a filter asks
+/// what the columns of the store cannot answer, those of the newest 100 000 records.
 #[utoipa::path(get,
     path = "/client/v4/accounts/{account_id}/ai-gateway/gateways/{gateway_id}/logs",
     tag = "logs", params(GatewayPath, LogParams),
@@ -161,27 +159,33 @@ pub(crate) async fn list(
     let wanted = Wanted::read(&query, false)?;
     blocking(&control, move |control| {
         crate::gateways::must_be(control, &path)?;
-        let (mut records, is_all) = find(&*control.logs, &path, &wanted)?;
-        wanted.sort(&mut records);
-        let of_page = records.iter().skip(page.skipped()).take(page.size());
-        let items: Vec<LogItem> = of_page.map(LogItem::of).collect();
-        let info = page.info(items.len(), records.len());
+        let logs = &*control.logs;
+        let found = find::page(logs, &path, &wanted, page).map_err(|error| failed(&error))?;
+        let mut items = Vec::with_capacity(found.rows.len());
+        for row in &found.rows {
+            // It may have been removed since.
+            let record = logs.get(row.id).map_err(|error| failed(&error))?;
+            items.extend(record.as_ref().map(LogItem::of));
+        }
+        let info = page.info(items.len(), found.total);
         let info = LogInfo {
             page: info.page,
             per_page: info.per_page,
             count: info.count,
             total_count: info.total_count,
             total_pages: info.total_pages,
-            ranges: wanted.with_ranges.then(|| Ranges::of(&records)),
+            ranges: found.ranges,
         };
         let remark = Remark {
             code: NOT_ALL,
-            message: format!(
-                "the newest {MAX_PAGE} that pass, of the newest {MAX_SCAN} records at most; older \
-                 ones are found by `created_at`"
-            ),
+            message: "more records pass than are in reach; older ones are found by `created_at`"
+                .into(),
         };
-        let remarks = if is_all { Vec::new() } else { vec![remark] };
+        let remarks = if found.is_all {
+            Vec::new()
+        } else {
+            vec![remark]
+        };
         Ok(Done::new(items).info(info).remarks(remarks))
     })
     .await
@@ -266,62 +270,6 @@ fn failed(error: &Error) -> Failure {
     Failure::internal(error)
 }
 
-/// The newest records of a gateway that pass, or the oldest where those come first; and whether
-/// there are no others.
-fn find(
-    logs: &dyn LogReader,
-    path: &GatewayPath,
-    wanted: &Wanted,
-) -> Result<(Vec<Record>, bool), Failure> {
-    let text = format!(
-        "account:\"{}\" gateway:\"{}\"",
-        path.account_id, path.gateway_id
-    );
-    let filter = RecordFilter::parse(&text, isango_types::Timestamp::default())
-        .map_err(|_no_name| Failure::not_found())?;
-    let is_oldest_first = wanted.order == By::CreatedAt && wanted.is_ascending;
-    let mut query = Query {
-        filter,
-        order: if is_oldest_first {
-            Order::OldestFirst
-        } else {
-            Order::NewestFirst
-        },
-        limit: MAX_PAGE,
-        ..Query::default()
-    };
-    for filter in &wanted.filters {
-        match (filter.moment(), filter.operator) {
-            (Some(since), Operator::Gt | Operator::AtLeast) => {
-                query.since = query.since.max(Some(since));
-            }
-            (Some(until), Operator::Lt) => {
-                query.until = Some(query.until.map_or(until, |one| one.min(until)));
-            }
-            _ => {}
-        }
-    }
-    let (mut found, mut scanned) = (Vec::new(), 0);
-    loop {
-        let page = logs.query(&query).map_err(|error| failed(&error))?;
-        scanned += page.records.len();
-        found.extend(
-            page.records
-                .into_iter()
-                .filter(|record| wanted.admits(record)),
-        );
-        let is_enough = found.len() >= MAX_PAGE || scanned >= MAX_SCAN;
-        match page.next {
-            Some(next) if !is_enough => query.after = Some(next),
-            next => {
-                let is_all = next.is_none() && found.len() <= MAX_PAGE;
-                found.truncate(MAX_PAGE);
-                return Ok((found, is_all));
-            }
-        }
-    }
-}
-
 impl Wanted {
     /// `removes`: the records are to be removed, the oldest first if nothing else is said.
     fn read(query: &str, removes: bool) -> Result<Self, Failure> {
@@ -363,91 +311,5 @@ impl Wanted {
             is_ascending,
             with_ranges,
         })
-    }
-
-    fn admits(&self, record: &Record) -> bool {
-        let passes = self.filters.iter().all(|filter| filter.matches(record));
-        passes && self.search.as_ref().is_none_or(|text| holds(record, text))
-    }
-
-    fn sort(&self, records: &mut [Record]) {
-        // They come by time, and equal ones stay so.
-        let compare = |one: &Record, other: &Record| match self.order {
-            By::CreatedAt => one.id.cmp(&other.id),
-            By::Provider => one.provider.cmp(&other.provider),
-            By::Model => view::model(one).cmp(&view::model(other)),
-            By::ModelType => one.operation.as_str().cmp(other.operation.as_str()),
-            By::Success => other.is_error().cmp(&one.is_error()),
-            By::Cached => view::is_cached(one).cmp(&view::is_cached(other)),
-            By::Cost => one.cost.nanousd.cmp(&other.cost.nanousd),
-            By::TokensIn => tokens(one, Usage::total_input).cmp(&tokens(other, Usage::total_input)),
-            By::TokensOut => {
-                tokens(one, Usage::total_output).cmp(&tokens(other, Usage::total_output))
-            }
-            By::Duration => one.timing.total_us.cmp(&other.timing.total_us),
-            By::Feedback => view::feedback(one).cmp(&view::feedback(other)),
-        };
-        records.sort_by(
-            |one, other| match (compare(one, other), self.is_ascending) {
-                (ordering, true) => ordering,
-                (ordering, false) => Ordering::reverse(ordering),
-            },
-        );
-    }
-}
-
-fn tokens(record: &Record, count: fn(&Usage) -> u64) -> Option<u64> {
-    record.usage.as_ref().map(count)
-}
-
-/// Whether a text stands in what a record tells of itself, regardless of case.
-fn holds(record: &Record, text: &str) -> bool {
-    let stands = |found: &str| found.to_lowercase().contains(text);
-    let metadata = record.metadata.iter();
-    let texts = [
-        Some(&*record.event_id),
-        Some(&*record.path),
-        record.provider.as_deref(),
-        view::model(record),
-    ];
-    texts.into_iter().flatten().any(stands)
-        || stands(&record.id.to_string())
-        || metadata
-            .into_iter()
-            .any(|(key, value)| stands(key) || stands(&value.to_text()))
-}
-
-impl Ranges {
-    fn of(records: &[Record]) -> Self {
-        let range = |number: &dyn Fn(&Record) -> Option<f64>| {
-            let numbers = records.iter().filter_map(number);
-            (numbers.clone().reduce(f64::min), numbers.reduce(f64::max))
-        };
-        let tokens = |count: fn(&Usage) -> u64| {
-            range(&move |record| {
-                record
-                    .usage
-                    .as_ref()
-                    .map(|usage| view::number(count(usage)))
-            })
-        };
-        let (min_cost, max_cost) = range(&view::cost);
-        let (min_duration, max_duration) =
-            range(&|record| Some(view::number(view::millis(record))));
-        let (min_tokens_in, max_tokens_in) = tokens(Usage::total_input);
-        let (min_tokens_out, max_tokens_out) = tokens(Usage::total_output);
-        let (min_total_tokens, max_total_tokens) = tokens(Usage::total);
-        Self {
-            min_cost,
-            max_cost,
-            min_duration,
-            max_duration,
-            min_tokens_in,
-            max_tokens_in,
-            min_tokens_out,
-            max_tokens_out,
-            min_total_tokens,
-            max_total_tokens,
-        }
     }
 }

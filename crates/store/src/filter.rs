@@ -221,12 +221,17 @@ impl Filter {
 
     /// This, and `field` must be this very text besides.
     #[must_use]
-    pub fn only(mut self, field: TextField, text: &str) -> Self {
-        let pieces = vec![text.into()];
-        self.terms.push(Term {
+    pub fn only(self, field: TextField, text: &str) -> Self {
+        self.and(Term {
             negated: false,
-            test: Test::Text(field, vec![Pattern { pieces }]),
-        });
+            test: Test::Text(field, vec![Pattern::exact(text)]),
+        })
+    }
+
+    /// This, and one more term must hold.
+    #[must_use]
+    pub fn and(mut self, term: Term) -> Self {
+        self.terms.push(term);
         self
     }
 
@@ -427,6 +432,26 @@ impl ReviewField {
 }
 
 impl Pattern {
+    /// A text without holes.
+    #[must_use]
+    pub fn exact(text: &str) -> Self {
+        Self::of([text])
+    }
+
+    /// Any text at all.
+    #[must_use]
+    pub fn any() -> Self {
+        Self::of(["", ""])
+    }
+
+    /// A text with holes between these pieces, of which there is at least one.
+    #[must_use]
+    pub fn of<'p>(pieces: impl IntoIterator<Item = &'p str>) -> Self {
+        Self {
+            pieces: pieces.into_iter().map(Into::into).collect(),
+        }
+    }
+
     /// The one text that is like it, if it has no holes.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {

@@ -3,11 +3,14 @@
 
 use std::borrow::Cow;
 
-use isango_types::{Record, Timestamp, nearest};
+use isango_store::row::Row;
+use isango_types::{Timestamp, nearest};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Failure;
+
+mod term;
 
 /// Filters of a request at most.
 const MAX_FILTERS: usize = 32;
@@ -133,8 +136,8 @@ const OTHERS: [&str; 8] = [
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Filter {
-    pub(super) key: Key,
-    pub(super) operator: Operator,
+    key: Key,
+    operator: Operator,
     values: Vec<Wanted>,
 }
 
@@ -158,8 +161,8 @@ enum Found<'r> {
 
 impl Filter {
     /// Whether a record passes.
-    pub(super) fn matches(&self, record: &Record) -> bool {
-        let found = self.key.of(record);
+    pub(super) fn matches(&self, row: &Row) -> bool {
+        let found = self.key.of(row);
         let any = |operator: Operator| {
             self.values
                 .iter()
@@ -169,14 +172,6 @@ impl Filter {
             !any(Operator::Eq)
         } else {
             any(self.operator)
-        }
-    }
-
-    /// The moment that records are at or after, respectively before, where it says so.
-    pub(super) fn moment(&self) -> Option<Timestamp> {
-        match (self.key, self.values.as_slice()) {
-            (Key::CreatedAt, [Wanted::Time(moment)]) => Some(*moment),
-            _ => None,
         }
     }
 
@@ -253,27 +248,25 @@ impl Key {
         }
     }
 
-    fn of(self, record: &Record) -> Found<'_> {
+    fn of(self, row: &Row) -> Found<'_> {
         let text = |text: Option<&'_ str>| -> Vec<Cow<'_, str>> {
             text.map(|text| Cow::Owned(text.to_owned()))
                 .into_iter()
                 .collect()
         };
         match self {
-            Self::Id => Found::Texts(vec![record.id.to_string().into()]),
-            Self::CreatedAt => Found::Time(record.created_at),
-            Self::RequestContentType => Found::Texts(text(record.request.content_type.as_deref())),
-            Self::ResponseContentType => {
-                Found::Texts(text(record.response.content_type.as_deref()))
-            }
-            Self::Success => Found::Flag(!record.is_error()),
-            Self::Cached => Found::Flag(super::view::is_cached(record)),
-            Self::Provider => Found::Texts(text(record.provider.as_deref())),
-            Self::Model => Found::Texts(text(super::view::model(record))),
-            Self::ModelType => Found::Texts(vec![record.operation.as_str().into()]),
-            Self::Cost => Found::Number(super::view::cost(record)),
+            Self::Id => Found::Texts(vec![row.id.to_string().into()]),
+            Self::CreatedAt => Found::Time(row.created_at),
+            Self::RequestContentType => Found::Texts(text(row.request.content_type.as_deref())),
+            Self::ResponseContentType => Found::Texts(text(row.response.content_type.as_deref())),
+            Self::Success => Found::Flag(!row.is_error()),
+            Self::Cached => Found::Flag(super::view::is_cached(row)),
+            Self::Provider => Found::Texts(text(row.provider.as_deref())),
+            Self::Model => Found::Texts(text(super::view::model(row))),
+            Self::ModelType => Found::Texts(vec![row.operation.as_str().into()]),
+            Self::Cost => Found::Number(super::view::cost(row)),
             Self::Tokens | Self::TokensIn | Self::TokensOut => {
-                let usage = record.usage.as_ref();
+                let usage = row.usage.as_ref();
                 Found::Number(usage.map(|usage| {
                     let count = if self == Self::TokensIn {
                         usage.total_input()
@@ -285,19 +278,19 @@ impl Key {
                     super::view::number(count)
                 }))
             }
-            Self::Duration => Found::Number(Some(super::view::number(super::view::millis(record)))),
-            Self::EventId => Found::Texts(vec![(&*record.event_id).into()]),
+            Self::Duration => Found::Number(Some(super::view::number(super::view::millis(row)))),
+            Self::EventId => Found::Texts(vec![(&*row.event_id).into()]),
             Self::EntryName => {
-                Found::Texts(record.metadata.keys().map(|key| (&**key).into()).collect())
+                Found::Texts(row.metadata.keys().map(|key| (&**key).into()).collect())
             }
             Self::EntryValue => {
-                let values = record.metadata.values();
+                let values = row.metadata.values();
                 Found::Texts(values.map(|value| value.to_text()).collect())
             }
-            Self::Authentication => Found::Flag(record.token.is_some()),
-            Self::UserAgent => Found::Texts(text(record.user_agent.as_deref())),
-            Self::StatusCode => Found::Number(record.status.map(f64::from)),
-            Self::Feedback => Found::Number(super::view::feedback(record).map(f64::from)),
+            Self::Authentication => Found::Flag(row.token.is_some()),
+            Self::UserAgent => Found::Texts(text(row.user_agent.as_deref())),
+            Self::StatusCode => Found::Number(row.status.map(f64::from)),
+            Self::Feedback => Found::Number(row.feedback.map(f64::from)),
         }
     }
 }
@@ -532,7 +525,13 @@ mod tests {
         record.user_agent = Some("curl/8".into());
         let check = |key: &str, operator: &str, value: &str, passes: bool| {
             let filter = named(key, operator, &[value.into()]).unwrap();
-            assert_eq!(filter.matches(&record), passes, "{key} {operator} {value}");
+            let row = Row::of(&record);
+            assert_eq!(filter.matches(&row), passes, "{key} {operator} {value}");
+            // What a store makes of it lets the same pass.
+            if let Some(term) = filter.term() {
+                let compiled = isango_store::Filter::default().and(term);
+                assert_eq!(compiled.matches(&record), passes, "{compiled}");
+            }
         };
         let id = record.id.to_string();
         for (key, value) in [
@@ -577,8 +576,8 @@ mod tests {
         check("metadata.value", "eq", &value.to_text(), true);
         check("metadata.key", "eq", "no such key", false);
         let null = Filter::new(Key::TokensIn, Operator::Eq, &[Value::Null]).unwrap();
-        assert!(!null.matches(&record));
+        assert!(!null.matches(&Row::of(&record)));
         record.usage = None;
-        assert!(null.matches(&record));
+        assert!(null.matches(&Row::of(&record)));
     }
 }

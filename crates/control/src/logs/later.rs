@@ -111,9 +111,8 @@ pub(crate) async fn delete(
     let wanted = Wanted::read(&query, true)?;
     blocking(&control, move |control| {
         crate::gateways::must_be(control, &path)?;
-        let (mut records, _is_all) = find(&*control.logs, &path, &wanted)?;
-        wanted.sort(&mut records);
-        let ids: Vec<RecordId> = records.iter().take(limit).map(|record| record.id).collect();
+        let rows = find::all(&*control.logs, &path, &wanted).map_err(|error| failed(&error))?;
+        let ids: Vec<RecordId> = rows.0.iter().take(limit).map(|row| row.id).collect();
         let deleted = control.logs.delete(&ids, Deletion::Erased);
         let deleted = deleted.map_err(|error| failed(&error))?;
         tracing::info!(deleted, "records were removed");

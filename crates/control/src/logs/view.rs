@@ -1,7 +1,8 @@
 //! A record as clients of Cloudflare read it (management-api section 5.3).
 
+use isango_store::row::Row;
 use isango_types::price::CostStatus;
-use isango_types::record::{Body, Message};
+use isango_types::record::{Body, CacheStatus, Message};
 use isango_types::{Record, RecordId, Timestamp};
 use serde::Serialize;
 use serde_json::Number;
@@ -130,6 +131,7 @@ pub(crate) struct LogDetail {
 
 impl LogItem {
     pub(super) fn of(record: &Record) -> Self {
+        let row = Row::of(record);
         let usage = record.usage.as_ref();
         let millis_of = |micros: u64| micros / 1_000;
         Self {
@@ -137,21 +139,21 @@ impl LogItem {
             event_id: record.event_id.clone(),
             created_at: record.created_at,
             provider: record.provider.clone().unwrap_or_default(),
-            model: model(record).unwrap_or_default().into(),
+            model: model(&row).unwrap_or_default().into(),
             model_type: record.operation.as_str(),
             path: record.path.clone(),
-            duration: millis(record),
+            duration: millis(&row),
             success: !record.is_error(),
-            cached: is_cached(record),
+            cached: is_cached(&row),
             tokens_in: usage.map(isango_types::Usage::total_input),
             tokens_out: usage.map(isango_types::Usage::total_output),
-            cost: cost(record),
+            cost: cost(&row),
             custom_cost: record.cost.status == CostStatus::Custom,
             metadata: serde_json::to_string(&record.metadata).unwrap_or_default(),
             request_content_type: record.request.content_type.clone(),
             response_content_type: record.response.content_type.clone(),
             status_code: record.status,
-            step: record.attempts.last().map_or(0, |attempt| attempt.step),
+            step: row.step,
             usage_metadata: usage.map(|usage| UsageMetadata {
                 input_tokens: usage.total_input(),
                 output_tokens: usage.total_output(),
@@ -160,14 +162,11 @@ impl LogItem {
                 input_cached_tokens: usage.cache_read,
             }),
             timings: Timings {
-                total: millis(record),
+                total: millis(&row),
                 latency: record.timing.ttfb_us.map(millis_of),
             },
-            feedback: feedback(record),
-            score: record
-                .review
-                .as_ref()
-                .and_then(|review| review.score.clone()),
+            feedback: row.feedback,
+            score: row.score.clone(),
             authentication: record.token.is_some(),
             user_agent: record.user_agent.clone(),
             config_revision: record.config_revision,
@@ -212,31 +211,26 @@ pub(super) fn body(message: &Message) -> Option<(&'static str, String)> {
     })
 }
 
-pub(super) fn feedback(record: &Record) -> Option<i8> {
-    record.review.as_ref()?.feedback
+pub(super) fn is_cached(row: &Row) -> bool {
+    row.cache.is_some_and(CacheStatus::is_kept)
 }
 
-pub(super) fn is_cached(record: &Record) -> bool {
-    record
-        .cache
-        .as_ref()
-        .is_some_and(|cache| cache.status.is_kept())
+pub(super) fn model(row: &Row) -> Option<&str> {
+    row.model.as_deref().or(row.model_requested.as_deref())
 }
 
-pub(super) fn model(record: &Record) -> Option<&str> {
-    record
-        .model
-        .as_deref()
-        .or(record.model_requested.as_deref())
-}
-
-pub(super) fn millis(record: &Record) -> u64 {
-    record.timing.total_us / 1_000
+pub(super) const fn millis(row: &Row) -> u64 {
+    row.timing.total_us / 1_000
 }
 
 /// US dollars.
-pub(super) fn cost(record: &Record) -> Option<f64> {
-    record.cost.nanousd.map(|nanos| number(nanos) / 1e9)
+pub(super) fn cost(row: &Row) -> Option<f64> {
+    row.cost.nanousd.map(dollars)
+}
+
+/// US dollars of nano-dollars.
+pub(crate) fn dollars(nanos: u64) -> f64 {
+    number(nanos) / 1e9
 }
 
 /// As clients count; exact up to 2⁵³.

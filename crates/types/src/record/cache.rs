@@ -55,6 +55,9 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Bypass, Self::Stale];
+
     /// The name in records, metrics and filters.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
