@@ -197,12 +197,8 @@ pub(crate) async fn serve(
         return (StatusCode::NOT_FOUND, "there is no such file\n").into_response();
     };
     match method {
-        Method::GET => file.answer(&headers),
-        Method::HEAD => {
-            let mut response = file.answer(&headers);
-            *response.body_mut() = Body::empty();
-            response
-        }
+        // Of an answer to HEAD the connection sends the head alone.
+        Method::GET | Method::HEAD => file.answer(&headers),
         _ => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response(),
     }
 }

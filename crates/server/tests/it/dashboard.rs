@@ -52,7 +52,9 @@ async fn every_address_shows_the_page_under_its_policy() {
         (405, Some("GET, HEAD"))
     );
     let head = ask(server.admin, &Ask::new("HEAD", "/requests")).await;
+    let length = page.body.len().to_string();
     assert_eq!((head.status(), head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), Some(&*length));
 }
 
 #[tokio::test]
