@@ -137,15 +137,24 @@ pub(crate) async fn admit(
     }
 }
 
-/// Who a request is from, if they may do what it wants. A token is told by the head alone, a session
-/// by what is stored of it.
+/// Who a request is from, if they may do what it wants.
 async fn admitted(control: &Control, head: &Parts) -> Result<Caller, Failure> {
-    let (path, method, headers) = (head.uri.path(), &head.method, &head.headers);
+    may(control, head, (&head.method, head.uri.path())).await
+}
+
+/// Who a request is from, if they may do this at that path. A token is told by the head alone, a
+/// session by what is stored of it.
+async fn may(
+    control: &Control,
+    head: &Parts,
+    (method, path): (&Method, &str),
+) -> Result<Caller, Failure> {
+    let headers = &head.headers;
     if shows_token(headers) {
         let token = token(control, headers)?;
         return by_token(token, method, path);
     }
-    let signed = identity::signed(control, method, headers).await?;
+    let signed = identity::signed(control, &head.method, headers).await?;
     by_role(signed.user, method, path)
 }
 
@@ -159,6 +168,35 @@ fn token(control: &Control, headers: &HeaderMap) -> Result<Arc<Token>, Failure> 
     let now = control.clock.now();
     let token = sha256.and_then(|sha256| control.cell.load().token(&sha256.0, now).cloned());
     token.ok_or_else(Failure::unauthenticated)
+}
+
+/// Somebody who is known and may look at something, for a path that is below no account.
+///
+/// # Errors
+/// They are not, or may not.
+pub(crate) async fn somebody(control: &Control, head: &Parts) -> Result<(), Failure> {
+    let headers = &head.headers;
+    if !shows_token(headers) {
+        return identity::signed(control, &head.method, headers)
+            .await
+            .map(drop);
+    }
+    let token = token(control, headers)?;
+    let path = format!("{ACCOUNTS}{}/ai-gateway/gateways", token.account);
+    by_token(token, &Method::GET, &path).map(drop)
+}
+
+/// Who asks about all of an account, at a path that is below none.
+///
+/// # Errors
+/// They may not, or it is not there for them.
+pub(crate) async fn of_account(
+    control: &Control,
+    head: &Parts,
+    account: &str,
+) -> Result<Caller, Failure> {
+    let path = format!("{ACCOUNTS}{account}/isango/requests");
+    may(control, head, (&Method::GET, &path)).await
 }
 
 /// The token that a request carries: `authorization: Bearer`, or what clients of the older kind call

@@ -14,28 +14,51 @@ use crate::error::Failure;
 
 /// Largest body that is read, in bytes.
 pub(crate) const MAX_BYTES: usize = 256 << 10;
+/// Largest body that carries another request, in bytes.
+pub(crate) const MAX_LARGE_BYTES: usize = 16 << 20;
 
 /// The members of a body.
 #[derive(Debug)]
 pub(crate) struct Members(pub(crate) Map<String, Value>);
 
+/// The members of a body that carries another request.
+#[derive(Debug)]
+pub(crate) struct Large(pub(crate) Map<String, Value>);
+
 impl<S: Send + Sync> FromRequest<S> for Members {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|unread| {
-            let status = unread.into_response().status();
-            match status == StatusCode::PAYLOAD_TOO_LARGE {
-                true => Failure::too_large(MAX_BYTES),
-                false => Failure::wrong(&[], "the body cannot be read"),
-            }
-        })?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_other) => Err(Failure::wrong(&[], "the body must be a JSON object")),
-            Err(error) => Err(Failure::wrong(&[], format!("the body is no JSON: {error}"))),
+        members(request, state, MAX_BYTES).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Large {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        members(request, state, MAX_LARGE_BYTES).await.map(Self)
+    }
+}
+
+/// The members of a body, of which no more than `most` bytes are read by the route.
+async fn members<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    most: usize,
+) -> Result<Map<String, Value>, Failure> {
+    let bytes = Bytes::from_request(request, state).await;
+    let bytes = bytes.map_err(|unread| {
+        let status = unread.into_response().status();
+        match status == StatusCode::PAYLOAD_TOO_LARGE {
+            true => Failure::too_large(most),
+            false => Failure::wrong(&[], "the body cannot be read"),
         }
+    })?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_other) => Err(Failure::wrong(&[], "the body must be a JSON object")),
+        Err(error) => Err(Failure::wrong(&[], format!("the body is no JSON: {error}"))),
     }
 }
 

@@ -331,9 +331,11 @@ fn unconfigured(control: &Control, path: &GatewayPath, now: Timestamp) -> Stored
     }
 }
 
+/// Checks the fields of a gateway.
+///
 /// # Errors
 /// A member is unknown, not of its kind, or out of its bounds.
-fn check(members: &Map<String, Value>) -> Result<(), Failure> {
+pub(crate) fn check(members: &Map<String, Value>) -> Result<(), Failure> {
     let settings: Settings = body::read(members)?;
     let wrong = settings.wrong();
     match wrong.is_empty() {
@@ -342,7 +344,8 @@ fn check(members: &Map<String, Value>) -> Result<(), Failure> {
     }
 }
 
-fn text(stored: &StoredGateway) -> Result<String, Failure> {
+/// Its text in the store.
+pub(crate) fn text(stored: &StoredGateway) -> Result<String, Failure> {
     stored.body().map_err(|error| Failure::internal(&error))
 }
 
@@ -404,7 +407,7 @@ fn entity<'c>(contents: &'c Contents, path: &GatewayPath) -> Option<&'c Entity> 
 }
 
 /// The version that a change is for; `None`: whichever there is.
-fn expected(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let Some(value) = headers.get(IF_MATCH) else {
         return Ok(None);
     };

@@ -17,9 +17,12 @@ mod door;
 mod error;
 mod exports;
 mod gateways;
+mod graphql;
 mod identity;
 mod logs;
 mod params;
+mod plan;
+mod prices;
 mod provider_configs;
 mod requests;
 mod revisions;
@@ -28,6 +31,7 @@ mod settings;
 mod tail;
 mod targets;
 mod tokens;
+mod trial;
 mod urls;
 mod viewer;
 mod views;
@@ -62,6 +66,7 @@ use crate::identity::People;
 
 pub use crate::router::openapi;
 pub use crate::tail::Tails;
+pub use crate::trial::{Tried, Try};
 
 /// Requests to the management API that wait for a store at the same time; others wait for them.
 const MAX_BLOCKING: usize = 16;
@@ -100,6 +105,8 @@ pub struct Parts {
     pub tails: Arc<Tails>,
     /// Tells how exports are.
     pub exports: Box<Exported>,
+    /// Sends what is tried to the data plane.
+    pub trial: Box<Try>,
     /// Where the data plane is, as clients reach it from this machine.
     pub data_url: Box<str>,
     /// Who is signed in.
@@ -128,6 +135,7 @@ pub struct Control {
     blocking: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Tails>,
+    trial: Arc<Try>,
     pages: Arc<Dashboard>,
 }
 
@@ -155,6 +163,7 @@ impl Control {
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
+            trial: parts.trial.into(),
             pages: Arc::new(Dashboard::built_in()),
         }
     }

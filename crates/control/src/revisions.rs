@@ -1,8 +1,8 @@
 //! The trail of all changes of an account: who, when, before, after; and the way back.
 
 use axum::extract::{Path, RawQuery, State};
-use isango_store::config::Kind;
 use isango_store::config::history::{self, Changed, Revision};
+use isango_store::config::{Change, Kind};
 use isango_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +52,15 @@ pub(crate) struct ChangeView {
     after: Value,
 }
 
+/// What restoring a revision would change.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct DiffView {
+    /// The revision that it was compared with: that of now.
+    revision: u64,
+    /// Empty: everything is as it was then.
+    changes: Vec<ChangeView>,
+}
+
 /// What was restored.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct Restored {
@@ -64,11 +73,6 @@ pub(crate) struct Restored {
 impl RevisionView {
     /// What it changed in an account; `None`: nothing.
     fn of(revision: Revision, account: &str) -> Option<Self> {
-        let json = |body: Option<Box<str>>| {
-            body.map_or(Value::Null, |body| {
-                serde_json::from_str(&body).unwrap_or_default()
-            })
-        };
         let changes: Vec<ChangeView> = revision
             .changes
             .into_iter()
@@ -87,6 +91,13 @@ impl RevisionView {
             changes,
         })
     }
+}
+
+/// The JSON of a body; null where there is none.
+fn json(body: Option<Box<str>>) -> Value {
+    body.map_or(Value::Null, |body| {
+        serde_json::from_str(&body).unwrap_or_default()
+    })
 }
 
 fn is_of(changed: &Changed, account: &str) -> bool {
@@ -158,6 +169,45 @@ pub(crate) async fn get(
     .await
 }
 
+/// Compare with a revision
+///
+/// What restoring it would change: every gateway of the account as it is now (`before`), and as it
+/// was then (`after`).
+#[utoipa::path(get, path = "/client/v4/accounts/{account_id}/isango/revisions/{revision}/diff",
+    tag = "revisions", params(RevisionPath),
+    responses((status = 200, body = Envelope<DiffView>), (status = "4XX", body = FailureBody)))]
+pub(crate) async fn diff(
+    State(control): State<Control>,
+    Path(path): Path<RevisionPath>,
+) -> Answer<DiffView> {
+    let number = number(&path)?;
+    blocking(&control, move |control| {
+        let contents = control.config.read()?;
+        let changes = back_to(control, &path.account_id, number)?;
+        let changes = changes.into_iter().map(|change| {
+            let now = contents.find(change.kind, &change.id);
+            ChangeView {
+                kind: change.kind.as_str(),
+                before: json(now.map(|entity| entity.body.clone())),
+                after: json(change.body),
+                id: change.id,
+            }
+        });
+        Ok(Done::new(DiffView {
+            revision: contents.revision,
+            changes: changes.collect(),
+        }))
+    })
+    .await
+}
+
+/// What leads from what there is back to a revision; of the gateways of an account.
+fn back_to(control: &Control, account: &str, number: u64) -> Result<Vec<Change>, Failure> {
+    let concerns = |kind: Kind, id: &str| kind == Kind::Gateway && is_below(id, account);
+    let changes = history::back_to(&*control.config, number, &concerns)?;
+    changes.ok_or_else(Failure::not_found)
+}
+
 /// Restore a revision
 ///
 /// Every gateway of the account becomes what it was at that revision, in one commit. Tokens and
@@ -172,10 +222,7 @@ pub(crate) async fn restore(
 ) -> Answer<Restored> {
     let number = number(&path)?;
     blocking(&control, move |control| {
-        let concerns =
-            |kind: Kind, id: &str| kind == Kind::Gateway && is_below(id, &path.account_id);
-        let changes = history::back_to(&*control.config, number, &concerns)?;
-        let changes = changes.ok_or_else(Failure::not_found)?;
+        let changes = back_to(control, &path.account_id, number)?;
         let changed = changes.len() as u64;
         let revision = match changes.as_slice() {
             [] => control.config.revision()?,

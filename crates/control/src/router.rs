@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use crate::error::Failure;
 use crate::identity::{link, session, users};
 use crate::{
-    Control, analytics, auth, body, cache, gateways, logs, provider_configs, requests, revisions,
-    settings, tail, targets, tokens, urls, viewer, views,
+    Control, analytics, auth, body, cache, gateways, graphql, logs, plan, prices, provider_configs,
+    requests, revisions, settings, tail, targets, tokens, trial, urls, viewer, views,
 };
 
 /// Where the description is.
@@ -89,6 +89,13 @@ fn of_gateways() -> OpenApiRouter<Control> {
         .routes(routes!(gateways::list, gateways::create))
         .routes(routes!(gateways::get, gateways::update, gateways::delete))
         .routes(routes!(urls::get))
+        .merge(of_trials())
+}
+
+fn of_trials() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(trial::send))
+        .layer(DefaultBodyLimit::max(body::MAX_LARGE_BYTES))
 }
 
 fn of_logs() -> OpenApiRouter<Control> {
@@ -116,6 +123,7 @@ fn own() -> OpenApiRouter<Control> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::revoke))
         .routes(routes!(targets::list))
+        .routes(routes!(prices::list))
         .routes(routes!(cache::purge))
 }
 
@@ -124,6 +132,10 @@ fn of_revisions() -> OpenApiRouter<Control> {
         .routes(routes!(revisions::list))
         .routes(routes!(revisions::get))
         .routes(routes!(revisions::restore))
+        .routes(routes!(revisions::diff))
+        .routes(routes!(plan::export))
+        .routes(routes!(plan::plan))
+        .routes(routes!(plan::apply))
 }
 
 fn of_requests() -> OpenApiRouter<Control> {
@@ -155,16 +167,23 @@ fn of_people() -> OpenApiRouter<Control> {
         .routes(routes!(link::look))
 }
 
+/// The one question that names its account inside.
+fn of_graphql() -> OpenApiRouter<Control> {
+    OpenApiRouter::new().routes(routes!(graphql::ask))
+}
+
 /// The description of every route.
 #[must_use]
 pub fn openapi() -> Description {
-    routes().merge(of_people()).into_openapi()
+    let all = routes().merge(of_people()).merge(of_graphql());
+    all.into_openapi()
 }
 
 /// The API, with everything that each request passes on its way in and out.
 pub(crate) fn api(control: &Control) -> Router<Control> {
     let (accounts, _) = routes().split_for_parts();
     let (people, _) = of_people().split_for_parts();
+    let (graphql, _) = of_graphql().split_for_parts();
     let description = openapi();
     let page = viewer::page(&description);
     // It is made of texts and numbers only.
@@ -181,6 +200,7 @@ pub(crate) fn api(control: &Control) -> Router<Control> {
     Router::new()
         .merge(accounts)
         .merge(people)
+        .merge(graphql.layer(DefaultBodyLimit::max(body::MAX_BYTES)))
         .route(DESCRIPTION, get(described))
         .route("/client/v4/docs", get(async move || page.clone()))
         .layer(from_fn_with_state(control.clone(), noted))

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
@@ -224,6 +224,12 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 }
 
 impl Connection for TcpStream {
+    fn socket(&self) -> SockRef<'_> {
+        self.into()
+    }
+}
+
+impl Connection for UnixStream {
     fn socket(&self) -> SockRef<'_> {
         self.into()
     }

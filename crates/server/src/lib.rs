@@ -13,6 +13,7 @@ mod published;
 mod stored;
 mod tasks;
 mod tls;
+mod trial;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use isango_types::door::Door;
 use isango_types::{Clock, Secret, SnapshotCell};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
@@ -76,6 +78,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A running server.
 pub struct Server {
+    /// Ends what is tried from the dashboard.
+    trials: watch::Sender<bool>,
     data: SocketAddr,
     admin: SocketAddr,
     https: bool,
@@ -279,6 +283,7 @@ pub fn start_with(
     let exported = Arc::clone(&exports);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let keys = Arc::clone(&published);
+    let (trials, trial) = trial::trials(&proxy);
     let control = Control::new(isango_control::Parts {
         registry,
         cache: Arc::clone(&cache),
@@ -290,11 +295,13 @@ pub fn start_with(
         targets: Box::new(move || targets.targets()),
         tails,
         exports: Box::new(move || exported.views()),
+        trial,
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,
         dashboard_url: config.dashboard_url.clone(),
     });
     let server = Server {
+        trials,
         data: data.local_addr()?,
         admin: admin.local_addr()?,
         https: tls.is_some(),
@@ -414,6 +421,7 @@ impl Server {
         if !self.tasks.stop(self.grace, || self.proxy.cut()).await {
             tracing::warn!(grace = ?self.grace, "answers were cut: they outlasted the grace");
         }
+        self.trials.send_replace(true);
         self.proxy.drained().await;
         let proxy = Arc::clone(&self.proxy);
         let (cache, alerts) = (Arc::clone(&self.cache), Arc::clone(&self.alerts));

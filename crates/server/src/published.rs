@@ -143,6 +143,11 @@ impl ConfigStore for Published {
         Ok(revision)
     }
 
+    fn check(&self, changes: &[Change]) -> Result<(), Error> {
+        let sources = self.sources.lock();
+        Stored::check(&self.store.read()?, changes, &sources.0)
+    }
+
     fn refused(&self) -> Result<Vec<Refused>, Error> {
         self.store.refused()
     }

@@ -39,7 +39,15 @@ pub trait ConfigStore: Send + Sync {
     /// [`Error::Failed`].
     fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, Error>;
 
-    /// The same, by the command line, now.
+    /// Checks what [`ConfigStore::commit_as`] would say of these changes, and makes none.
+    ///
+    /// # Errors
+    /// Those of [`ConfigStore::commit_as`].
+    fn check(&self, changes: &[Change]) -> Result<(), Error> {
+        self.read()?.with(changes).map(drop)
+    }
+
+    /// [`ConfigStore::commit_as`] the command line, now.
     ///
     /// # Errors
     /// Those of [`ConfigStore::commit_as`].

@@ -3,12 +3,15 @@
 
 mod doors;
 mod gateways;
+mod graphql;
 mod keys;
 mod logs;
 mod own;
 mod people;
+mod plan;
 mod requests;
 mod tail;
+mod trial;
 
 use std::sync::Arc;
 
@@ -44,7 +47,11 @@ struct Managed {
 
 impl Managed {
     async fn start(settings: &str) -> Self {
-        let upstream = Upstream::start([json(COMPLETION)]).await;
+        Self::before(settings, Upstream::start([json(COMPLETION)]).await)
+    }
+
+    /// The same before an upstream of the test's.
+    fn before(settings: &str, upstream: Upstream) -> Self {
         let config = harness::config(&format!("{settings}\n{}", providers(&upstream)));
         let store: Arc<dyn ConfigStore> = Arc::new(MemoryConfig::default());
         // Where there are keys, only what is vouched for with them is believed.
