@@ -280,9 +280,8 @@ pub fn start_with(
         courier: proxy.courier(),
         clock: clock.clone(),
     };
-    let exported = Arc::clone(&exports);
+    let (keys, exported) = (Arc::clone(&published), Arc::clone(&exports));
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let keys = Arc::clone(&published);
     let (trials, trial) = trial::trials(&proxy);
     let control = Control::new(isango_control::Parts {
         registry,
@@ -318,7 +317,6 @@ pub fn start_with(
     };
     server.run_admin(admin);
     server.run_data(config, data, tls);
-    server.run_cache_expiry();
     server.run_upkeep(webhooks, (exports, carrying), logs);
     server.control.set_ready(true);
     Ok(server)
@@ -471,6 +469,7 @@ impl Server {
         exports: (Arc<Exports>, Carrying),
         logs: Arc<dyn LogStore>,
     ) {
+        self.run_cache_expiry();
         self.run_alerts(webhooks, Arc::clone(&logs));
         self.run_exports(exports);
         self.run_saves(Arc::clone(&logs));
