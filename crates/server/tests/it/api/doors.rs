@@ -214,6 +214,8 @@ fn what_asks_for_no_token_is_known() {
     assert_eq!(
         open,
         [
+            // Asks for one, and for what it may see of the account that it names inside.
+            "post /client/v4/graphql",
             "post /client/v4/isango/link",
             "post /client/v4/isango/link/look",
             "put /client/v4/isango/password",
