@@ -21,10 +21,10 @@ use crate::params::Params;
     reason = "describes the parameters, which are read one by one"
 )]
 pub(crate) struct PriceParams {
-    /// Slug of a provider; without it all of them.
+    /// A part of a provider's slug.
     provider: Option<String>,
-    /// Name of a model as an answer gives it, beside `provider`: the price that it would be charged
-    /// by, found as for a request.
+    /// A part of a model's name. Where none has it, and `provider` is a slug: the price that a
+    /// request would be charged by whose answer names this model.
     model: Option<String>,
     /// At this moment instead of now (RFC 3339).
     at: Option<String>,
@@ -76,21 +76,18 @@ pub(crate) async fn list(
     let at = params.moment("at")?.unwrap_or_else(|| control.clock.now());
     let prices = control.cell.get();
     let prices = &*prices.prices;
-    let found = match (params.get("provider"), params.get("model")) {
-        (None, Some(_)) => {
-            let message = "`model` is a name of a provider's: name that too";
-            return Err(Failure::bad_request(message));
-        }
-        (Some(provider), Some(model)) => PriceView::of(prices, provider, model, at)
-            .into_iter()
-            .collect(),
-        (Some(provider), None) => of_provider(prices, provider, at),
-        (None, None) => {
-            let all = prices.providers().into_iter();
-            all.flat_map(|provider| of_provider(prices, provider, at))
-                .collect()
-        }
-    };
+    let (provider, model) = (params.get("provider"), params.get("model"));
+    let holds = |name: &str, part: Option<&str>| part.is_none_or(|part| name.contains(part));
+    let mut found: Vec<PriceView> = prices
+        .providers()
+        .into_iter()
+        .filter(|slug| holds(slug, provider))
+        .flat_map(|slug| of_provider(prices, slug, at))
+        .filter(|view| holds(&view.model, model))
+        .collect();
+    if let (true, Some(provider), Some(model)) = (found.is_empty(), provider, model) {
+        found.extend(PriceView::of(prices, provider, model, at));
+    }
     Ok(Done::page(found, page))
 }
 
