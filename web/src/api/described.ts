@@ -9,6 +9,16 @@ export type AnswerView = Record<string, unknown> & {
   fraction: number;
 };
 
+/** A query. */
+export type Asked = {
+  /** Passed over: a text has one query. */
+  operationName?: string | null;
+  /** `{ viewer { accounts(filter: {accountTag: …}) { … } } }`. */
+  query: string;
+  /** The values of its variables. */
+  variables?: Record<string, unknown> | null;
+};
+
 /** How the wait before a retry grows. */
 export type Backoff = 'constant' | 'linear' | 'exponential';
 
@@ -55,6 +65,20 @@ export type ConfigView = {
   secret_id: string;
   /** How it ends, or its kind. */
   secret_preview: string;
+};
+
+/** What restoring a revision would change. */
+export type DiffView = {
+  /** Empty: everything is as it was then. */
+  changes: ChangeView[];
+  /** The revision that it was compared with: that of now. */
+  revision: number;
+};
+
+/** Stored gateways of an account, by id. */
+export type Document = {
+  /** By id. What is not in it is removed. */
+  gateways: Record<string, Written>;
 };
 
 /** The body of every failure. */
@@ -142,7 +166,7 @@ export type LogInfo = (Ranges | null) & {
   page: number;
   /** Most records of a page. */
   per_page: number;
-  /** Records of all pages, up to 10 000. */
+  /** Records of all pages. */
   total_count: number;
   /** Pages. */
   total_pages: number;
@@ -381,6 +405,30 @@ export type OtelType = 'json' | 'protobuf';
 /** Keys of `[[gateways]]` of the configuration reference. */
 export type OwnSettings = Record<string, unknown>;
 
+/** What a document would change. */
+export type Plan = {
+  /** By id; empty: it is as the document says. */
+  changes: Step[];
+  /** The revision that it was compared with: `if-match` of `apply`. */
+  revision: number;
+};
+
+/** A price. */
+export type PriceView = {
+  /** Since when it holds; null: as far back as the list goes. */
+  effective_from?: string | null;
+  /** The model. */
+  model: string;
+  /** What records name it by. */
+  price: string;
+  /** Slug of the provider. */
+  provider: string;
+  /** By what is charged. */
+  rates: Record<string, RateView>;
+  /** Where it was read: a page, or `configured`. */
+  source: string;
+};
+
 /** One thing that is wrong. */
 export type Problem = {
   /** What kind of problem it is; codes never change their meaning. */
@@ -435,6 +483,14 @@ export type Ranges = {
   min_tokens_in?: number | null;
   min_tokens_out?: number | null;
   min_total_tokens?: number | null;
+};
+
+/** A rate, below any tier. */
+export type RateView = {
+  /** For how many tokens, characters, milliseconds or pieces. */
+  per: number;
+  /** US dollars, as a text of decimals. */
+  usd: string;
 };
 
 /** A record as it stands in the journal, without its bodies. */
@@ -637,6 +693,14 @@ export type Split = {
   values: string[];
 };
 
+/** One gateway that would be changed. */
+export type Step = {
+  after?: Written | null;
+  before?: Written | null;
+  /** Its id. */
+  id: string;
+};
+
 /** What happens when the most records are kept. */
 export type Strategy = 'STOP_INSERTING' | 'DELETE_OLDEST';
 
@@ -693,6 +757,24 @@ export type TokenView = {
   spend?: SpendView | null;
 };
 
+/** What was asked for, or what is wrong with the question. */
+export type Told = {
+  /** Null where there are errors. */
+  data?: Record<string, unknown> | null;
+  /** Null where there are none. */
+  errors?: WrongQuery[] | null;
+};
+
+/** A request to try. */
+export type Trial = {
+  /** As it is sent; `application/json` unless a header says otherwise. */
+  body?: string;
+  /** Names and values. */
+  headers?: Record<string, string>;
+  /** Behind the gateway: the provider, then its path and query. */
+  path: string;
+};
+
 /** Tokens by kind. */
 export type UsageMetadata = {
   /** Sent, and read from the provider's cache. */
@@ -745,4 +827,20 @@ export type Wanted = {
   older_than_s?: number | null;
   /** The `cf-aig-cache-key`, or the value that the gateway's `cache_scope` found. */
   scope?: string | null;
+};
+
+/** One gateway. */
+export type Written = {
+  /** What was set, in the spelling of the contract. */
+  fields?: Record<string, unknown>;
+  /** Keys of `[[gateways]]` that have no such spelling. */
+  settings?: Record<string, unknown>;
+};
+
+/** What is wrong with a question. */
+export type WrongQuery = {
+  /** In words. */
+  message: string;
+  /** Which fields lead to it. */
+  path?: string[];
 };
