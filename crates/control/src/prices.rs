@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Control;
 use crate::answer::{Answer, Done, Envelope, Page, PageParams};
-use crate::error::{Failure, FailureBody};
+use crate::error::FailureBody;
 use crate::params::Params;
 
 /// Which prices.

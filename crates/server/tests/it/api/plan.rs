@@ -135,7 +135,7 @@ async fn prices_are_those_that_requests_are_charged_by() {
             > 100
     );
     let all = prices("model=gpt-4o").await["result_info"]["total_count"].clone();
-    let some = prices("model=gpt-4o&provider=azure").await["result_info"]["total_count"].clone();
+    let some = prices("model=gpt-4o&provider=penrout").await["result_info"]["total_count"].clone();
     assert!(
         all.as_u64() > some.as_u64() && some.as_u64() > Some(0),
         "{all} {some}"
