@@ -245,6 +245,7 @@ test('a prompt is tried on two targets, and a request tried again', () =>
 test('a session is followed from its list to one of its turns', async () => {
   for (let n = 0; n < 4; n += 1) await ask(isango, { gateway: 'default', metadata: { sessionId: 'run-7', tenantId: 'acme' } });
   await on({ path: `/?${HOUR}` }, async ({ page }) => {
+    await page.locator('.tile').first().waitFor();
     await press(page, 'g', 'i');
     await page.getByRole('link', { name: 'run-7' }).waitFor();
     await tabTo(page, 'link', 'run-7');
