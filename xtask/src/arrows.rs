@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["types", "wire", "store"]),
     ("control", &["types", "store"]),
     ("exports", &["types", "wire", "store"]),
+    ("redact", &["types"]),
     ("simulator", &[]),
     ("testkit", &["types"]),
     (
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proxy",
             "control",
             "exports",
+            "redact",
             "simulator",
         ],
     ),

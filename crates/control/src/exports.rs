@@ -10,7 +10,7 @@ use crate::Control;
 /// Every export and how it is, by name.
 pub(crate) async fn all(State(control): State<Control>) -> Json<ExportList> {
     Json(ExportList {
-        exports: (control.exporting)(),
+        exports: (control.exporting.views)(),
     })
 }
 

@@ -19,6 +19,7 @@ mod exports;
 mod gateways;
 mod graphql;
 mod identity;
+mod logpush;
 mod logs;
 mod params;
 mod plan;
@@ -37,6 +38,7 @@ mod viewer;
 mod views;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -54,7 +56,7 @@ use isango_store::logs::LogStore;
 use isango_store::seal::Keyring;
 use isango_store::sessions::SessionStore;
 use isango_types::health::TargetView;
-use isango_types::{Clock, SnapshotCell, Timestamp};
+use isango_types::{Clock, Secret, SnapshotCell, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -77,8 +79,20 @@ const MAX_EXPORTS: usize = 4;
 /// Tells how the targets are.
 type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
 
-/// Tells how exports are.
-type Exported = dyn Fn() -> Vec<ExportView> + Send + Sync;
+/// Why a destination does not take a test object; names no address.
+pub type Tested = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What is known of exports.
+pub struct Exporting {
+    /// Tells how they are.
+    pub views: Box<dyn Fn() -> Vec<ExportView> + Send + Sync>,
+    /// Names of the fields that can be exported.
+    pub fields: Vec<&'static str>,
+    /// A destination without what may be secret in it.
+    pub shown: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// Writes a test object to a destination.
+    pub test: Box<dyn Fn(Secret) -> Tested + Send + Sync>,
+}
 
 /// Tells what stored credentials are sealed with, where the operator has named it.
 type Keys = dyn Fn() -> Option<Arc<Keyring>> + Send + Sync;
@@ -103,8 +117,8 @@ pub struct Parts {
     pub targets: Box<Targets>,
     /// Who watches requests.
     pub tails: Arc<Tails>,
-    /// Tells how exports are.
-    pub exports: Box<Exported>,
+    /// What is known of exports.
+    pub exports: Exporting,
     /// Sends what is tried to the data plane.
     pub trial: Box<Try>,
     /// Where the data plane is, as clients reach it from this machine.
@@ -128,7 +142,7 @@ pub struct Control {
     keyring: Arc<Keys>,
     clock: Clock,
     targets: Arc<Targets>,
-    exporting: Arc<Exported>,
+    exporting: Arc<Exporting>,
     data_url: Arc<str>,
     people: Arc<People>,
     started_at: Timestamp,
@@ -154,7 +168,7 @@ impl Control {
             started_at: parts.clock.now(),
             clock: parts.clock,
             targets: parts.targets.into(),
-            exporting: parts.exports.into(),
+            exporting: Arc::new(parts.exports),
             data_url: parts.data_url.into(),
             people: Arc::new(People::new(
                 parts.sessions,

@@ -18,15 +18,16 @@ use utoipa_axum::routes;
 use crate::error::Failure;
 use crate::identity::{link, session, users};
 use crate::{
-    Control, analytics, auth, body, cache, gateways, graphql, logs, plan, prices, provider_configs,
-    requests, revisions, settings, tail, targets, tokens, trial, urls, viewer, views,
+    Control, analytics, auth, body, cache, gateways, graphql, logpush, logs, plan, prices,
+    provider_configs, requests, revisions, settings, tail, targets, tokens, trial, urls, viewer,
+    views,
 };
 
 /// Where the description is.
 const DESCRIPTION: &str = "/client/v4/openapi.json";
 
 /// Capabilities of the contract that later versions have, by what their paths hold.
-const LATER: [(&str, &str); 9] = [
+const LATER: [(&str, &str); 8] = [
     (
         "/custom-providers",
         "providers of your own by this API; they stand in the configuration file",
@@ -41,7 +42,6 @@ const LATER: [(&str, &str); 9] = [
         "/billing/",
         "unified billing: every provider is paid by its own account",
     ),
-    ("/logpush/", "exporting records"),
 ];
 
 #[derive(OpenApi)]
@@ -82,6 +82,7 @@ fn routes() -> OpenApiRouter<Control> {
         .merge(of_revisions())
         .merge(of_users())
         .merge(of_requests())
+        .merge(of_logpush())
 }
 
 fn of_gateways() -> OpenApiRouter<Control> {
@@ -170,6 +171,18 @@ fn of_people() -> OpenApiRouter<Control> {
 /// The one question that names its account inside.
 fn of_graphql() -> OpenApiRouter<Control> {
     OpenApiRouter::new().routes(routes!(graphql::ask))
+}
+
+fn of_logpush() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(logpush::list, logpush::create))
+        .routes(routes!(logpush::get, logpush::update, logpush::delete))
+        .routes(routes!(logpush::of_dataset))
+        .routes(routes!(logpush::fields))
+        .routes(routes!(logpush::validate))
+        .routes(routes!(logpush::exists))
+        .routes(routes!(logpush::ownership))
+        .routes(routes!(logpush::challenge))
 }
 
 /// The description of every route.

@@ -17,6 +17,7 @@ use crate::destination::{Framing, Post, To};
 use crate::fields;
 use crate::job::{Dataset, Job, Pack};
 use crate::manifest::{Manifest, hex};
+use crate::otlp;
 use crate::path::{join, stamp};
 use crate::seal::PublicKey;
 
@@ -77,7 +78,8 @@ impl Keys<'_> {
         }
         let gateway = self.snapshot.gateway(&self.job.spec.account, id);
         let is_pushed = gateway.is_some_and(|gateway| gateway.logpush);
-        let found = (self.job.spec.of_file || is_pushed).then(|| {
+        let is_of_gateway = self.job.spec.dataset == Dataset::Traces;
+        let found = (self.job.spec.of_file || is_pushed || is_of_gateway).then(|| {
             let of_gateway = || {
                 let pem = gateway.and_then(|gateway| gateway.logpush_public_key.as_deref())?;
                 // It was checked before it came into force.
@@ -107,7 +109,7 @@ impl Gathering {
     pub(crate) fn fill(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
         self.is_caught_up = false;
         match job.spec.dataset {
-            Dataset::Events | Dataset::Records => self.fill_records(job, source),
+            Dataset::Events | Dataset::Records | Dataset::Traces => self.fill_records(job, source),
             Dataset::Audit => self.fill_revisions(job, source),
         }
     }
@@ -148,6 +150,24 @@ impl Gathering {
     }
 
     fn push(&mut self, job: &Job, keys: &mut Keys<'_>, record: &Record) -> Result<(), BoxError> {
+        let gateway = keys.snapshot.gateway(&record.account, &record.gateway);
+        match gateway.and_then(|gateway| gateway.export_redaction.as_ref()) {
+            Some(redaction) if record.account == job.spec.account => {
+                let mut record = record.clone();
+                redaction.redact(&mut record);
+                self.push_redacted(job, keys, &record)
+            }
+            Some(_) | None => self.push_redacted(job, keys, record),
+        }
+    }
+
+    /// Adds a record that holds nothing any more that must not leave.
+    fn push_redacted(
+        &mut self,
+        job: &Job,
+        keys: &mut Keys<'_>,
+        record: &Record,
+    ) -> Result<(), BoxError> {
         let spec = &job.spec;
         let is_of_job = record.account == spec.account
             && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway)
@@ -161,6 +181,10 @@ impl Gathering {
         let start = self.text.len();
         match spec.dataset {
             Dataset::Records => write_line(record, &mut self.text)?,
+            Dataset::Traces => {
+                let is_protobuf = framing(job) == Framing::Protobuf;
+                otlp::write(record, is_protobuf, &mut self.text);
+            }
             Dataset::Events | Dataset::Audit => {
                 let key = key.map(|key| key.for_record()).transpose()?;
                 let key = key.as_ref();
@@ -180,10 +204,12 @@ impl Gathering {
 
     /// Puts a separator behind what was written, and counts it.
     fn close(&mut self, job: &Job, of: (RecordId, Timestamp)) {
-        self.text.push(match framing(job) {
-            Framing::Lines => b'\n',
-            Framing::Array => b',',
-        });
+        match framing(job) {
+            Framing::Lines => self.text.push(b'\n'),
+            Framing::Array => self.text.push(b','),
+            // Spans have theirs already.
+            Framing::Spans | Framing::Protobuf => {}
+        }
         self.records += 1;
         self.first.get_or_insert(of);
         self.last = Some(of);
@@ -348,6 +374,8 @@ fn write_line(record: &Record, out: &mut Vec<u8>) -> Result<(), serde_json::Erro
 fn framed(mut text: Vec<u8>, framing: Framing) -> Vec<u8> {
     match framing {
         Framing::Lines => text,
+        Framing::Spans => otlp::request(&text, false),
+        Framing::Protobuf => otlp::request(&text, true),
         Framing::Array => {
             text.pop();
             text.insert(0, b'[');

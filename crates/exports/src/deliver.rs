@@ -19,9 +19,10 @@ use isango_wire::sigv4;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::spawn_blocking;
 
-use crate::destination::{Blob, Bucket, Destination, Host, Post, To};
+use crate::destination::{Blob, Bucket, Destination, Framing, Host, Post, To};
 use crate::job::{Job, Pack};
 use crate::manifest::{self, Manifest, hex};
+use crate::otlp;
 use crate::path::join;
 
 /// What a path of an object may hold unescaped, slashes included.
@@ -140,8 +141,10 @@ pub async fn test_write<C: Carrier>(
     let written = match &destination.to {
         To::Post(post) => {
             let body = match post.framing {
-                crate::destination::Framing::Lines => line,
-                crate::destination::Framing::Array => format!("[{}]", line.trim_end()),
+                Framing::Lines => line.into_bytes(),
+                Framing::Array => format!("[{}]", line.trim_end()).into_bytes(),
+                Framing::Spans => otlp::request(&[], false),
+                Framing::Protobuf => otlp::request(&[], true),
             };
             let headers = post_headers(post, Pack::Plain);
             request(
@@ -240,8 +243,9 @@ async fn send<C: Carrier>(
 
 fn post_headers(post: &Post, pack: Pack) -> HeaderMap {
     let kind = match post.framing {
-        crate::destination::Framing::Lines => "application/x-ndjson",
-        crate::destination::Framing::Array => "application/json",
+        Framing::Lines => "application/x-ndjson",
+        Framing::Array | Framing::Spans => "application/json",
+        Framing::Protobuf => "application/x-protobuf",
     };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -321,6 +325,9 @@ fn bucket_headers(bucket: &Bucket, body: &[u8], lock: Lock) -> Delivered<HeaderM
     // Google's interface knows AWS's signatures, not its checksums; what is signed covers the body.
     if !bucket.host.authority.ends_with("googleapis.com") {
         headers.insert("x-amz-checksum-sha256", value(sum)?);
+        // Buckets with object lock want to be told which one it is.
+        let kind = HeaderValue::from_static("SHA256");
+        headers.insert("x-amz-sdk-checksum-algorithm", kind);
     }
     if let Some(sse) = &bucket.sse {
         headers.insert("x-amz-server-side-encryption", value(sse.to_string())?);

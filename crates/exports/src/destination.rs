@@ -1,6 +1,7 @@
 //! Where a job delivers: the `destination_conf` strings of the Logpush contract (Cloudflare,
 //! "Logpush, API configuration" and the pages of its destinations; read 2026-11-23), and folders.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue};
@@ -116,6 +117,10 @@ pub(crate) enum Framing {
     Lines,
     /// A JSON array.
     Array,
+    /// Spans of OTLP, as JSON.
+    Spans,
+    /// Spans of OTLP, as protobuf.
+    Protobuf,
 }
 
 /// What is wrong with a destination. Never repeats what may be secret in it.
@@ -222,6 +227,41 @@ impl Destination {
             shown: shown(text).into(),
             to,
             path,
+        })
+    }
+
+    /// A receiver of traces by OTLP/HTTP.
+    ///
+    /// # Errors
+    /// What is wrong with its address or headers.
+    pub fn traces(
+        url: &Secret,
+        headers: &BTreeMap<Box<str>, Secret>,
+        is_protobuf: bool,
+        allowed: Allowed,
+    ) -> Result<Self, DestinationError> {
+        let (host, path) = host(url.expose(), allowed)?;
+        let headers = headers.iter().map(|(name, value)| {
+            let bad = || DestinationError(format!("`{name}` cannot be a header"));
+            let named = HeaderName::try_from(&**name).map_err(|_invalid| bad())?;
+            let mut value = HeaderValue::try_from(value.expose()).map_err(|_invalid| bad())?;
+            value.set_sensitive(true);
+            Ok((named, value))
+        });
+        let post = Post {
+            host,
+            path,
+            headers: headers.collect::<Parsed<_>>()?,
+            framing: match is_protobuf {
+                true => Framing::Protobuf,
+                false => Framing::Spans,
+            },
+        };
+        Ok(Self {
+            conf: url.clone(),
+            shown: shown(url.expose()).into(),
+            to: To::Post(post),
+            path: Template::default(),
         })
     }
 

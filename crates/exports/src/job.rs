@@ -25,12 +25,14 @@ pub enum Dataset {
     Records,
     /// Who changed which part of the configuration.
     Audit,
+    /// Traces of a gateway; its exporters alone have it.
+    Traces,
 }
 
 impl Dataset {
     /// The names, in the order of [`Dataset::ALL`].
     pub const NAMES: [&'static str; 3] = ["ai_gateway_events", "records", "audit_logs"];
-    /// Every one.
+    /// Those that a job may have.
     pub const ALL: [Self; 3] = [Self::Events, Self::Records, Self::Audit];
 
     /// The name.
@@ -40,6 +42,7 @@ impl Dataset {
             Self::Events => Self::NAMES[0],
             Self::Records => Self::NAMES[1],
             Self::Audit => Self::NAMES[2],
+            Self::Traces => "traces",
         }
     }
 }

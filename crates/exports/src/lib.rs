@@ -6,7 +6,7 @@
 //! delivered again byte for byte, under the same name.
 //!
 //! In reading order: `job` and `destination` (what is asked for), `path`, `condition`, `fields` and
-//! `seal` (what an object holds), `batch` (how it is made), `manifest` (what proves it), `deliver`,
+//! `seal` (what an object holds), `batch` (how it is made), `otlp` (traces), `manifest` (what proves it), `deliver`,
 //! `state` and `worker` (how it gets there), `verify` (the proof), `read` (what was exported).
 
 mod batch;
@@ -16,6 +16,7 @@ mod destination;
 mod fields;
 mod job;
 mod manifest;
+mod otlp;
 mod path;
 pub mod read;
 mod seal;
@@ -54,6 +55,8 @@ pub use verify::{Finding, Report, Trail, verify};
 use state::State;
 use worker::Worker;
 
+/// Most jobs at work, exporters of traces among them.
+const MAX_WORKERS: usize = 256;
 /// How often jobs are compared with those at work.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -255,7 +258,7 @@ impl Exports {
         loop {
             let jobs = (self.shared.parts.jobs)();
             self.retire(&jobs, &mut running).await;
-            for job in jobs.iter().take(MAX_JOBS) {
+            for job in jobs.iter().take(MAX_WORKERS) {
                 if job.spec.enabled && !running.contains_key(&job.spec.id) {
                     let (stop, stopped) = watch::channel(false);
                     let worker = Worker {
@@ -340,6 +343,14 @@ impl Exports {
             Err(error) => tracing::error!(%error, "forgetting an export failed"),
         }
     }
+}
+
+/// What tells an address from others without telling it: eight hex digits.
+#[must_use]
+pub fn short_digest(text: &str) -> String {
+    let mut sum = deliver::sha256(text.as_bytes());
+    sum.truncate(8);
+    sum
 }
 
 impl std::fmt::Debug for Exports {

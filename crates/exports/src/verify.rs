@@ -115,6 +115,9 @@ pub async fn verify<C: Carrier>(
         );
         before = Some(manifest);
     }
+    if report.jobs.is_empty() {
+        report.find(&all, "there is no manifest");
+    }
     Ok(report)
 }
 

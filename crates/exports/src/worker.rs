@@ -131,7 +131,7 @@ impl<C: Carrier> Worker<C> {
             // between two of this job's.
             let idle = match self.job.spec.dataset {
                 Dataset::Audit => LOOK_EVERY,
-                Dataset::Events | Dataset::Records => self.job.bounds().wait,
+                Dataset::Events | Dataset::Records | Dataset::Traces => self.job.bounds().wait,
             };
             let next = due.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
@@ -246,7 +246,7 @@ impl Shared {
     /// The position behind all that there is for a job.
     pub(crate) fn end(&self, job: &Job) -> Result<Position, BoxError> {
         Ok(match job.spec.dataset {
-            Dataset::Events | Dataset::Records => self.parts.logs.end()?,
+            Dataset::Events | Dataset::Records | Dataset::Traces => self.parts.logs.end()?,
             Dataset::Audit => Position::after(self.parts.config.revision()?),
         })
     }

@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use isango_types::policy::{Backoff, MAX_ATTEMPTS, RetryPolicy};
+use isango_types::record::{SpanId, Trace, TraceId};
 
 use crate::cache::asked::{self, Asked};
 use crate::exchange::detached;
 
 /// Longest first-byte timeout that a request can ask for: a day.
 const LONGEST_TIMEOUT_MS: u64 = 86_400_000;
+/// W3C's name for the trace of a request.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest delay that a request can ask for.
 const LONGEST_DELAY_MS: u64 = 60_000;
 
@@ -34,6 +37,9 @@ pub(crate) struct Options {
     pub(crate) alias: Option<Box<str>>,
     /// What is asked of the cache.
     pub(crate) cache: Asked,
+    /// The trace that it belongs to: `traceparent`, `cf-aig-otel-trace-id`,
+    /// `cf-aig-otel-parent-span-id`.
+    pub(crate) trace: Option<Box<AskedTrace>>,
     /// What was malformed and ignored.
     pub(crate) notes: Vec<Box<str>>,
 }
@@ -50,10 +56,34 @@ impl Options {
             wishes: self.wishes.or(below.wishes),
             alias: self.alias.or_else(|| below.alias.clone()),
             cache: self.cache.or(&below.cache),
+            trace: self.trace.or_else(|| below.trace.clone()),
             metadata: self.metadata.or_else(|| below.metadata.clone()),
             custom_cost: self.custom_cost.or_else(|| below.custom_cost.clone()),
             notes,
         }
+    }
+}
+
+/// The trace that a request names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AskedTrace {
+    id: Option<TraceId>,
+    parent: Option<SpanId>,
+    w3c: Option<Trace>,
+}
+
+impl AskedTrace {
+    /// The gateway's own headers go before W3C's; a parent alone is of the trace that that names.
+    pub(crate) fn to_trace(&self) -> Option<Box<Trace>> {
+        let of_id = self.id.map(|id| Trace {
+            id,
+            parent: self.parent,
+        });
+        let of_w3c = self.w3c.map(|trace| Trace {
+            parent: self.parent.or(trace.parent),
+            ..trace
+        });
+        of_id.or(of_w3c).map(Box::new)
     }
 }
 
@@ -97,6 +127,11 @@ pub(crate) fn read(headers: &HeaderMap) -> Options {
     let mut older = Asked::default();
     for (name, value) in headers {
         let Some(rest) = name.as_str().strip_prefix("cf-") else {
+            if name == TRACEPARENT {
+                // One that is malformed counts as none (W3C Trace Context, section 4.2).
+                let parent = value.to_str().ok().and_then(Trace::parse);
+                options.trace.get_or_insert_default().w3c = parent;
+            }
             continue;
         };
         match rest.strip_prefix("aig-") {
@@ -153,6 +188,20 @@ impl Options {
                 // One that is no text names nothing, and must not stand for another.
                 let text = String::from_utf8_lossy(value.as_bytes());
                 self.alias = Some(text.trim().chars().take(64).collect::<String>().into());
+            }
+            "otel-trace-id" => {
+                let id = value.to_str().ok().and_then(TraceId::parse);
+                self.trace.get_or_insert_default().id = id;
+                if id.is_none() {
+                    self.ignore(name, "32 hex digits, not all of them 0");
+                }
+            }
+            "otel-parent-span-id" => {
+                let parent = value.to_str().ok().and_then(SpanId::parse);
+                self.trace.get_or_insert_default().parent = parent;
+                if parent.is_none() {
+                    self.ignore(name, "16 hex digits, not all of them 0");
+                }
             }
             "metadata" => self.metadata = Some(detached(value)),
             "custom-cost" => self.custom_cost = Some(detached(value)),
@@ -301,5 +350,42 @@ mod tests {
             "cf-aig-max-attempts counts as 5: it goes from 1 to 5"
         );
         assert_eq!(read.wishes.backoff, Some(Backoff::Linear));
+    }
+
+    #[test]
+    fn the_trace_is_the_one_that_the_request_names() {
+        const W3C: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let check = |list: &[(&'static str, &str)], expected: Option<(&str, Option<&str>)>| {
+            let read = options(list);
+            let trace = read.trace.as_ref().and_then(|asked| asked.to_trace());
+            let told = trace.map(|trace| {
+                (
+                    trace.id.to_string(),
+                    trace.parent.map(|one| one.to_string()),
+                )
+            });
+            let told = told
+                .as_ref()
+                .map(|(id, parent)| (id.as_str(), parent.as_deref()));
+            assert_eq!(told, expected, "{list:?}");
+        };
+        let (id, parent) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210");
+        check(&[], None);
+        check(&[("cf-aig-otel-trace-id", id)], Some((id, None)));
+        check(
+            &[
+                ("cf-aig-otel-trace-id", id),
+                ("cf-aig-otel-parent-span-id", parent),
+                ("traceparent", W3C),
+            ],
+            Some((id, Some(parent))),
+        );
+        check(
+            &[("traceparent", W3C)],
+            Some(("4bf92f3577b34da6a3ce929d0e0e4736", Some("00f067aa0ba902b7"))),
+        );
+        check(&[("cf-aig-otel-parent-span-id", parent)], None);
+        check(&[("cf-aig-otel-trace-id", "xyz")], None);
+        check(&[("traceparent", "00-x")], None);
     }
 }

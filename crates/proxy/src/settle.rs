@@ -114,6 +114,11 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
         token: draft.caller.token.as_ref().map(|token| token.name.clone()),
         user_agent: draft.user_agent.as_ref().and_then(text).map(Into::into),
         notes,
+        trace: draft
+            .options
+            .trace
+            .take()
+            .and_then(|asked| asked.to_trace()),
         review: None,
         request,
         response: response(draft, reading, payload),
@@ -121,6 +126,10 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     let secrets = std::mem::take(&mut draft.secrets);
     draft.secrets = secrets.and_known(&draft.path, draft.route.as_deref());
     draft.secrets.leave(&mut record);
+    let gateway = draft.route.as_ref().map(|route| &route.gateway);
+    if let Some(redaction) = gateway.and_then(|gateway| gateway.redaction.as_ref()) {
+        redaction.redact(&mut record);
+    }
     record
 }
 

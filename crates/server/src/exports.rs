@@ -1,13 +1,16 @@
 //! Wires exports: what they deliver goes out by the data plane's connector.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use isango_exports::{Carrier, Parcel, Receipt};
+use isango_control::Exporting;
+use isango_exports::{Allowed, Carrier, Destination, Exports, Field, Parcel, Receipt, test_write};
 use isango_proxy::upstream::{self, Courier};
 use isango_store::exports::{Buried, Error, ExportStore, Saved};
 use isango_types::Clock;
 
 use crate::alerts::{why, without_address};
+use crate::published::Published;
 
 /// How long a write may take in all: 64 MiB at a megabyte a second.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,6 +42,33 @@ impl Carrier for Carrying {
             retry_after: receipt.retry_after,
             body: receipt.body,
         })
+    }
+}
+
+/// What the management API knows of exports.
+pub(crate) fn exporting(
+    exports: &Arc<Exports>,
+    carrying: &Arc<Carrying>,
+    published: &Arc<Published>,
+) -> Exporting {
+    let (exports, carrying) = (Arc::clone(exports), Arc::clone(carrying));
+    let published = Arc::clone(published);
+    Exporting {
+        views: Box::new(move || exports.views()),
+        fields: Field::ALL.iter().map(|(name, _)| *name).collect(),
+        shown: Box::new(isango_exports::shown),
+        test: Box::new(move |conf| {
+            let carrying = Arc::clone(&carrying);
+            let allowed = Allowed {
+                private: published.allows_private(),
+                folder: false,
+            };
+            Box::pin(async move {
+                let destination = Destination::parse(&conf, allowed);
+                let destination = destination.map_err(|error| error.to_string())?;
+                test_write(&*carrying, &destination, carrying.clock.now()).await
+            })
+        }),
     }
 }
 

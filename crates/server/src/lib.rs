@@ -51,7 +51,7 @@ use tokio::sync::watch;
 
 use crate::alerts::{Watched, Webhooks};
 use crate::config::{Config, Http2};
-use crate::exports::{Carrying, Unreadable};
+use crate::exports::{Carrying, Unreadable, exporting};
 use crate::listen::Front;
 use crate::published::{Published, purges};
 use crate::tasks::Tasks;
@@ -276,11 +276,11 @@ pub fn start_with(
         courier: proxy.courier(),
         clock: clock.clone(),
     };
-    let carrying = Carrying {
+    let carrying = Arc::new(Carrying {
         courier: proxy.courier(),
         clock: clock.clone(),
-    };
-    let (keys, exported) = (Arc::clone(&published), Arc::clone(&exports));
+    });
+    let keys = Arc::clone(&published);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let (trials, trial) = trial::trials(&proxy);
     let control = Control::new(isango_control::Parts {
@@ -293,7 +293,7 @@ pub fn start_with(
         clock: clock.clone(),
         targets: Box::new(move || targets.targets()),
         tails,
-        exports: Box::new(move || exported.views()),
+        exports: exporting(&exports, &carrying, &published),
         trial,
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,
@@ -466,7 +466,7 @@ impl Server {
     fn run_upkeep(
         &self,
         webhooks: Webhooks,
-        exports: (Arc<Exports>, Carrying),
+        exports: (Arc<Exports>, Arc<Carrying>),
         logs: Arc<dyn LogStore>,
     ) {
         self.run_cache_expiry();
@@ -486,10 +486,10 @@ impl Server {
     }
 
     /// Delivers exports.
-    fn run_exports(&self, (exports, carrying): (Arc<Exports>, Carrying)) {
+    fn run_exports(&self, (exports, carrying): (Arc<Exports>, Arc<Carrying>)) {
         let stopping = self.tasks.stopping();
         self.tasks
-            .spawn(async move { exports.run(Arc::new(carrying), stopping).await });
+            .spawn(async move { exports.run(carrying, stopping).await });
     }
 
     /// Saves what is drawn from limits, every minute.

@@ -10,7 +10,7 @@ use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Refused
 use isango_store::seal::Keyring;
 use isango_store::vouched::Vouched;
 use isango_types::{Gateway, Snapshot, SnapshotCell};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::Config;
 use crate::stored::Stored;
@@ -25,6 +25,8 @@ pub(crate) struct Published {
     sources: Mutex<(Config, Stored)>,
     /// The store could not be read when it was last looked at.
     is_blind: AtomicBool,
+    /// What is exported, as it was compiled with the snapshot.
+    jobs: RwLock<Arc<[Arc<Job>]>>,
 }
 
 impl Published {
@@ -38,7 +40,10 @@ impl Published {
         let stored = Stored::read(&*store)?;
         let (snapshot, doubts) = stored.compile(config, None);
         tell(&doubts);
+        let (jobs, doubts) = stored.jobs(config, &snapshot);
+        tell(&doubts);
         Ok(Self {
+            jobs: RwLock::new(jobs),
             cell: Arc::new(SnapshotCell::new(snapshot)),
             store,
             cache,
@@ -70,7 +75,12 @@ impl Published {
 
     /// What is exported.
     pub(crate) fn jobs(&self) -> Arc<[Arc<Job>]> {
-        Arc::clone(&self.sources.lock().0.exports)
+        Arc::clone(&self.jobs.read())
+    }
+
+    /// Whether destinations that the management API names may be in private networks.
+    pub(crate) fn allows_private(&self) -> bool {
+        self.sources.lock().0.logpush_allow_private
     }
 
     /// What stored credentials are sealed with.
@@ -119,6 +129,9 @@ impl Published {
     fn publish(&self, (config, stored): &(Config, Stored)) {
         let (snapshot, doubts) = stored.compile(config, Some(&self.cell.load()));
         tell(&doubts);
+        let (jobs, doubts) = stored.jobs(config, &snapshot);
+        tell(&doubts);
+        *self.jobs.write() = jobs;
         self.cell.swap(snapshot);
     }
 }

@@ -5,17 +5,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use isango_exports::Job;
 use isango_store::config::{
     Change, ConfigStore, Contents, Error, Flaw, Invalid, Kind, Refused, Wrong,
 };
 use isango_store::gateways::{self, StoredGateway};
+use isango_store::logpush::{self, StoredJob};
 use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::{Credential, Gateway, Snapshot, Timestamp, Token};
 
-use crate::config::{Config, document};
+use crate::config::{Config, document, exports};
 
 /// Entities as they were read from the store.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,7 @@ pub(crate) struct Stored {
     /// Where credentials are of which nothing can be read.
     unreadable: Vec<credentials::Place>,
     gateways: Vec<StoredGateway>,
+    jobs: Vec<StoredJob>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
 }
@@ -71,6 +74,12 @@ impl Stored {
         for gateway in gateways::all(contents) {
             match gateway {
                 Ok(gateway) => stored.gateways.push(gateway),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
+            }
+        }
+        for job in logpush::all(contents) {
+            match job {
+                Ok(job) => stored.jobs.push(job),
                 Err(damaged) => stored.damaged.push(damaged.to_string()),
             }
         }
@@ -127,6 +136,17 @@ impl Stored {
             let compiled = read.and_then(|stored| document::gateway(config, &stored));
             wrong.extend(compiled.err().into_iter().flat_map(|invalid| invalid.0));
         }
+        for change in changes.iter().filter(|one| one.kind == Kind::Export) {
+            let Some(entity) = next.find(change.kind, &change.id) else {
+                continue;
+            };
+            let read = StoredJob::parse(entity).map_err(|damaged| {
+                let (path, message) = (Vec::new(), damaged.to_string());
+                Invalid(vec![Wrong { path, message }])
+            });
+            let compiled = read.and_then(|stored| exports::stored(config, &stored));
+            wrong.extend(compiled.err().into_iter().flat_map(|invalid| invalid.0));
+        }
         for change in changes.iter().filter(|one| one.kind == Kind::Token) {
             let is_it = |token: &Token| token.name == change.id;
             if change.based_on == 0 && config.tokens.iter().any(is_it) {
@@ -163,6 +183,30 @@ impl Stored {
             }
         }
         gateways
+    }
+
+    /// What is exported: by the file, by the management API, and traces of gateways. One that cannot
+    /// be compiled any more is not there.
+    pub(crate) fn jobs(
+        &self,
+        config: &Config,
+        snapshot: &Snapshot,
+    ) -> (Arc<[Arc<Job>]>, Vec<String>) {
+        let mut jobs: Vec<Arc<Job>> = config.exports.to_vec();
+        let mut doubts = Vec::new();
+        for stored in &self.jobs {
+            match exports::stored(config, stored) {
+                Ok(job) => jobs.push(Arc::new(job)),
+                Err(invalid) => {
+                    let (account, number) = (&stored.account, stored.number);
+                    doubts.push(format!("the stored export `{account}/{number}`: {invalid}"));
+                }
+            }
+        }
+        for gateway in snapshot.gateways() {
+            jobs.extend(exports::traces(gateway).into_iter().map(Arc::new));
+        }
+        (jobs.into(), doubts)
     }
 
     /// Counts the uses of credentials on from where `before` was.

@@ -122,17 +122,20 @@ pub enum Kind {
     User,
     /// A link that works once, by the digest of its code.
     Link,
+    /// A job that exports records, its destination sealed; by account and number.
+    Export,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Token,
         Self::Credential,
         Self::Gateway,
         Self::View,
         Self::User,
         Self::Link,
+        Self::Export,
     ];
 
     /// The name in the store.
@@ -145,6 +148,7 @@ impl Kind {
             Self::View => "view",
             Self::User => "user",
             Self::Link => "link",
+            Self::Export => "export",
         }
     }
 
@@ -158,6 +162,7 @@ impl Kind {
             Self::Gateway | Self::View => &[],
             Self::User => &["/password", "/mac"],
             Self::Link => &["/mac"],
+            Self::Export => &["/sealed"],
         }
     }
 
@@ -167,7 +172,7 @@ impl Kind {
     pub const fn is_vouched_for(self) -> bool {
         match self {
             Self::Token | Self::User | Self::Link => true,
-            Self::Credential | Self::Gateway | Self::View => false,
+            Self::Credential | Self::Gateway | Self::View | Self::Export => false,
         }
     }
 

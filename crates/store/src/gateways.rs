@@ -23,7 +23,8 @@ const SAME: [&str; 8] = [
 ];
 
 /// Fields that are keys of `[[gateways]]` by another name.
-const RENAMED: [(&str, &str); 2] = [
+const RENAMED: [(&str, &str); 3] = [
+    ("otel", "otel"),
     ("logpush", "logpush_enabled"),
     ("logpush_public_key", "logpush_public_key"),
 ];

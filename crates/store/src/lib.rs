@@ -5,7 +5,8 @@
 //! kept answers, [`outbox`] that to messages on their way,
 //! [`exports`] that to how far exports are, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
-//! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`], [`views`],
+//! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`],
+//! [`logpush`], [`views`],
 //! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for; [`sessions`]
 //! that to who is signed in; [`signature`] is how what is sent out is signed;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
@@ -23,6 +24,7 @@ pub mod filter;
 pub mod gateways;
 pub mod later;
 pub mod links;
+pub mod logpush;
 pub mod logs;
 pub mod memory;
 pub mod outbox;

@@ -10,6 +10,8 @@ use crate::health::{Breaker, Budget, Group, Hedge};
 use crate::limit::Limit;
 use crate::policy::{CachePolicy, Chain, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
+use crate::redaction::Redaction;
+use crate::secret::Secret;
 
 /// Id of the gateway that exists in every account without any configuration.
 pub const DEFAULT_GATEWAY: &str = "default";
@@ -81,6 +83,12 @@ pub struct Gateway {
     pub logpush: bool,
     /// What metadata and bodies of exported records are sealed with: an RSA key in PEM.
     pub logpush_public_key: Option<Box<str>>,
+    /// Where its traces go; at most five. Requests know nothing of it.
+    pub otel: Vec<Arc<Otel>>,
+    /// What is taken out of records before they are stored.
+    pub redaction: Option<Redaction>,
+    /// What is taken out of records before they are exported.
+    pub export_redaction: Option<Redaction>,
 }
 
 impl Gateway {
@@ -114,6 +122,9 @@ impl Gateway {
             alerts: Vec::new(),
             logpush: false,
             logpush_public_key: None,
+            otel: Vec::new(),
+            redaction: None,
+            export_redaction: None,
         }
     }
 
@@ -139,6 +150,19 @@ impl Gateway {
         let is_region = |allowed: &str| region.is_some_and(|one| one.eq_ignore_ascii_case(allowed));
         self.residency.is_empty() || self.residency.iter().any(|allowed| is_region(allowed))
     }
+}
+
+/// Where the traces of a gateway go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otel {
+    /// The whole address.
+    pub url: Secret,
+    /// Headers that they are sent with.
+    pub headers: BTreeMap<Box<str>, Secret>,
+    /// Whether they are written as protobuf; otherwise as JSON.
+    pub protobuf: bool,
+    /// Whether the address may be in a private network, and http.
+    pub allow_private: bool,
 }
 
 /// A provider as one gateway uses it: resource, region, credential, deployments.

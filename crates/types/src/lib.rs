@@ -20,6 +20,7 @@ pub mod policy;
 pub mod price;
 pub mod provider;
 pub mod record;
+pub mod redaction;
 pub mod role;
 pub mod secret;
 pub mod snapshot;

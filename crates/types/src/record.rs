@@ -3,6 +3,7 @@
 mod cache;
 mod json;
 mod review;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::usage::Usage;
 
 pub use self::cache::{CacheStatus, CacheUse, Saved};
 pub use self::review::{Comment, Review};
+pub use self::trace::{SpanId, Trace, TraceId};
 
 /// The record of one exchange. Its JSON is one line of the journal; absent members are left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -109,6 +111,9 @@ pub struct Record {
     /// too large to inspect, a body that could not be decoded. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Box<str>>,
+    /// Which trace it belongs to, where the client said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Box<Trace>>,
     /// What was said of it later. Never in the journal: the store adds it when it is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<Box<Review>>,

@@ -496,11 +496,6 @@ impl Settings {
                 "retention is set for all gateways, in the configuration file",
             ),
             (
-                "otel",
-                self.otel.as_ref().is_some_and(|all| !all.is_empty()),
-                "traces are not exported yet",
-            ),
-            (
                 "stripe",
                 self.stripe.is_some(),
                 "usage events are not sent yet",

@@ -291,9 +291,6 @@ pub(super) fn verify(
 }
 
 fn print_report(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    if report.jobs.is_empty() {
-        writeln!(out, "no manifest is there")?;
-    }
     for trail in &report.jobs {
         writeln!(
             out,

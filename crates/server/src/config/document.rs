@@ -20,7 +20,7 @@ use super::settings::Config;
 
 /// Keys that only the file may set: they hold secrets, or lead to addresses that nobody else may
 /// name.
-const OF_THE_FILE: [(&str, &str, &str); 3] = [
+const OF_THE_FILE: [(&str, &str, &str); 5] = [
     (
         "targets",
         "credential",
@@ -36,6 +36,17 @@ const OF_THE_FILE: [(&str, &str, &str); 3] = [
         "limits",
         "alerts",
         "`alerts` stand in the configuration file only, in this version",
+    ),
+    (
+        "otel",
+        "allow_private",
+        "`allow_private` stands in the configuration file only",
+    ),
+    (
+        "otel",
+        "authorization",
+        "there is no store of secrets that `authorization` could name: send the header itself, \
+         `headers.Authorization`",
     ),
 ];
 
@@ -90,6 +101,7 @@ fn refuse_what_is_of_the_file(gateway: &Section<'_>) {
     for (list, key, why) in OF_THE_FILE {
         let path = match list {
             "targets" => "gateways[].targets[]",
+            "otel" => "gateways[].otel[]",
             _ => "gateways[].limits[]",
         };
         for section in gateway.tables(path) {

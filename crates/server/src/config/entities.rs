@@ -22,7 +22,7 @@ use super::settings::{
     UpstreamSettings,
 };
 use super::{alerts, limits, tokens};
-use super::{check, exports, health};
+use super::{check, exports, health, redaction};
 
 /// What an entity is read with, beside its section.
 #[derive(Clone, Copy)]
@@ -80,6 +80,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
         prices: Arc::new(prices(root)),
         keyring: keyring(root).map(Arc::new),
         identity: identity(around.environment),
+        logpush_allow_private: root.table("logpush").flag("allow_private"),
         exports: exports::jobs(root, around).into(),
         warnings: Vec::new(),
     };
@@ -343,6 +344,9 @@ pub(super) fn gateway(
         alerts: Vec::new(),
         logpush: section.flag("logpush_enabled"),
         logpush_public_key: exports::public_key(section),
+        otel: exports::otel(section),
+        redaction: redaction::rules(section, false),
+        export_redaction: redaction::rules(section, true),
     };
     gateway.limits = limits::limits(section);
     gateway.alerts = alerts::alerts(section, &gateway.limits);

@@ -1,16 +1,22 @@
 //! Exports of the configuration file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isango_exports::{
     Allowed, Bounds, Dataset, Destination, Field, Job, MAX_JOBS, Pack, Part, PublicKey, Spec, Times,
 };
-use isango_types::{Clock, nearest};
+use isango_store::config::{Invalid, Wrong};
+use isango_store::logpush::StoredJob;
+use isango_types::gateway::{Origin, Otel};
+use isango_types::{Clock, Gateway, Secret, nearest};
+use serde_json::Value;
 
 use super::check;
 use super::entities::{Around, Seen};
 use super::section::Section;
+use super::settings::Config;
 
 /// Fewest characters of what bodies are signed with.
 const MIN_SECRET: usize = 16;
@@ -173,4 +179,169 @@ fn key_of(section: &Section<'_>, around: &Around<'_>) -> Option<Box<str>> {
         // That it cannot be opened was told.
         Err(_unreadable) => None,
     }
+}
+
+/// Exporters of traces of one gateway at most.
+const MAX_OTEL: usize = 5;
+
+/// Where the traces of a gateway go.
+pub(super) fn otel(gateway: &Section<'_>) -> Vec<Arc<Otel>> {
+    let mut all = Vec::new();
+    for section in gateway.tables("gateways[].otel[]") {
+        let mut headers = section.secret_table("headers");
+        if let Some(secret) = section.secret("authorization") {
+            headers.insert("authorization".into(), secret);
+        }
+        let (url, protobuf) = (section.secret("url"), section.choice("content_type") == 1);
+        let allow_private = section.flag("allow_private");
+        // Everything has been read, so that all that is wrong is told at once.
+        let Some(url) = url else {
+            continue;
+        };
+        let otel = Otel {
+            url,
+            headers,
+            protobuf,
+            allow_private,
+        };
+        if let Err(error) = to_destination(&otel) {
+            section.problem("url", format!("`url` takes no traces: {error}"), None);
+        }
+        all.push(Arc::new(otel));
+    }
+    if all.len() > MAX_OTEL {
+        let message = format!("a gateway has at most {MAX_OTEL} exporters of traces");
+        gateway.problem("otel", message, None);
+    }
+    all
+}
+
+fn to_destination(otel: &Otel) -> Result<Destination, isango_exports::DestinationError> {
+    let allowed = Allowed {
+        private: otel.allow_private,
+        folder: false,
+    };
+    Destination::traces(&otel.url, &otel.headers, otel.protobuf, allowed)
+}
+
+/// The jobs that export the traces of a gateway.
+pub(crate) fn traces(gateway: &Gateway) -> Vec<Job> {
+    let Gateway { account, id, .. } = gateway;
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let jobs = gateway.otel.iter().filter_map(|otel| {
+        let destination = to_destination(otel).ok()?;
+        // Told by where they go, so that another order changes nothing.
+        let digest = isango_exports::short_digest(otel.url.expose());
+        let number = seen.entry(digest.clone()).or_default();
+        *number += 1;
+        let spec = Spec {
+            id: format!("{account}/{id}/otel-{digest}-{number}").into(),
+            account: account.clone(),
+            gateway: Some(id.clone()),
+            of_file: gateway.origin == Origin::File,
+            enabled: true,
+            dataset: Dataset::Traces,
+            destination,
+            filter: "".into(),
+            fields: Vec::new(),
+            times: Times::default(),
+            pack: Pack::Gzip,
+            bounds: Bounds {
+                bytes: 4 << 20,
+                records: 512,
+                wait: Duration::from_secs(1),
+            },
+            public_key: None,
+            retain: None,
+            from_start: false,
+            signing_key: None,
+            max_record_bytes: 0,
+        };
+        Job::new(spec, Clock::system().now()).ok()
+    });
+    jobs.collect()
+}
+
+/// A job that is stored, compiled.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn stored(config: &Config, stored: &StoredJob) -> Result<Job, Invalid> {
+    let wrong = |path: &[&str], message: String| {
+        let path = path.iter().map(|part| (*part).into()).collect();
+        Invalid(vec![Wrong { path, message }])
+    };
+    let of_conf = |message: String| wrong(&["destination_conf"], message);
+    let no_key = || of_conf("there is no `secrets.key` to open it with".into());
+    let keyring = config.keyring.as_ref().ok_or_else(no_key)?;
+    let conf: Secret = stored
+        .open(keyring)
+        .map_err(|why| of_conf(why.to_string()))?;
+    let allowed = Allowed {
+        private: config.logpush_allow_private,
+        folder: false,
+    };
+    let destination = Destination::parse(&conf, allowed);
+    let destination = destination.map_err(|error| of_conf(error.to_string()))?;
+    let field = |name: &str| stored.fields.get(name);
+    let text = |name: &str| field(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| {
+        field(name)
+            .and_then(Value::as_u64)
+            .filter(|number| *number > 0)
+    };
+    let output = |name: &str| field("output_options").and_then(|all| all.get(name));
+    let names = output("field_names").and_then(Value::as_array);
+    let mut fields = Vec::new();
+    for name in names.into_iter().flatten().filter_map(Value::as_str) {
+        let Some(field) = Field::parse(name) else {
+            let help = nearest(name, Field::ALL.iter().map(|(name, _)| *name));
+            let message = format!("there is no field `{name}`; {}", help.unwrap_or_default());
+            return Err(wrong(&["output_options", "field_names"], message));
+        };
+        fields.push(field);
+    }
+    if fields.is_empty() {
+        fields.extend(Field::ALL.iter().map(|(_, field)| *field));
+    }
+    let times = output("timestamp_format").and_then(Value::as_str);
+    let times = times.and_then(|name| Times::NAMES.iter().position(|known| *known == name));
+    let usual = Bounds::default();
+    let usual_wait = if text("frequency") == "low" {
+        300
+    } else {
+        usual.wait.as_secs()
+    };
+    let size = |name: &str, usual: usize| {
+        number(name).map_or(usual, |number| usize::try_from(number).unwrap_or(usual))
+    };
+    let spec = Spec {
+        id: StoredJob::entity_id(&stored.account, stored.number).into(),
+        account: stored.account.clone(),
+        gateway: None,
+        of_file: false,
+        enabled: field("enabled")
+            .and_then(Value::as_bool)
+            .unwrap_or_default(),
+        dataset: match text("dataset") {
+            "audit_logs" => Dataset::Audit,
+            _ => Dataset::Events,
+        },
+        destination,
+        filter: text("filter").into(),
+        fields,
+        times: Times::ALL[times.unwrap_or_default()],
+        pack: Pack::Gzip,
+        bounds: Bounds {
+            bytes: size("max_upload_bytes", usual.bytes),
+            records: size("max_upload_records", usual.records),
+            wait: Duration::from_secs(number("max_upload_interval_seconds").unwrap_or(usual_wait)),
+        },
+        public_key: None,
+        retain: None,
+        from_start: false,
+        signing_key: None,
+        max_record_bytes: 0,
+    };
+    Job::new(spec, Clock::system().now()).map_err(|error| wrong(&["filter"], error.message))
 }

@@ -6,6 +6,7 @@ mod exports;
 mod gateways;
 mod limits;
 mod prices;
+mod redaction;
 mod settings;
 mod targets;
 mod tokens;
@@ -154,6 +155,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         .chain(exports::KEYS)
         .chain(exports::OF_GATEWAY)
         .chain(exports::OF_ACCOUNT)
+        .chain(redaction::KEYS)
 }
 
 /// What design and documents promise for later versions, refused with a reason until then.
@@ -165,7 +167,6 @@ pub const LATER: &[Later] = &[
     ),
     later("gateways[].routes", "named routes"),
     later("gateways[].guards", "guarding content"),
-    later("gateways[].otel", "exporting records"),
     later(
         "gateways[].durability",
         "holding answers until their record is on disk",

@@ -50,6 +50,8 @@ pub struct Config {
     pub keyring: Option<Arc<Keyring>>,
     /// What the environment says of the identity of this process in a cloud.
     pub(crate) identity: Environment,
+    /// Whether destinations that the management API names may be in private networks.
+    pub logpush_allow_private: bool,
     /// What is exported, and where to.
     pub exports: Arc<[Arc<Job>]>,
     /// What is accepted but probably not meant; one text each.

@@ -380,6 +380,7 @@ fn settings_that_need_a_restart_are_named_and_others_are_not() {
         "server.allowed_hosts",
         "server.allowed_origins",
         "log.level",
+        "logpush.allow_private",
         "secrets.key",
         "secrets.previous_key",
     ];

@@ -5,6 +5,7 @@ mod doors;
 mod gateways;
 mod graphql;
 mod keys;
+mod logpush;
 mod logs;
 mod own;
 mod people;

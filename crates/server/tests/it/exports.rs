@@ -361,3 +361,91 @@ fn sealed_fields_are_opened_by_the_command_with_the_private_key() {
     assert_eq!(opened["Metadata"], r#"{"tenantId":"acme"}"#);
     assert_eq!(opened["Id"], sealed[0]["Id"]);
 }
+
+#[tokio::test]
+async fn traces_go_out_as_otlp_with_the_trace_of_the_client() {
+    let receiver = Upstream::start([json("{}")]).await;
+    let upstream = Upstream::start([status(503), json(COMPLETION)]).await;
+    let settings = format!(
+        "[[gateways]]\nid = \"default\"\nretry = {{ max_attempts = 2, delay_ms = 1 }}\n\
+         [[gateways.otel]]\nurl = \"{}/v1/traces\"\nheaders = {{ x-api-key = \"planted\" }}\n\
+         allow_private = true\n",
+        receiver.url()
+    );
+    let gateway = Harness::with(&settings, &upstream).await;
+    within("the exporter has begun", async {
+        loop {
+            let told = ask(gateway.admin, &Ask::get("/exports")).await.json();
+            if told["exports"][0]["head"]
+                .as_str()
+                .is_some_and(|head| !head.is_empty())
+            {
+                assert_eq!(told["exports"][0]["dataset"], "traces");
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let traced = prompt().with(
+        "traceparent",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    );
+    assert_eq!(gateway.ask(&traced).await.status(), 200);
+    let sent = receiver.request(0).await;
+    assert_eq!(sent.head.target, "/v1/traces");
+    assert_eq!(sent.head.header("content-type"), Some("application/json"));
+    assert_eq!(sent.head.header("x-api-key"), Some("planted"));
+    let told = lines(&sent.body).remove(0);
+    let spans = &told["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    assert_eq!(spans.as_array().unwrap().len(), 3, "{spans}");
+    assert_eq!(spans[0]["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(spans[0]["parentSpanId"], "00f067aa0ba902b7");
+    let record = gateway.record().await;
+    let text = spans.to_string();
+    assert!(text.contains(&record.id.to_string()));
+    assert!(
+        text.contains(r#"{"key":"tenantId","value":{"stringValue":"acme"}}"#),
+        "{text}"
+    );
+    assert_eq!(spans[1]["status"]["code"], 2);
+    // What the client sent crosses as it came.
+    let crossed = upstream.request(1).await;
+    assert!(crossed.head.header("traceparent").is_some());
+}
+
+#[tokio::test]
+async fn what_is_redacted_is_neither_stored_nor_exported_and_crosses_unchanged() {
+    let receiver = Upstream::start([json("")]).await;
+    // The number is cut by frames.
+    let events = ["4111 11", "11 1111 ", "1111."].map(|text| {
+        format!("data: {{\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+    });
+    let events: Vec<String> = events
+        .into_iter()
+        .chain(["data: [DONE]\n\n".into()])
+        .collect();
+    let upstream = Upstream::start([isango_testkit::answer::sse(events.clone())]).await;
+    let more = "[[gateways.redact]]\ndetect = [\"card\"]\n\
+                [[gateways.redact]]\nkeys = [\"user\"]\naction = \"drop\"\nat = \"export\"\n";
+    let settings = exporting(&format!("{}/in", receiver.url()), "compression = \"none\"");
+    let settings = settings.replace(
+        "id = \"default\"\n",
+        "id = \"default\"\nrecord_raw_streams = true\n",
+    );
+    let gateway = Harness::with(&format!("{settings}{more}"), &upstream).await;
+    let asked = r#"{"model":"gpt-4o","stream":true,"user":"ann","messages":[{"role":"user","content":"4111111111111111"}]}"#;
+    let reply = gateway
+        .ask(&Ask::post(CHAT, asked).with("authorization", "Bearer k"))
+        .await;
+    assert_eq!(reply.text(), events.concat());
+    let crossed = String::from_utf8(upstream.request(0).await.body).unwrap();
+    assert!(crossed.contains("4111111111111111"), "{crossed}");
+    let record = gateway.record().await;
+    let stored = serde_json::to_string(&record).unwrap();
+    assert!(!stored.contains("4111"), "{stored}");
+    assert!(stored.contains("[redacted:card]"), "{stored}");
+    assert!(stored.contains(r#""user":"ann""#), "{stored}");
+    let sent = String::from_utf8(receiver.request(0).await.body).unwrap();
+    assert!(!sent.contains("4111") && !sent.contains("ann"), "{sent}");
+}

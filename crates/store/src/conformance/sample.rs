@@ -90,6 +90,7 @@ pub fn record(n: u64) -> Record {
         token: Some("support-app".into()),
         user_agent: Some("OpenAI/Python 1.99.0".into()),
         notes: Vec::new(),
+        trace: None,
         review: None,
         request: message(&format!(
             r#"{{"messages":[{{"role":"user","content":"Question {n} from {tenant}"}}]}}"#

@@ -123,7 +123,13 @@ impl Record {
         list(out, key!("notes"), &self.notes, |out, note| {
             out.push(b'"');
             string(out, note, b',')
-        })
+        })?;
+        if let Some(trace) = &self.trace {
+            out.extend_from_slice(b"\"trace\":");
+            serde_json::to_writer(&mut *out, trace)?;
+            out.push(b',');
+        }
+        Ok(())
     }
 }
 

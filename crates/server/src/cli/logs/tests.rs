@@ -68,6 +68,7 @@ fn record(id: u64) -> Record {
         token: None,
         user_agent: Some("=cmd|' /C calc'!A0".into()),
         notes: vec!["a note\u{1b}[2J".into()],
+        trace: None,
         review: None,
         request: Message {
             content_type: Some("application/json".into()),

@@ -170,6 +170,48 @@ pub(super) const OF_ACCOUNT: &[Key] = &job!("exports[]");
 /// In the order of the reference.
 pub(super) const KEYS: &[Key] = &[
     key(
+        "logpush.allow_private",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Whether destinations that the management API names may be in private networks, and http.",
+    ),
+    key(
+        "gateways[].otel[].url",
+        Kind::Secret,
+        Required,
+        r#""https://otlp.example.com/v1/traces""#,
+        "Where traces of the gateway go (OTLP/HTTP): the whole address. At most five.",
+    ),
+    key(
+        "gateways[].otel[].headers",
+        Kind::SecretTable,
+        Absent,
+        r#"{ x-api-key = "env:OTEL_KEY" }"#,
+        "Headers that they are sent with.",
+    ),
+    key(
+        "gateways[].otel[].authorization",
+        Kind::Secret,
+        Absent,
+        r#""env:OTEL_AUTHORIZATION""#,
+        "The `authorization` header.",
+    ),
+    key(
+        "gateways[].otel[].content_type",
+        Kind::Choice(&["json", "protobuf"]),
+        Is("json"),
+        r#""protobuf""#,
+        "How traces are written.",
+    ),
+    key(
+        "gateways[].otel[].allow_private",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Whether the address may be in a private network, and http.",
+    ),
+    key(
         "exports[].account",
         Kind::Name,
         Is("local"),

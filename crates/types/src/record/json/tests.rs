@@ -9,7 +9,9 @@ use crate::id::RecordId;
 use crate::limit::{Unit, Verdict};
 use crate::operation::Operation;
 use crate::price::CostStatus;
-use crate::record::{Blame, CacheStatus, CacheUse, Omitted, Outcome, Review, Saved};
+use crate::record::{
+    Blame, CacheStatus, CacheUse, Omitted, Outcome, Review, Saved, SpanId, Trace, TraceId,
+};
 
 fn text() -> BoxedStrategy<Box<str>> {
     prop_oneof![
@@ -300,6 +302,7 @@ prop_compose! {
             feedback: Some(feedback),
             ..Review::default()
         })),
+        trace in prop::option::of((1..=u128::MAX, prop::option::of(1..=u64::MAX))),
         [request, response] in [message(), message()],
     ) -> Record {
         let id = RecordId::new(Timestamp::from_micros(moment));
@@ -310,6 +313,10 @@ prop_compose! {
             account, gateway, config_revision, provider, target, resource, deployment, operation, model_requested,
             model, method, path, http_version, status, outcome, error, attempts, timing, stream,
             usage, cost, cache, limits, finish_reason, provider_id, metadata, token, user_agent, notes,
+            trace: trace.map(|(id, parent)| Box::new(Trace {
+                id: TraceId(id.to_be_bytes()),
+                parent: parent.map(|parent| SpanId(parent.to_be_bytes())),
+            })),
             review: review.map(Box::new), request, response,
         }
     }
