@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isango_simulator::{Options, Simulator};
+use isango_types::Secret;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::cli::traffic::{self, Tally, Traffic};
-use crate::cli::{runtime, stop_signal, write_json};
+use crate::cli::{runtime, setup, stop_signal, write_json};
 use crate::config::{Config, LogFormat, LogSettings, Sources};
 use crate::{Server, start, telemetry};
 
@@ -57,6 +58,8 @@ pub(super) struct Args {
 /// Where the parts of the demo are.
 struct Places {
     data: String,
+    /// Makes whoever follows it the owner of the dashboard.
+    link: Option<Secret>,
     admin: String,
     simulator: String,
     folder: PathBuf,
@@ -80,6 +83,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         let server = start(&configuration(args, &folder.path, at)?)?;
         let places = Places {
             data: server.data_url(),
+            link: setup::for_terminal(&server)?,
             admin: server.admin_url(),
             simulator: format!("http://{at}"),
             folder: folder.path.clone(),
@@ -182,6 +186,7 @@ fn free(address: SocketAddr) -> SocketAddr {
 fn announce(args: &Args, places: &Places, out: &mut dyn Write) -> anyhow::Result<()> {
     let Places {
         data,
+        link,
         admin,
         simulator,
         folder,
@@ -194,12 +199,17 @@ fn announce(args: &Args, places: &Places, out: &mut dyn Write) -> anyhow::Result
         return Ok(out.flush()?);
     }
     let folder = folder.display();
+    let dashboard = match link {
+        Some(link) => link.expose().to_owned(),
+        None => format!("{admin} (isango setup-link --data-dir {folder} lets in the first one)"),
+    };
     write!(
         out,
         "\
 Isango demo: a gateway before simulated providers. Ctrl-C ends it.
 
   gateway    {data}
+  dashboard  {dashboard}
   metrics    {admin}/metrics
   simulator  {simulator} (its page tells which faults a request can ask for)
   records    isango logs tail -f --data-dir {folder}

@@ -1,13 +1,13 @@
 //! `isango serve`.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::cli::{ConfigArgs, path_flag, runtime, stop_signal, write_json};
+use crate::cli::{ConfigArgs, path_flag, runtime, setup, stop_signal, write_json};
 use crate::config::{Config, ConfigError, Flag, Sources};
 use crate::telemetry::{self, Telemetry};
 use crate::{Server, reload, start};
@@ -127,11 +127,7 @@ fn announce(server: &Server, json: bool, out: &mut dyn Write) -> anyhow::Result<
             &json!({ "event": "listening", "data": data, "admin": admin }),
         )?;
     } else {
-        let link = match io::stdout().is_terminal() {
-            true => server.setup_link()?,
-            // Whoever keeps what is printed here would keep it.
-            false => None,
-        };
+        let link = setup::for_terminal(server)?;
         writeln!(out, "isango {} answers requests", env!("CARGO_PKG_VERSION"))?;
         writeln!(
             out,

@@ -1,6 +1,6 @@
 //! `isango setup-link`.
 
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use isango_store::vouched::Vouched;
 use isango_types::{Clock, Secret, Timestamp};
 use serde_json::json;
 
+use crate::Server;
 use crate::cli::{StoreArgs, write_json};
 use crate::config::Config;
 
@@ -74,6 +75,18 @@ pub(crate) fn link(
     }
     let code = links::create(store, Purpose::Setup, (now, now.plus(LASTS)))?;
     Ok(Some(to_link(url, &code)))
+}
+
+/// A new link to a server that nobody owns, where standard output is a terminal: whoever keeps what
+/// is printed elsewhere would keep it.
+///
+/// # Errors
+/// It cannot be stored.
+pub(super) fn for_terminal(server: &Server) -> anyhow::Result<Option<Secret>> {
+    match io::stdout().is_terminal() {
+        true => server.setup_link(),
+        false => Ok(None),
+    }
 }
 
 /// Where a code leads.
