@@ -67,6 +67,9 @@ export type ConfigView = {
   secret_preview: string;
 };
 
+/** What is exported. */
+export type Dataset = 'ai_gateway_events' | 'audit_logs';
+
 /** What restoring a revision would change. */
 export type DiffView = {
   /** Empty: everything is as it was then. */
@@ -101,6 +104,9 @@ export type Follow = {
   password: string;
 };
 
+/** How often, by name. */
+export type Frequency = 'high' | 'low';
+
 /** A gateway. */
 export type GatewayView = Settings & {
   /** The account. */
@@ -124,6 +130,26 @@ export type Guardrails = {
   /** The same of answers. */
   response: Record<string, Action>;
 };
+
+/** A job. */
+export type JobView = Options & ({
+  /** When it was made. */
+  created_at: string;
+  /** Where to, with stars for what may be secret. */
+  destination_conf: string;
+  /** Why; empty once a later one was delivered. */
+  error_message?: string | null;
+  /** Its number. */
+  id: number;
+  /** How far it is. */
+  isango: Progress;
+  /** When a batch was last delivered. */
+  last_complete?: string | null;
+  /** When one last failed. */
+  last_error?: string | null;
+  /** When it was last changed. */
+  modified_at: string;
+});
 
 /** What a budget counts. */
 export type LimitType = 'cost';
@@ -280,6 +306,14 @@ export type NewConfig = {
   secret_id?: string | null;
 };
 
+/** A destination to look at. */
+export type NewDestination = {
+  /** Where to: `s3://…`, `r2://…`, `gs://…`, `azure://…`, `https://…`, `splunk://…`, `datadog://…`. */
+  destination_conf: string;
+  /** Not needed: whoever writes to a destination has its keys. */
+  ownership_challenge?: string | null;
+};
+
 /** A new gateway. */
 export type NewGateway = {
   /** Its id, unique in the account. */
@@ -387,6 +421,30 @@ export type NewView = {
 /** Nothing but that it was done. */
 export type Nothing = Record<string, unknown>;
 
+/** What a job is made of; what is left out has its default. */
+export type Options = {
+  /** What is exported. */
+  dataset?: Dataset;
+  /** Whether it is under way. */
+  enabled?: boolean;
+  /** Which records: JSON with `where`, or Isango's filter language. */
+  filter?: string | null;
+  frequency?: Frequency | null;
+  /** Empty. */
+  kind?: string | null;
+  /** Not taken: `output_options` says the same. */
+  logpull_options?: string | null;
+  /** Bytes of a batch before it is packed; 0 is 16 MiB. */
+  max_upload_bytes?: number | null;
+  /** Seconds that a batch's first record waits; 0 is 30. */
+  max_upload_interval_seconds?: number | null;
+  /** Records of a batch; 0 is 100 000. */
+  max_upload_records?: number | null;
+  /** What people call it. */
+  name?: string | null;
+  output_options?: Output | null;
+};
+
 /** Where traces go. */
 export type Otel = {
   /** Reference to a stored secret. */
@@ -401,6 +459,18 @@ export type Otel = {
 
 /** Encoding of traces. */
 export type OtelType = 'json' | 'protobuf';
+
+/** What of records is exported, and how it is written. */
+export type Output = {
+  /** Which fields; all where there are none. */
+  field_names?: string[];
+  output_type?: OutputType | null;
+  /** Every record is exported: 1. */
+  sample_rate?: number | null;
+  timestamp_format?: Times | null;
+};
+
+export type OutputType = 'ndjson';
 
 /** Keys of `[[gateways]]` of the configuration reference. */
 export type OwnSettings = Record<string, unknown>;
@@ -437,6 +507,20 @@ export type Problem = {
   message: string;
   /** What leads to it: `body`, then names of members and places in lists. */
   path?: Record<string, unknown>[] | null;
+};
+
+/** How far a job is. */
+export type Progress = {
+  /** Batches that were given up, and are kept aside. */
+  buried_batches: number;
+  /** Records that were delivered. */
+  delivered_records: number;
+  /** The last link of the chain, in hex. */
+  head: string;
+  /** Records that wait. */
+  lag_records: number;
+  /** Records that retention had removed before. */
+  lost_records: number;
 };
 
 /** How many answers were removed. */
@@ -723,6 +807,8 @@ export type TargetState = Record<string, unknown>;
 
 /** How a window moves. */
 export type Technique = 'fixed' | 'sliding';
+
+export type Times = 'rfc3339' | 'unix' | 'unixnano';
 
 /** Where the time went, in milliseconds. */
 export type Timings = {
