@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use isango_store::logs::{Error, Gap};
 use isango_types::{Record, Timestamp};
+use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound};
@@ -290,7 +291,9 @@ fn damaged(entry: &Entry, what: &str) -> Error {
 
 /// The lines of a frame, without their line breaks.
 pub(crate) fn split_lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    raw.split(|byte| *byte == b'\n')
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', raw).chain([raw.len()]);
+    ends.map(move |end| &raw[std::mem::replace(&mut start, end + 1)..end])
         .filter(|line| !line.is_empty())
 }
 
