@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::builder::Keys;
 use crate::chunk::{Chunk, Metadata, Texts};
 use crate::fields::{
     ID, Kind, METADATA, METADATA_KIND, METADATA_MORE, NO_WORD, NONE, Number, Text,
 };
+use crate::gather::{Gather, Keys};
 use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt32Type, UInt64Type};
@@ -22,28 +22,52 @@ pub(crate) fn dictionary() -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
 }
 
+/// A column of a segment.
+#[derive(Clone, Copy, Debug)]
+enum Column<'k> {
+    Id,
+    Number(Number),
+    Text(Text),
+    /// Metadata of a key, as text.
+    Values(&'k str),
+    /// Which of it is no text.
+    Kinds(&'k str),
+    More,
+}
+
 /// The columns of a segment with some keys of metadata, in order. A key that has values which are
-/// no texts has a second column.
+/// no texts has a second one.
+fn layout(keys: &Keys) -> impl Iterator<Item = Column<'_>> {
+    let numbers = Number::ALL.into_iter().map(Column::Number);
+    let texts = Text::ALL.into_iter().map(Column::Text);
+    let metadata = keys.iter().flat_map(|(key, has_kinds)| {
+        let kinds = has_kinds.then_some(Column::Kinds(key));
+        [Some(Column::Values(key)), kinds].into_iter().flatten()
+    });
+    let numbers = std::iter::once(Column::Id).chain(numbers);
+    let all = numbers.chain(texts).chain(metadata);
+    all.chain([Column::More])
+}
+
+/// What a file says of these columns.
 pub(crate) fn schema(keys: &Keys) -> Schema {
-    let mut fields = vec![Field::new(ID, DataType::FixedSizeBinary(16), false)];
-    for number in Number::ALL {
-        let kind = match number.kind() {
-            Kind::Count => DataType::UInt64,
-            Kind::Moment => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Kind::Flag => DataType::Boolean,
-        };
-        fields.push(Field::new(number.name(), kind, number.absent() == NONE));
-    }
-    let mut text = |name: String| fields.push(Field::new(name, dictionary(), true));
-    Text::ALL.iter().for_each(|one| text(one.name().into()));
-    for (key, has_kinds) in keys {
-        text(format!("{METADATA}{key}"));
-        if *has_kinds {
-            text(format!("{METADATA_KIND}{key}"));
+    let text = |name: String| Field::new(name, dictionary(), true);
+    let fields = layout(keys).map(|column| match column {
+        Column::Id => Field::new(ID, DataType::FixedSizeBinary(16), false),
+        Column::Number(number) => {
+            let kind = match number.kind() {
+                Kind::Count => DataType::UInt64,
+                Kind::Moment => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                Kind::Flag => DataType::Boolean,
+            };
+            Field::new(number.name(), kind, number.absent() == NONE)
         }
-    }
-    text(METADATA_MORE.into());
-    Schema::new(fields)
+        Column::Text(one) => text(one.name().into()),
+        Column::Values(key) => text(format!("{METADATA}{key}")),
+        Column::Kinds(key) => text(format!("{METADATA_KIND}{key}")),
+        Column::More => text(METADATA_MORE.into()),
+    });
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 /// The same columns, with texts by code.
@@ -58,36 +82,39 @@ pub(crate) fn as_dictionaries(schema: &Schema) -> Schema {
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-/// The rows of a chunk in the columns of a schema.
-pub(crate) fn to_batch(
-    mut chunk: Chunk,
-    schema: &Arc<Schema>,
+/// The same columns, of some rows. Each is made when it is asked for.
+pub(crate) fn columns(
+    rows: Gather,
     keys: &Keys,
-) -> Result<RecordBatch, ArrowError> {
-    let rows = chunk.rows;
-    let mut ids = FixedSizeBinaryBuilder::with_capacity(rows, 16);
-    for id in &chunk.ids {
-        ids.append_value(id.to_be_bytes())?;
-    }
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(ids.finish())];
-    for (number, column) in Number::ALL.into_iter().zip(chunk.numbers) {
-        columns.push(from_numbers(number, column, rows));
-    }
-    for column in chunk.texts {
-        columns.push(from_texts(column, rows)?);
-    }
-    for (key, has_kinds) in keys {
-        let (values, kinds) = match chunk.metadata.remove(key) {
-            Some(column) => (Some(column.values), column.kinds),
-            None => (None, None),
+) -> impl Iterator<Item = Result<ArrayRef, ArrowError>> {
+    let mut metadata = None;
+    layout(keys).map(move |column| -> Result<ArrayRef, ArrowError> {
+        let read = || rows.metadata(keys);
+        let texts = match column {
+            Column::Id => {
+                let mut ids = FixedSizeBinaryBuilder::with_capacity(rows.rows(), 16);
+                for id in rows.ids() {
+                    ids.append_value(id.to_be_bytes())?;
+                }
+                return Ok(Arc::new(ids.finish()));
+            }
+            Column::Number(number) => {
+                let column = rows.number(number);
+                return Ok(from_numbers(number, column, rows.rows()));
+            }
+            Column::Text(text) => rows.text(text),
+            Column::Values(key) => {
+                let column = metadata.get_or_insert_with(read).0.get_mut(key);
+                column.map(|column| std::mem::take(&mut column.values))
+            }
+            Column::Kinds(key) => {
+                let column = metadata.get_or_insert_with(read).0.get_mut(key);
+                column.and_then(|column| column.kinds.take())
+            }
+            Column::More => metadata.get_or_insert_with(read).1.take(),
         };
-        columns.push(from_texts(values, rows)?);
-        if *has_kinds {
-            columns.push(from_texts(kinds, rows)?);
-        }
-    }
-    columns.push(from_texts(chunk.more, rows)?);
-    RecordBatch::try_new(Arc::clone(schema), columns)
+        from_texts(texts, rows.rows())
+    })
 }
 
 fn from_numbers(number: Number, column: Option<Vec<u64>>, rows: usize) -> ArrayRef {

@@ -17,13 +17,13 @@ use isango_store::logs::{Error, MAX_PAGE, Position};
 use isango_types::{Record, RecordId};
 use parking_lot::{Mutex, RwLock};
 
-use crate::builder::{choose_keys, gather, keys_of, sorted};
 use crate::catalog::{Catalog, journal_path};
 use crate::chunk::Chunk;
 use crate::compact;
 use crate::disk::{self, Disk};
 use crate::dressed::Dressed;
 use crate::fields::{Fields, Number};
+use crate::gather::{Gather, choose_keys, keys_of, sorted};
 use crate::hot::{Hot, SealAt};
 use crate::overlay::Overlay;
 use crate::query;
@@ -323,13 +323,13 @@ impl Columns {
 
     /// Writes chunks as a segment.
     fn write(&self, chunks: &[Arc<Chunk>], stretch: (u64, u64)) -> Result<Arc<Segment>, Error> {
-        let chunks: Vec<&Chunk> = chunks.iter().map(AsRef::as_ref).collect();
-        let places = sorted(&chunks);
+        let places = sorted(chunks);
         let has_more = chunks.iter().any(|chunk| chunk.more.is_some());
-        let keys = choose_keys(keys_of(&chunks), has_more);
+        let keys = choose_keys(keys_of(chunks), has_more);
         let mut groups = places.chunks(self.group_rows());
         let segment = segment::write(&*self.disk, &self.dir, stretch, &keys, || {
-            Ok(groups.next().map(|places| gather(&chunks, places, &keys)))
+            let places = groups.next();
+            Ok(places.map(|places| Gather::new(chunks.to_vec(), places.to_vec())))
         })?;
         Ok(self.roll(Arc::new(segment)))
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use isango_store::logs::Error;
 
-use crate::builder::{Place, choose_keys, gather};
 use crate::chunk::Chunk;
 use crate::disk::Disk;
 use crate::fields::Fields;
+use crate::gather::{Gather, Place, choose_keys};
 use crate::segment::{self, Segment};
 
 /// A segment with so many rows is merged no more.
@@ -54,11 +54,7 @@ pub(crate) fn merge(
     let mut rows = Rows::new(segments);
     segment::write(disk, dir, (first, end), &keys, || {
         let (chunks, places) = rows.next(group_rows)?;
-        if places.is_empty() {
-            return Ok(None);
-        }
-        let chunks: Vec<&Chunk> = chunks.iter().map(AsRef::as_ref).collect();
-        Ok(Some(gather(&chunks, &places, &keys)))
+        Ok((!places.is_empty()).then(|| Gather::new(chunks, places)))
     })
 }
 

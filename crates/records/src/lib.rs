@@ -20,7 +20,7 @@
 //! frames a search must read), `audit`, `backup`.
 //!
 //! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hash`, `hot` (what is
-//! not sealed), `sealed`, `arrays` and `segment` (Parquet files), `compact` (merging them), `columns`
+//! not sealed), `gather`, `arrays`, `sealed` and `segment` (Parquet files), `compact` (merging them), `columns`
 //! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
 //! (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
 //! `aggregate`, with `rollup`.
@@ -40,6 +40,7 @@ mod dressed;
 mod fields;
 mod flush;
 mod frame;
+mod gather;
 mod hash;
 mod histogram;
 mod hot;

@@ -279,7 +279,8 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, segment: &Arc<Segment>) -> Res
     let properties = sealed::properties(&[(STEPS_KEY, names.join(" "))])?.build();
     let mut batches = steps.into_iter();
     sealed::write(disk, path, &schema, &properties, || {
-        Ok(batches.next().map(|(_, batch)| batch))
+        let batch = batches.next();
+        Ok(batch.map(|(_, batch)| batch.columns().to_vec().into_iter().map(Ok)))
     })?;
     Rollup::open(path)
 }

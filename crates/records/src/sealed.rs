@@ -6,15 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
 use isango_store::logs::Error;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelector,
 };
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowWriterOptions, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -214,17 +214,21 @@ pub(crate) fn properties(values: &[(&str, String)]) -> Result<WriterPropertiesBu
         .set_key_value_metadata(Some(values.collect())))
 }
 
-/// Writes a file, a row group for each batch, under another name until it is whole.
+/// Writes a file under another name until it is whole. `next` gives the columns of each row group,
+/// which are asked for one by one.
 ///
 /// # Errors
 /// The disk failed; what was written is removed.
-pub(crate) fn write(
+pub(crate) fn write<Group>(
     disk: &dyn Disk,
     path: &Path,
     schema: &SchemaRef,
     properties: &WriterProperties,
-    mut next: impl FnMut() -> Result<Option<RecordBatch>, Error>,
-) -> Result<(), Error> {
+    mut next: impl FnMut() -> Result<Option<Group>, Error>,
+) -> Result<(), Error>
+where
+    Group: Iterator<Item = Result<ArrayRef, ArrowError>>,
+{
     let unfinished = path.with_extension("writing");
     let mut write = || {
         let file = disk.open(&unfinished)?;
@@ -238,10 +242,24 @@ pub(crate) fn write(
             .with_properties(properties.clone())
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options);
-        let mut writer = writer.map_err(failed)?;
-        while let Some(batch) = next()? {
-            writer.write(&batch).map_err(failed)?;
-            writer.flush().map_err(failed)?;
+        let (mut writer, columns) = writer
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(failed)?;
+        let mut at = 0;
+        while let Some(group) = next()? {
+            let columns = columns.create_column_writers(at).map_err(failed)?;
+            at += 1;
+            let mut out = writer.next_row_group().map_err(failed)?;
+            for ((mut column, field), array) in columns.into_iter().zip(schema.fields()).zip(group)
+            {
+                let leaves = compute_leaves(field, &array.map_err(failed)?).map_err(failed)?;
+                for leaf in leaves {
+                    column.write(&leaf).map_err(failed)?;
+                }
+                let column = column.close().map_err(failed)?;
+                column.append_to_row_group(&mut out).map_err(failed)?;
+            }
+            out.close().map_err(failed)?;
         }
         writer.close().map_err(failed)?;
         disk.sync(&file)?;

@@ -18,10 +18,10 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 
 use crate::arrays;
-use crate::builder::Keys;
 use crate::chunk::Chunk;
 use crate::disk::Disk;
 use crate::fields::{Fields, ID, Kind, METADATA, METADATA_KIND, METADATA_MORE, Number, Text};
+use crate::gather::{Gather, Keys};
 use crate::rollup::Rollup;
 use crate::sealed::{self, GROUP_ROWS, Sealed};
 
@@ -231,26 +231,25 @@ pub(crate) fn write(
     dir: &Path,
     (first, end): (u64, u64),
     keys: &Keys,
-    mut next: impl FnMut() -> Result<Option<Chunk>, Error>,
+    mut next: impl FnMut() -> Result<Option<Gather>, Error>,
 ) -> Result<Segment, Error> {
     let path = dir.join(name(first, end));
     let schema = Arc::new(arrays::schema(keys));
     let mut head = next()?;
-    let properties = properties(head.as_ref())?;
+    let properties = properties(head.as_ref(), keys)?;
     sealed::write(disk, &path, &schema, &properties, || {
-        let chunk = match head.take() {
+        let rows = match head.take() {
             Some(head) => Some(head),
             None => next()?,
         };
-        let batch = chunk.map(|chunk| arrays::to_batch(chunk, &schema, keys));
-        batch.transpose().map_err(sealed::failed)
+        Ok(rows.map(|rows| arrays::columns(rows, keys)))
     })?;
     Segment::open(&path)
 }
 
 /// How a segment is written whose first rows are these. Columns that say nothing there are not
 /// compressed: making ready for it costs more than all of the column.
-fn properties(head: Option<&Chunk>) -> Result<WriterProperties, Error> {
+fn properties(head: Option<&Gather>, keys: &Keys) -> Result<WriterProperties, Error> {
     let id = ColumnPath::from(ID);
     let event = ColumnPath::from(Text::Event.name());
     let mut properties = sealed::properties(&[])?
@@ -274,12 +273,10 @@ fn properties(head: Option<&Chunk>) -> Result<WriterProperties, Error> {
     }
     if let Some(head) = head {
         let numbers = Number::ALL.into_iter();
-        let numbers = numbers.filter(|number| head.number(*number).is_none());
-        let texts = Text::ALL
-            .into_iter()
-            .filter(|text| head.text(*text).is_none());
+        let numbers = numbers.filter(|number| !head.has_number(*number));
+        let texts = Text::ALL.into_iter().filter(|text| !head.has_text(*text));
         let names = numbers.map(Number::name).chain(texts.map(Text::name));
-        for name in names.chain(head.more.is_none().then_some(METADATA_MORE)) {
+        for name in names.chain((!head.has_more(keys)).then_some(METADATA_MORE)) {
             let column = ColumnPath::from(name);
             properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
         }
