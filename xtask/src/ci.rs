@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{arrows, clients, instructions, shell, web};
+use crate::{arrows, clients, crash, instructions, shell, web};
 
 /// A step: its name, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     ("lints", lints),
     ("docs", docs),
     ("tests", tests),
+    ("crash", || crash::run(&crash::Options::short())),
     ("clients", clients::run),
     ("web", web::run),
     ("instructions", instructions),

@@ -114,7 +114,11 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
+/// Starts a simulator that answers at once.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn simulate(binary: &Path, scratch: &Scratch) -> Result<Running> {
     let mut command = Command::new(binary);
     command.args([
         "simulate",

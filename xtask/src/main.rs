@@ -17,6 +17,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod clients;
+mod crash;
 mod gateway;
 mod instructions;
 mod shell;
@@ -47,6 +48,8 @@ enum Task {
     Clients,
     /// The dashboard: its types, tests and size, and its pages in Chromium.
     Web,
+    /// `kill -9` under load, again and again: nothing is lost, nothing is there twice.
+    Crash(crash::Options),
     /// Load on loopback: direct, nginx and Isango in turns.
     Bench(bench::Options),
     /// User-space instructions per request and per streamed event, against their limits.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Arrows => arrows::run(),
         Task::Clients => clients::run(),
         Task::Web => web::run(),
+        Task::Crash(options) => crash::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Instructions { json } => instructions::run(json.as_deref()),
     };

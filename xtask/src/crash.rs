@@ -1,0 +1,354 @@
+//! `kill -9` of the running gateway under load, again and again: what was answered a flush window
+//! before is in its store, once, and the store opens and proves itself.
+//!
+//! Clients choose the ids of their events, so that a record is known without the gateway's help.
+//! The store is read by the product's own commands, as an operator would.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+use crate::bench::{Connection, Target, through};
+use crate::clients::simulate;
+use crate::gateway::{self, Profile, Running};
+use crate::shell::{self, Scratch};
+
+/// How often, and how hard.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How often it is killed.
+    #[arg(long, default_value_t = 25)]
+    rounds: u32,
+    /// Longest time of load before a kill, in milliseconds; the moment is random.
+    #[arg(long, default_value_t = 900)]
+    load_ms: u64,
+    /// The gateway's flush window, in milliseconds: what is older must not be lost.
+    #[arg(long, default_value_t = 250)]
+    window_ms: u64,
+    /// Clients at once; every other one asks for streams.
+    #[arg(long, default_value_t = 6)]
+    clients: usize,
+    /// Where the random moments begin.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kills this binary, instead of one that it builds.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Options {
+    /// What CI does.
+    pub(crate) const fn short() -> Self {
+        Self {
+            rounds: 25,
+            load_ms: 900,
+            window_ms: 250,
+            clients: 6,
+            seed: 1,
+            binary: None,
+        }
+    }
+}
+
+/// Kills of one store before a new one begins: reading all of it stays cheap.
+const ROUNDS_PER_STORE: u32 = 10;
+/// Within this time of its start the gateway answers.
+const RESTART: Duration = Duration::from_secs(2);
+/// Between two requests of a client: steady load, not a starved machine.
+const PACE: Duration = Duration::from_millis(4);
+
+/// What the rounds came to.
+#[derive(Debug, Default)]
+struct Summary {
+    rounds: u32,
+    /// Answers that had arrived wholly.
+    answered: usize,
+    /// Those of them that were older than the flush window when the kill came.
+    due: usize,
+    lost: Vec<String>,
+    twice: u64,
+    /// How often it was killed while it started.
+    early: u32,
+    restarts: Vec<Duration>,
+}
+
+/// Runs the rounds.
+///
+/// # Errors
+/// The gateway does not start or answer; a store cannot be read; a record is lost or there twice;
+/// or a restart takes too long.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => gateway::build(Profile::Dev)?,
+    };
+    let scratch = Scratch::new("crash")?;
+    let simulator = simulate(&binary, &scratch)?;
+    let config = configuration(simulator.address("url")?, options.window_ms);
+    let mut chance = Chance(options.seed.max(1));
+    let mut summary = Summary::default();
+    let mut store = 0;
+    while summary.rounds < options.rounds {
+        let folder = scratch.file(&format!("store-{store}"));
+        std::fs::create_dir_all(&folder)?;
+        let rounds = ROUNDS_PER_STORE.min(options.rounds - summary.rounds);
+        let crashes = Crashes {
+            binary: &binary,
+            folder: &folder,
+            config: &config,
+            options,
+        };
+        let due = crashes.run(rounds, &mut chance, &mut summary)?;
+        crashes.examine(&due, &mut summary)?;
+        std::fs::remove_dir_all(&folder)?;
+        store += 1;
+    }
+    simulator.stop()?;
+    summary.tell()
+}
+
+/// Everything on that opens a file of its own: limits, the cache, the overlay's reader.
+fn configuration(simulator: &str, window_ms: u64) -> String {
+    format!(
+        "[records]\nflush_window = \"{window_ms}ms\"\n\
+         [providers.openai]\nbase_url = \"http://{simulator}/v1\"\n\
+         [[gateways]]\nid = \"default\"\n\
+         [[gateways.limits]]\nid = \"day\"\nunit = \"tokens\"\nlimit = 1_000_000_000\nwindow = \"day\"\n"
+    )
+}
+
+/// The kills of one store.
+struct Crashes<'a> {
+    binary: &'a Path,
+    folder: &'a Path,
+    config: &'a str,
+    options: &'a Options,
+}
+
+impl Crashes<'_> {
+    /// Starts, loads and kills, `rounds` times. Returns the events that must be on record.
+    fn run(
+        &self,
+        rounds: u32,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<BTreeSet<String>> {
+        let mut due = BTreeSet::new();
+        for _ in 0..rounds {
+            let round = summary.rounds;
+            // Now and then it does not come to answering.
+            if round > 0 && chance.below(5) == 0 {
+                self.kill_early(Duration::from_millis(chance.below(60)))?;
+                summary.early += 1;
+            }
+            let begun = Instant::now();
+            let isango = gateway::serve(self.binary, &[], self.folder, self.config)?;
+            let target = through(&isango)?;
+            let first = format!("r{round}-first");
+            Connection::open(target.addr)?.exchange(&ask(&target, &first, false))?;
+            summary.restarts.push(begun.elapsed());
+            let load = Duration::from_millis(chance.below(self.options.load_ms));
+            let (answered, killed) = self.load(isango, &target, (round, load))?;
+            summary.answered += answered.len();
+            let window = Duration::from_millis(self.options.window_ms);
+            let is_due = |at: &Instant| killed.saturating_duration_since(*at) > window;
+            due.extend(
+                answered
+                    .into_iter()
+                    .filter(|(_, at)| is_due(at))
+                    .map(|(event, _)| event),
+            );
+            summary.rounds += 1;
+            if summary.rounds.is_multiple_of(50) {
+                println!("{} rounds", summary.rounds);
+            }
+        }
+        summary.due += due.len();
+        Ok(due)
+    }
+
+    /// Starts it and kills it before it may have listened.
+    fn kill_early(&self, after: Duration) -> Result<()> {
+        let mut command = Command::new(self.binary);
+        command.arg("serve").arg("--config");
+        command
+            .arg(self.folder.join("isango.toml"))
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        std::thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Lets clients ask for so long, and kills. Returns when each answer had wholly arrived, and
+    /// when the kill came.
+    fn load(
+        &self,
+        isango: Running,
+        target: &Target,
+        (round, time): (u32, Duration),
+    ) -> Result<(BTreeMap<String, Instant>, Instant)> {
+        let answered = Mutex::new(BTreeMap::new());
+        let killing = AtomicBool::new(false);
+        let killed = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..self.options.clients)
+                .map(|client| {
+                    let (answered, killing) = (&answered, &killing);
+                    scope.spawn(move || {
+                        let name = format!("r{round}-c{client}");
+                        let asked = ask_until_killed(target, &name, client % 2 == 1, answered);
+                        // Before the kill nothing may break.
+                        match asked {
+                            Err(error) if !killing.load(Ordering::SeqCst) => Err(error),
+                            Ok(()) | Err(_) => Ok(()),
+                        }
+                    })
+                })
+                .collect();
+            std::thread::sleep(time);
+            killing.store(true, Ordering::SeqCst);
+            let killed = Instant::now();
+            // Dropping it is `kill -9`.
+            drop(isango);
+            for thread in running {
+                match thread.join() {
+                    Ok(result) => result.with_context(|| format!("round {round}"))?,
+                    Err(_panic) => bail!("a client panicked"),
+                }
+            }
+            Ok(killed)
+        })?;
+        let answered = answered
+            .into_inner()
+            .unwrap_or_else(|broken| broken.into_inner());
+        Ok((answered, killed))
+    }
+
+    /// Reads the store after the last kill: it opens, proves itself, and has what is due, once.
+    fn examine(&self, due: &BTreeSet<String>, summary: &mut Summary) -> Result<()> {
+        // The last kill's end is repaired as any other: by a start, which then ends in good order.
+        gateway::serve(self.binary, &[], self.folder, self.config)?.stop()?;
+        let data = self.folder.join("data");
+        let of_store = |arguments: &[&str]| -> Result<String> {
+            let mut command = Command::new(self.binary);
+            shell::output(command.args(arguments).arg("--data-dir").arg(&data))
+        };
+        let report: Report = serde_json::from_str(&of_store(&["audit", "verify", "--json"])?)?;
+        let mut stored = BTreeSet::new();
+        for line in of_store(&["logs", "export", "--format", "jsonl"])?.lines() {
+            let record: Stored = serde_json::from_str(line)?;
+            stored.insert(record.event_id.unwrap_or(record.id));
+        }
+        let lost = due.difference(&stored).cloned();
+        summary.lost.extend(lost);
+        // The export has each id once, the journal as often as it was written.
+        summary.twice += report.records - stored.len() as u64;
+        ensure!(report.dropped == 0, "{} were dropped", report.dropped);
+        Ok(())
+    }
+}
+
+/// What `isango audit verify` tells; it fails where it finds anything.
+#[derive(Debug, Deserialize)]
+struct Report {
+    records: u64,
+    dropped: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stored {
+    id: String,
+    event_id: Option<String>,
+}
+
+/// Asks on one connection until it breaks, and takes note of each whole answer.
+fn ask_until_killed(
+    target: &Target,
+    name: &str,
+    streams: bool,
+    answered: &Mutex<BTreeMap<String, Instant>>,
+) -> Result<()> {
+    let mut connection = Connection::open(target.addr)?;
+    for n in 0_u32.. {
+        let event = format!("{name}-{n}");
+        connection.exchange(&ask(target, &event, streams))?;
+        let mut answered = answered.lock().unwrap_or_else(|broken| broken.into_inner());
+        answered.insert(event, Instant::now());
+        drop(answered);
+        std::thread::sleep(PACE);
+    }
+    Ok(())
+}
+
+/// A question whose record has this event id.
+fn ask(target: &Target, event: &str, streams: bool) -> Vec<u8> {
+    let body = format!(
+        r#"{{"model":"gpt-4o-mini","stream":{streams},"messages":[{{"role":"user","content":"Event {event}: which way does the gate open?"}}]}}"#
+    );
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer sk-crash-0123456789abcdef\r\n\
+         content-type: application/json\r\ncf-aig-event-id: {event}\r\ncontent-length: {}\r\n\r\n",
+        target.path,
+        target.addr,
+        body.len()
+    );
+    [head, body].concat().into_bytes()
+}
+
+impl Summary {
+    /// Prints what happened.
+    ///
+    /// # Errors
+    /// What happened must not.
+    fn tell(&self) -> Result<()> {
+        let worst = self.restarts.iter().max().copied().unwrap_or_default();
+        let mut sorted = self.restarts.clone();
+        sorted.sort();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+        println!(
+            "crash: {} rounds ({} more killed while starting), {} answers, {} of them due; lost {}, \
+             twice {}; restart to first answer: median {} ms, worst {} ms",
+            self.rounds,
+            self.early,
+            self.answered,
+            self.due,
+            self.lost.len(),
+            self.twice,
+            median.as_millis(),
+            worst.as_millis()
+        );
+        ensure!(self.lost.is_empty(), "lost: {:?}", self.lost);
+        ensure!(self.twice == 0, "{} records are there twice", self.twice);
+        ensure!(worst <= RESTART, "a restart took {worst:?}");
+        ensure!(
+            self.due >= usize::try_from(self.rounds)?,
+            "{} answers are too few to prove anything",
+            self.due
+        );
+        Ok(())
+    }
+}
+
+/// xorshift64*: the same moments for the same seed.
+struct Chance(u64);
+
+impl Chance {
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % end.max(1)
+    }
+}
