@@ -104,6 +104,8 @@ pub(crate) fn answer(
         let (tally, is_complete) = count(Some(&groups.shown()))?;
         let mut answer = Groups::new(&tally, &layout).answer(is_complete);
         answer.group_count = groups.len();
+        // Of groups that were never told apart, one may belong to those with the most.
+        answer.is_approximate |= groups.other.is_some();
         answer
     } else {
         groups.answer(is_complete)

@@ -22,7 +22,7 @@
 //! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hash`, `hot` (what is
 //! not sealed), `gather`, `arrays`, `sealed` and `segment` (Parquet files), `compact` (merging them), `columns`
 //! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
-//! (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
+//! and `prune` (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
 //! `aggregate`, with `rollup`.
 
 mod aggregate;
@@ -51,6 +51,7 @@ mod locate;
 mod measure;
 mod overlay;
 mod part;
+mod prune;
 mod query;
 mod reader;
 mod recovery;

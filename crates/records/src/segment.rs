@@ -198,7 +198,24 @@ impl Segment {
         if id < first || last < id {
             return false;
         }
-        self.file.may_hold(group, ID, &id.to_be_bytes())
+        self.may_hold_value(group, ID, &id.to_be_bytes())
+    }
+
+    /// Whether a column of a row group can hold a value, as far as its bloom filter tells.
+    pub(crate) fn may_hold_value(&self, group: usize, column: &str, value: &[u8]) -> bool {
+        self.file.may_hold(group, column, value)
+    }
+
+    /// Of a column that there is: the rows of a row group, and its statistics there, if it has any.
+    pub(crate) fn statistics(
+        &self,
+        group: usize,
+        column: &str,
+    ) -> Option<(u64, Option<&Statistics>)> {
+        let (at, _) = self.file.schema().fields().find(column)?;
+        let group = self.file.parquet().row_group(group);
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        Some((rows, group.column(at).statistics()))
     }
 }
 

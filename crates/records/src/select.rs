@@ -14,6 +14,7 @@ use crate::dressed::Dressed;
 use crate::fields::{Fields, NO_WORD, NONE, Number, Text};
 use crate::locate::Locator;
 use crate::part::Part;
+use crate::prune;
 
 /// Which records are asked for.
 #[derive(Clone)]
@@ -70,6 +71,10 @@ impl<'q> Wanted<'q> {
     /// Whether a part can hold any of them.
     pub(crate) fn may_be_in(&self, part: &Part) -> bool {
         self.overlaps(part.created())
+            && match part {
+                Part::Sealed(segment, group) => prune::may_match(segment, *group, self.filter),
+                Part::Dressed(_) | Part::Hot(_) => true,
+            }
     }
 
     /// The rows of a part that are asked for.
@@ -222,7 +227,8 @@ pub(crate) const fn column(field: TextField) -> Option<Text> {
     })
 }
 
-const fn number(field: NumberField) -> Number {
+/// The column of a field that has one; that of all tokens has two.
+pub(crate) const fn number(field: NumberField) -> Number {
     match field {
         NumberField::Tokens | NumberField::TokensIn => Number::TokensIn,
         NumberField::TokensOut => Number::TokensOut,

@@ -14,9 +14,10 @@ use crate::part::Part;
 use crate::rollup::Rolled;
 use crate::select::{Errors, Selection, Wanted};
 
-/// Most cells of a tally. The records of further ones go into one cell for all.
-const MAX_CELLS: usize = 200_000;
-/// So many cells are more than anybody looks at. Tests, which have few records, look at fewer.
+/// Most cells of a tally. The records of further ones go into one cell for all. Tests, which have few
+/// records, take fewer.
+const MAX_CELLS: usize = if cfg!(test) { 1_500 } else { 200_000 };
+/// So many cells are more than anybody looks at.
 const MANY_CELLS: usize = if cfg!(test) { 64 } else { 16_384 };
 /// A pair of numberings is looked up in a table of at most so many entries.
 const MAX_TABLE: usize = 1 << 20;

@@ -345,7 +345,14 @@ impl Test {
 
     fn literal(&self) -> Option<&str> {
         let pattern = match self {
-            Self::Text(_, any) => match any.as_slice() {
+            Self::Text(field, any) => match any.as_slice() {
+                // Where nothing was asked of the cache, the record does not mention it.
+                [pattern]
+                    if *field == TextField::Cache
+                        && pattern.matches(CacheStatus::Bypass.as_str()) =>
+                {
+                    return None;
+                }
                 [pattern] => pattern,
                 _ => return None,
             },
@@ -459,6 +466,12 @@ impl Pattern {
             [text] => Some(text),
             _ => None,
         }
+    }
+
+    /// What each text begins with that is like it.
+    #[must_use]
+    pub fn beginning(&self) -> &str {
+        self.pieces.first().map_or("", |first| first)
     }
 
     /// Whether a text is like it.

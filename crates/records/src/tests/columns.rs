@@ -9,6 +9,7 @@ use isango_types::record::MetadataValue;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
+use crate::prune;
 
 fn sealing_at(rows: usize) -> Options {
     Options {
@@ -403,6 +404,91 @@ fn percentiles_of_rolled_rows_are_a_sixty_fourth_off_at_most() {
         let (told, exact) = (told.unwrap(), exact.unwrap());
         assert!(told.abs_diff(exact) <= exact / 64, "{told} for {exact}");
     }
+}
+
+#[test]
+fn groups_that_were_never_told_apart_are_not_passed_over_in_silence() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), sealing_at(65_536));
+    let user = |n: u64| {
+        let mut record = varied::record(n);
+        let user = MetadataValue::Text(format!("user-{n}").into());
+        record.metadata = [("userId".into(), user)].into();
+        record
+    };
+    let records: Vec<Record> = (0..1_600).map(user).collect();
+    let question = Aggregate {
+        by: vec![Dimension::Metadata("userId".into())],
+        measures: vec![
+            Measure::Sum(Quantity::Cost),
+            Measure::Percentile(Quantity::Duration, 950),
+        ],
+        top: 5,
+        ..Aggregate::default()
+    };
+    let is_approximate = || {
+        let answer = store.aggregate(&question, &Progress::default()).unwrap();
+        assert_eq!(answer.groups.len(), 5);
+        answer.is_approximate
+    };
+    store.append(&records[..1_000]).unwrap();
+    assert!(!is_approximate());
+    store.append(&records[1_000..]).unwrap();
+    assert!(is_approximate());
+}
+
+/// Checks which of four sealed files, of 50 records each, are read for a filter.
+fn check_pruning(filter: &str, expected: [bool; 4]) {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), sealing_at(50));
+    for (quarter, model) in (0..).zip(["alpha", "beta", "gamma", "delta"]) {
+        let records = (0..50).map(|n| {
+            let mut record = sample::record(quarter * 50 + n);
+            record.event_id = format!("event-{quarter}-{n}").into();
+            record.model = Some(model.into());
+            record.model_requested = None;
+            record.timing.total_us = 1_000 * (quarter + 1);
+            record.status = Some(200 + u16::try_from(quarter).unwrap() * 100);
+            let tenant = MetadataValue::Text(format!("tenant-{quarter}").into());
+            record.metadata = [("tenantId".into(), tenant)].into();
+            if quarter == 2 {
+                let plan = MetadataValue::Text("gold".into());
+                record.metadata.insert("plan".into(), plan);
+            }
+            record
+        });
+        store.append(&records.collect::<Vec<_>>()).unwrap();
+        settle(&store);
+    }
+    let filter = Filter::parse(filter, sample::START).unwrap();
+    let snapshot = store.reader.columns().snapshot().unwrap();
+    let read = snapshot.segments.iter();
+    let read: Vec<bool> = read
+        .map(|segment| prune::may_match(segment, 0, &filter))
+        .collect();
+    assert_eq!(read, expected, "{filter}");
+}
+
+#[test]
+fn files_that_cannot_hold_an_answer_are_not_read() {
+    check_pruning("event:event-1-7", [false, true, false, false]);
+    check_pruning("event:event-1-77", [false; 4]);
+    // A record without an event of its own has that of its id.
+    check_pruning("event:event-1*", [true; 4]);
+    check_pruning("model:gamma,alpha", [true, false, true, false]);
+    check_pruning("model:ga*", [false, false, true, false]);
+    check_pruning("model:*a", [true; 4]);
+    check_pruning("meta.tenantId:tenant-3", [false, false, false, true]);
+    check_pruning("meta.plan:*", [false, false, true, false]);
+    check_pruning("meta.plan:silver", [false; 4]);
+    check_pruning("-meta.plan:gold", [true; 4]);
+    check_pruning("duration:>2500us", [false, false, true, true]);
+    check_pruning("status:3xx", [false, true, false, false]);
+    check_pruning("status:404", [false; 4]);
+    check_pruning("status:error", [true; 4]);
+    check_pruning("cache:bypass", [true; 4]);
+    check_pruning("cache:hit", [false; 4]);
+    check_pruning("id:01a00000-0000-7000-8000-000000000000", [false; 4]);
 }
 
 #[test]

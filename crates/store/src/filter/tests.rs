@@ -158,6 +158,10 @@ fn a_filter_tells_what_a_store_can_skip_by() {
     let filter =
         parse("model:gpt-4* -gateway:x token:a,b meta.t:\"say \\\"hi\\\"\" tokens:5 \"text\"");
     assert_eq!(filter.literals(), ["gpt-4"]);
+    assert_eq!(parse("cache:hit").literals(), ["hit"]);
+    // A record of a request that never asked the cache does not say so.
+    assert!(parse("cache:bypass").literals().is_empty());
+    assert!(parse("cache:*pass").literals().is_empty());
     let hour = parse("time:>=2026-11-22T16:00:00Z time:<2026-11-22T17:00:00Z");
     let (first, last) = hour.time_range();
     assert_eq!(first, START);
