@@ -2,12 +2,16 @@
 //!
 //! It is not there until something is stored. Other processes (the command line) write to it while
 //! the server runs: each commit is synced before it returns, and raises the revision that the
-//! server looks at. There is no write-ahead log, so that looking makes no file.
+//! server looks at. There is no write-ahead log, so that looking makes no file. The audit trail
+//! ([`trail`]) stands beside, and is written in the commits that it tells of.
+
+mod trail;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use isango_store::audit::{self, Entry, Event, Report, Wanted};
 use isango_store::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
 use isango_store::config::{Change, ConfigStore, Contents, Entity, Error as StoreError, Kind};
 use isango_types::Timestamp;
@@ -98,6 +102,7 @@ impl FileConfig {
             _ => return Err(Error::Version),
         }
         making.execute_batch(HISTORY)?;
+        making.execute_batch(trail::TABLES)?;
         making.commit()?;
         Ok(connection)
     }
@@ -143,12 +148,16 @@ impl FileConfig {
         let mut connection = self.writer()?;
         let commit = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = revision(&commit)? + 1;
+        let user = |name: &str| body(&commit, Kind::User, name).ok().flatten();
+        let mut events = Vec::new();
         for (place, change) in changes.iter().enumerate() {
             let (version, before) = stored(&commit, change)?;
             if let Err(refused) = change.check(version) {
                 return Ok(Err(refused));
             }
             let changed = Changed::of(change, before.as_deref());
+            let of = (author, next);
+            events.extend(audit::of_commit(of, change, before.as_deref(), &user));
             commit.execute(
                 "INSERT INTO change (revision, place, kind, id, before, after)
                     VALUES (?, ?, ?, ?, ?, ?)",
@@ -172,9 +181,28 @@ impl FileConfig {
             let statement = format!("DELETE FROM {table} WHERE revision <= ?");
             commit.execute(&statement, [forgotten])?;
         }
+        trail::append(&commit, &events, trail::BOUNDS)?;
         commit.execute("UPDATE revision SET number = ?", [signed(next)])?;
         commit.commit()?;
         Ok(Ok(next))
+    }
+
+    fn try_note(&self, events: &[Event]) -> Result<(), Error> {
+        let mut connection = self.writer()?;
+        let noting = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        trail::append(&noting, events, trail::BOUNDS)?;
+        Ok(noting.commit()?)
+    }
+
+    /// Looks at what is there; nothing where there is nothing.
+    fn looking<T: Default>(
+        &self,
+        look: impl FnOnce(&mut Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.existing()? {
+            Some(mut connection) => look(&mut connection),
+            None => Ok(T::default()),
+        }
     }
 
     fn try_history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
@@ -202,6 +230,7 @@ impl FileConfig {
                 author: Author {
                     who: row.get(1)?,
                     at: Timestamp::from_micros(unsigned(row.get(2)?)),
+                    address: None,
                 },
                 changes: Vec::new(),
             };
@@ -238,6 +267,24 @@ impl ConfigStore for FileConfig {
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
         self.try_history(before, limit).map_err(failed)
     }
+
+    fn note(&self, events: &[Event]) -> Result<(), StoreError> {
+        self.try_note(events).map_err(failed)
+    }
+
+    fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, StoreError> {
+        let read = |connection: &mut Connection| trail::read(connection, wanted);
+        self.looking(read).map_err(failed)
+    }
+
+    fn trail_end(&self) -> Result<u64, StoreError> {
+        let last = |connection: &mut Connection| trail::last(connection);
+        self.looking(last).map_err(failed)
+    }
+
+    fn verify_trail(&self) -> Result<Report, StoreError> {
+        self.looking(trail::verify).map_err(failed)
+    }
 }
 
 /// Makes the data folder where it is missing; nobody else may look into it.
@@ -272,6 +319,18 @@ fn stored(connection: &Connection, change: &Change) -> Result<(u64, Option<Box<s
         )
         .optional()?;
     Ok(found.map_or((0, None), |(version, body)| (unsigned(version), Some(body))))
+}
+
+/// The body of an entity.
+fn body(connection: &Connection, kind: Kind, id: &str) -> Result<Option<Box<str>>, Error> {
+    let found = connection
+        .query_row(
+            "SELECT body FROM entity WHERE kind = ? AND id = ?",
+            params![kind.as_str(), id],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(found)
 }
 
 fn write(connection: &Connection, change: &Change) -> Result<(), Error> {
@@ -323,6 +382,22 @@ mod tests {
 
         fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
             self.0.history(before, limit)
+        }
+
+        fn note(&self, events: &[Event]) -> Result<(), StoreError> {
+            self.0.note(events)
+        }
+
+        fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, StoreError> {
+            self.0.trail(wanted)
+        }
+
+        fn trail_end(&self) -> Result<u64, StoreError> {
+            self.0.trail_end()
+        }
+
+        fn verify_trail(&self) -> Result<Report, StoreError> {
+            self.0.verify_trail()
         }
     }
 

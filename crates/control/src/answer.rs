@@ -7,6 +7,8 @@ use axum::http::HeaderValue;
 use axum::http::header::ETAG;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -38,7 +40,7 @@ pub(crate) struct Remark {
 }
 
 /// Which part of a list an answer is.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ResultInfo {
     /// From 1.
     pub(crate) page: u64,
@@ -50,6 +52,8 @@ pub(crate) struct ResultInfo {
     pub(crate) total_count: u64,
     /// Pages.
     pub(crate) total_pages: u64,
+    /// `cursor` of the next page; null on the last one.
+    pub(crate) cursor: Option<String>,
 }
 
 /// What was done, with what belongs into the answer's head.
@@ -94,16 +98,33 @@ impl<T, I> Done<T, I> {
     }
 }
 
-impl<T> Done<Vec<T>> {
-    /// One page of all that there is.
-    pub(crate) fn page(all: Vec<T>, page: Page) -> Self {
+/// What a list is made of.
+pub(crate) trait Listed {
+    /// Its place: lists are in this order, and no two share one.
+    fn place(&self) -> String;
+
+    /// What is looked at by `search`.
+    fn name(&self) -> String {
+        self.place()
+    }
+}
+
+impl<T: Listed> Done<Vec<T>> {
+    /// One page of all that there is, which comes in its order.
+    pub(crate) fn page(mut all: Vec<T>, page: &Page) -> Self {
+        if let Some(search) = &page.search {
+            all.retain(|one| one.name().contains(&**search));
+        }
+        if page.descending {
+            all.reverse();
+        }
         let total = all.len();
-        let items: Vec<T> = all
-            .into_iter()
-            .skip(page.skipped())
-            .take(page.size())
-            .collect();
-        let info = page.info(items.len(), total);
+        let begin = page.begin(&all);
+        let items: Vec<T> = all.into_iter().skip(begin).take(page.size()).collect();
+        let is_last = begin.saturating_add(items.len()) >= total;
+        let mut info = page.info(items.len(), total);
+        let last = items.last().filter(|_| !is_last);
+        info.cursor = last.map(|last| URL_SAFE_NO_PAD.encode(last.place()));
         Self::new(items).info(info)
     }
 }
@@ -121,10 +142,14 @@ impl<T: Serialize, I: Serialize> IntoResponse for Done<T, I> {
 }
 
 /// Which part of a list is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     number: u64,
     size: u64,
+    /// Place of the last entry of the page before.
+    behind: Option<String>,
+    search: Option<Box<str>>,
+    descending: bool,
 }
 
 /// The parameters of a list that say so.
@@ -141,19 +166,41 @@ pub(crate) struct PageParams {
     /// Entries of a page.
     #[param(minimum = 1, maximum = 100, default = 20)]
     per_page: Option<u64>,
+    /// The `cursor` of the page before, in the place of `page`: nothing is left out or told twice,
+    /// whatever comes and goes meanwhile.
+    cursor: Option<String>,
+    /// Part of the name.
+    search: Option<String>,
+    /// `asc` or `desc`.
+    #[param(default = "asc")]
+    direction: Option<String>,
 }
 
 impl Page {
-    pub(crate) fn skipped(self) -> usize {
+    /// Where the page begins.
+    fn begin<T: Listed>(&self, all: &[T]) -> usize {
+        let Some(behind) = &self.behind else {
+            return self.skipped();
+        };
+        let is_it = |one: &T| one.place() == *behind;
+        if let Some(at) = all.iter().position(is_it) {
+            return at + 1;
+        }
+        // It is gone; what follows is not.
+        let follows = |one: &T| (one.place() > *behind) != self.descending;
+        all.iter().position(follows).unwrap_or(all.len())
+    }
+
+    pub(crate) fn skipped(&self) -> usize {
         let skipped = (self.number - 1).saturating_mul(self.size);
         usize::try_from(skipped).unwrap_or(usize::MAX)
     }
 
-    pub(crate) fn size(self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         usize::try_from(self.size).unwrap_or(usize::MAX)
     }
 
-    pub(crate) fn info(self, count: usize, total: usize) -> ResultInfo {
+    pub(crate) fn info(&self, count: usize, total: usize) -> ResultInfo {
         let total = total as u64;
         ResultInfo {
             page: self.number,
@@ -161,14 +208,16 @@ impl Page {
             count: count as u64,
             total_count: total,
             total_pages: total.div_ceil(self.size),
+            cursor: None,
         }
     }
 
-    /// Reads the parameters of a list whose pages have at most `most` entries.
+    /// Reads which page is wanted of a list whose pages have at most `most` entries, and `unset`
+    /// where nobody says how many.
     ///
     /// # Errors
-    /// One of them is no number within its bounds.
-    pub(crate) fn read(query: &str, most: u64) -> Result<Self, Failure> {
+    /// One of the parameters is no number within its bounds.
+    pub(crate) fn numbered(query: &str, (most, unset): (u64, u64)) -> Result<Self, Failure> {
         let pairs = pairs(query)?;
         let number = |name: &str, most: u64, unset: u64| match last(&pairs, name) {
             None => Ok(unset),
@@ -181,9 +230,54 @@ impl Page {
         };
         Ok(Self {
             number: number("page", u64::from(u32::MAX), 1)?,
-            size: number("per_page", most, 20)?,
+            size: number("per_page", most, unset)?,
+            behind: None,
+            search: None,
+            descending: false,
         })
     }
+
+    /// Reads which page is wanted, by number or cursor, of which entries, in which direction.
+    ///
+    /// # Errors
+    /// Those of [`Page::numbered`]; or what is no cursor, or no direction.
+    pub(crate) fn read(query: &str, bounds: (u64, u64)) -> Result<Self, Failure> {
+        let numbered = Self::numbered(query, bounds)?;
+        let pairs = pairs(query)?;
+        let text = |name: &str| last(&pairs, name).filter(|text| !text.is_empty());
+        let behind = match text("cursor") {
+            None => None,
+            Some(_) if last(&pairs, "page").is_some() => {
+                let message = "`page` and `cursor` exclude each other";
+                return Err(Failure::bad_request(message));
+            }
+            Some(text) => Some(place(text)?),
+        };
+        let descending = match text("direction") {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(text) => {
+                let message = format!("`direction` is one of asc, desc; found `{text}`");
+                return Err(Failure::bad_request(message));
+            }
+        };
+        Ok(Self {
+            behind,
+            search: text("search").map(Box::from),
+            descending,
+            ..numbered
+        })
+    }
+}
+
+/// The place that a cursor stands for.
+fn place(cursor: &str) -> Result<String, Failure> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let place = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    place.ok_or_else(|| {
+        let message = "`cursor` is that of `result_info` of the page before, as it was told";
+        Failure::bad_request(message)
+    })
 }
 
 /// The parameters of an address, in their order.
@@ -208,6 +302,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        Self::read(parts.uri.query().unwrap_or(""), 100)
+        Self::read(parts.uri.query().unwrap_or(""), (100, 20))
     }
 }

@@ -22,18 +22,25 @@ use percent_encoding::percent_decode_str;
 
 use crate::Control;
 use crate::error::Failure;
-use crate::identity::{self, Signed};
+use crate::identity::{self, From, Signed};
 
 /// What every path of the API begins with.
 const ACCOUNTS: &str = "/client/v4/accounts/";
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 1_024;
 /// Own resources that are asked by POST because the question is long: it changes nothing.
-const QUESTIONS: [&str; 1] = ["analytics"];
+pub(crate) const QUESTIONS: [&str; 1] = ["analytics"];
+
+/// Who is asking, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    who: Who,
+    from: From,
+}
 
 /// Who is asking.
 #[derive(Clone, Debug)]
-pub(crate) enum Caller {
+enum Who {
     /// Whoever has a token.
     Token(Arc<Token>),
     /// A user, with what they may do in the account that the request is about.
@@ -54,47 +61,52 @@ enum Want {
 }
 
 impl Caller {
+    /// What they are called in every trail.
+    pub(crate) fn name(&self) -> Box<str> {
+        match &self.who {
+            Who::Token(token) => format!("token {}", token.name).into(),
+            Who::User(user, _) => format!("user {}", user.name).into(),
+        }
+    }
+
     /// Whose changes of this moment are.
     pub(crate) fn author(&self, control: &Control) -> Author {
-        let who = match self {
-            Self::Token(token) => format!("token {}", token.name),
-            Self::User(user, _) => format!("user {}", user.name),
-        };
         Author {
-            who: who.into(),
+            who: self.name(),
             at: control.clock.now(),
+            address: Some(self.from.0),
         }
     }
 
     /// Whether they may look at bodies, and at anything else that shows what was said.
     pub(crate) fn reads_bodies(&self) -> bool {
-        match self {
-            Self::Token(token) => token.may(Scope::Read) || token.may(Scope::Write),
-            Self::User(_, role) => role.reads_bodies(),
+        match &self.who {
+            Who::Token(token) => token.may(Scope::Read) || token.may(Scope::Write),
+            Who::User(_, role) => role.reads_bodies(),
         }
     }
 
     /// Whether they may give this role, change who has it, and take it. A token does as an admin.
     pub(crate) fn rules(&self, other: Role) -> bool {
-        match self {
-            Self::Token(_) => Role::Admin.rules(other),
-            Self::User(_, role) => role.rules(other),
+        match &self.who {
+            Who::Token(_) => Role::Admin.rules(other),
+            Who::User(_, role) => role.rules(other),
         }
     }
 
     /// Whether they own everything.
     pub(crate) fn owns_all(&self) -> bool {
-        match self {
-            Self::Token(_) => false,
-            Self::User(user, _) => user.owns_all(),
+        match &self.who {
+            Who::Token(_) => false,
+            Who::User(user, _) => user.owns_all(),
         }
     }
 
     /// Whether the gateway `id` of the account is there for them.
     pub(crate) fn sees(&self, id: &str) -> bool {
-        match self {
-            Self::Token(token) => token.opens(&token.account, id),
-            Self::User(..) => true,
+        match &self.who {
+            Who::Token(token) => token.opens(&token.account, id),
+            Who::User(..) => true,
         }
     }
 }
@@ -105,6 +117,7 @@ impl Signed {
         Author {
             who: format!("user {}", self.user.name).into(),
             at: control.clock.now(),
+            address: Some(self.from.0),
         }
     }
 }
@@ -150,12 +163,16 @@ async fn may(
     (method, path): (&Method, &str),
 ) -> Result<Caller, Failure> {
     let headers = &head.headers;
-    if shows_token(headers) {
-        let token = token(control, headers)?;
-        return by_token(token, method, path);
-    }
-    let signed = identity::signed(control, &head.method, headers).await?;
-    by_role(signed.user, method, path)
+    let who = if shows_token(headers) {
+        by_token(token(control, headers)?, method, path)?
+    } else {
+        let signed = identity::signed(control, head).await?;
+        by_role(signed.user, method, path)?
+    };
+    Ok(Caller {
+        who,
+        from: From::of(&head.extensions),
+    })
 }
 
 fn shows_token(headers: &HeaderMap) -> bool {
@@ -177,9 +194,7 @@ fn token(control: &Control, headers: &HeaderMap) -> Result<Arc<Token>, Failure> 
 pub(crate) async fn somebody(control: &Control, head: &Parts) -> Result<(), Failure> {
     let headers = &head.headers;
     if !shows_token(headers) {
-        return identity::signed(control, &head.method, headers)
-            .await
-            .map(drop);
+        return identity::signed(control, head).await.map(drop);
     }
     let token = token(control, headers)?;
     let path = format!("{ACCOUNTS}{}/ai-gateway/gateways", token.account);
@@ -247,7 +262,7 @@ fn want(method: &Method, rest: &[&str]) -> Want {
     }
 }
 
-fn by_role(user: Arc<StoredUser>, method: &Method, path: &str) -> Result<Caller, Failure> {
+fn by_role(user: Arc<StoredUser>, method: &Method, path: &str) -> Result<Who, Failure> {
     let decoded = decoded(path)?;
     let (account, rest) = placed(&decoded)?;
     let role = user.role(account).ok_or_else(Failure::not_found)?;
@@ -257,14 +272,14 @@ fn by_role(user: Arc<StoredUser>, method: &Method, path: &str) -> Result<Caller,
         Want::Change | Want::People => role.changes(),
     };
     match may {
-        true => Ok(Caller::User(user, role)),
+        true => Ok(Who::User(user, role)),
         false => Err(Failure::forbidden(format!(
             "the role `{role}` may not do this"
         ))),
     }
 }
 
-fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Caller, Failure> {
+fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Who, Failure> {
     let decoded = decoded(path)?;
     let (account, rest) = placed(&decoded)?;
     if *token.account != *account {
@@ -282,14 +297,12 @@ fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Caller, Fa
     let lists = matches!(*method, Method::GET | Method::HEAD);
     match rest.as_slice() {
         ["ai-gateway" | "isango", "gateways", id, ..] => match token.opens(account, id) {
-            true => Ok(Caller::Token(token)),
+            true => Ok(Who::Token(token)),
             false => Err(Failure::not_found()),
         },
         // Who lists gateways sees those of the token.
-        ["ai-gateway", "gateways"] if lists || token.gateways.is_empty() => {
-            Ok(Caller::Token(token))
-        }
-        _ if token.gateways.is_empty() => Ok(Caller::Token(token)),
+        ["ai-gateway", "gateways"] if lists || token.gateways.is_empty() => Ok(Who::Token(token)),
+        _ if token.gateways.is_empty() => Ok(Who::Token(token)),
         _ => Err(Failure::forbidden(
             "this token is for some gateways only, not for the account",
         )),

@@ -6,14 +6,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use isango_store::audit::Action;
 use isango_store::cache::{Error, Key, Purge, Scope, Stats};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::answer::{Answer, Done, Envelope};
+use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
-use crate::{Control, Refusal, blocking};
+use crate::{Control, Refusal, audit, blocking};
 
 /// What to remove: answers of the account for which everything holds that is set. Nothing set: all
 /// of them.
@@ -60,6 +63,7 @@ pub(crate) async fn stats(State(control): State<Control>) -> Result<Json<Stats>,
     responses((status = 200, body = Envelope<Purged>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn purge(
     State(control): State<Control>,
+    caller: Caller,
     Path(account): Path<String>,
     Members(members): Members,
 ) -> Answer<Purged> {
@@ -73,7 +77,7 @@ pub(crate) async fn purge(
         None => None,
     };
     let what = Purge {
-        account: Some(account.into()),
+        account: Some(account.as_str().into()),
         gateway: wanted.gateway,
         scope: wanted.scope.map(|scope| Scope::of(scope.as_bytes())),
         model: wanted.model,
@@ -86,6 +90,15 @@ pub(crate) async fn purge(
         let failed = |error: Error| Failure::internal(&error);
         let purged = control.cache.purge(&what).map_err(failed)?;
         tracing::info!(purged, "answers were removed from the cache");
+        let done = json!({"wanted": members, "purged": purged});
+        let of = (&caller.author(control), &*account);
+        audit::note(
+            control,
+            of,
+            Action::Purge,
+            ("cache", ""),
+            (None, Some(done)),
+        )?;
         Ok(Done::new(Purged { purged }))
     })
     .await

@@ -172,6 +172,17 @@ impl Failure {
         }
     }
 
+    /// A key of a request that was something else.
+    pub(crate) fn other_body() -> Self {
+        let message = "this `Idempotency-Key` was used with another body";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, 7_020, message)
+    }
+
+    /// A key whose request cannot be answered again.
+    pub(crate) fn same_key(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, 7_021, message)
+    }
+
     /// Parameters of a list that make no sense.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self {

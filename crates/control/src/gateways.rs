@@ -9,7 +9,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use isango_store::config::{Change, Contents, Entity, Error, Kind};
@@ -22,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::fields::{READ_ONLY, Settings};
 pub(crate) use self::view::GatewayView;
-use crate::answer::{Answer, Done, Envelope, Page, PageParams, last, pairs};
+use crate::answer::{Answer, Done, Envelope, Page, PageParams};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
@@ -39,18 +39,6 @@ pub(crate) struct GatewayPath {
     pub(crate) account_id: String,
     /// The gateway.
     pub(crate) gateway_id: String,
-}
-
-/// Which gateways are listed.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(
-    dead_code,
-    reason = "describes the parameter, which is read by its name"
-)]
-pub(crate) struct Wanted {
-    /// Whose ids hold this text.
-    search: Option<String>,
 }
 
 /// A new gateway.
@@ -75,24 +63,19 @@ pub(crate) struct NewGateway {
 /// List gateways
 #[utoipa::path(get, path = "/client/v4/accounts/{account_id}/ai-gateway/gateways",
     tag = "gateways",
-    params(("account_id" = String, Path, description = "The account."), PageParams, Wanted),
+    params(("account_id" = String, Path, description = "The account."), PageParams),
     responses((status = 200, body = Envelope<Vec<GatewayView>>),
         (status = "4XX", body = FailureBody)))]
 pub(crate) async fn list(
     State(control): State<Control>,
     caller: Caller,
     Path(account): Path<String>,
-    RawQuery(query): RawQuery,
     page: Page,
 ) -> Answer<Vec<GatewayView>> {
-    let pairs = pairs(&query.unwrap_or_default())?;
     let contents = read(&control).await?;
     let mut all = everything(&control, &contents, &account);
-    all.retain(|id, _| {
-        let is_wanted = last(&pairs, "search").is_none_or(|text| id.contains(text));
-        caller.sees(id) && is_wanted
-    });
-    Ok(Done::page(all.into_values().collect(), page))
+    all.retain(|id, _| caller.sees(id));
+    Ok(Done::page(all.into_values().collect(), &page))
 }
 
 /// Make a gateway

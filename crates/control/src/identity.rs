@@ -17,8 +17,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
 use isango_store::sessions::{self, SessionStore, StoredSession};
 use isango_store::tokens;
 use isango_store::users::{StoredUser, all as all_users};
@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 
 use self::password::Passwords;
 use self::throttle::Throttle;
+use crate::audit::Failures;
 use crate::error::Failure;
 use crate::{Control, blocking};
 
@@ -49,6 +50,7 @@ pub(crate) struct People {
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) failures: Failures,
     /// The users by name, and the snapshot that was in force when they were read.
     known: Mutex<(Weak<Snapshot>, Arc<Users>)>,
 }
@@ -61,6 +63,7 @@ pub(crate) struct Signed {
     pub(crate) user: Arc<StoredUser>,
     pub(crate) sha256: Sha256,
     pub(crate) csrf: Box<str>,
+    pub(crate) from: From,
 }
 
 impl People {
@@ -70,6 +73,7 @@ impl People {
             sessions,
             passwords: Passwords::default(),
             throttle: Throttle::default(),
+            failures: Failures::default(),
             known: Mutex::default(),
         }
     }
@@ -94,7 +98,12 @@ impl People {
     }
 
     /// Who a cookie signs in; blocks.
-    fn signed(&self, control: &Control, cookie: &Secret) -> Result<Option<Signed>, Failure> {
+    fn signed(
+        &self,
+        control: &Control,
+        cookie: &Secret,
+        from: From,
+    ) -> Result<Option<Signed>, Failure> {
         let sha256 = tokens::sha256(cookie);
         let Some(session) = self
             .sessions
@@ -122,6 +131,7 @@ impl People {
             user: Arc::clone(user),
             sha256,
             csrf: csrf(cookie),
+            from,
         }))
     }
 
@@ -194,18 +204,15 @@ fn failed(error: &sessions::Error) -> Failure {
 ///
 /// # Errors
 /// Nobody; or it is a change, and does not show that it comes from the dashboard.
-pub(crate) async fn signed(
-    control: &Control,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Signed, Failure> {
-    let cookie = cookie::shown(headers).ok_or_else(Failure::unauthenticated)?;
+pub(crate) async fn signed(control: &Control, head: &Parts) -> Result<Signed, Failure> {
+    let cookie = cookie::shown(&head.headers).ok_or_else(Failure::unauthenticated)?;
+    let from = From::of(&head.extensions);
     let found = blocking(control, move |control| {
-        control.people.signed(control, &cookie)
+        control.people.signed(control, &cookie, from)
     });
     let signed = found.await?.ok_or_else(Failure::unauthenticated)?;
-    let looks = matches!(*method, Method::GET | Method::HEAD);
-    let shown = headers.get(CSRF).and_then(|value| value.to_str().ok());
+    let looks = matches!(head.method, Method::GET | Method::HEAD);
+    let shown = head.headers.get(CSRF).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(Sha256::parse);
     let is_right = || {
         let right = Sha256::parse(&signed.csrf);
@@ -222,7 +229,7 @@ impl FromRequestParts<Control> for Signed {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
-        signed(control, &parts.method, &parts.headers).await
+        signed(control, parts).await
     }
 }
 

@@ -9,6 +9,7 @@ pub mod alerts;
 mod analytics;
 mod answer;
 mod ask;
+mod audit;
 mod auth;
 mod body;
 mod cache;
@@ -18,6 +19,7 @@ mod error;
 mod exports;
 mod gateways;
 mod graphql;
+mod idempotent;
 mod identity;
 mod logpush;
 mod logs;
@@ -64,6 +66,7 @@ use tokio::sync::Semaphore;
 
 use crate::dashboard::Dashboard;
 use crate::error::Failure;
+use crate::idempotent::Known;
 use crate::identity::People;
 
 pub use crate::router::openapi;
@@ -151,6 +154,7 @@ pub struct Control {
     tails: Arc<Tails>,
     trial: Arc<Try>,
     pages: Arc<Dashboard>,
+    known: Arc<Known>,
 }
 
 impl Control {
@@ -179,6 +183,7 @@ impl Control {
             tails: parts.tails,
             trial: parts.trial.into(),
             pages: Arc::new(Dashboard::built_in()),
+            known: Arc::default(),
         }
     }
 

@@ -7,6 +7,7 @@
 mod view;
 
 use axum::extract::{Path, State};
+use isango_store::audit::Action;
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::logpush::{MAX_JOBS, StoredJob};
 use isango_types::Secret;
@@ -20,7 +21,7 @@ use crate::answer::{Answer, Done, Envelope};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
-use crate::{Control, blocking};
+use crate::{Control, audit, blocking};
 
 /// The dataset that has fields.
 const DATASET: &str = "ai_gateway_events";
@@ -221,10 +222,11 @@ pub(crate) async fn fields(
     responses((status = 200, body = Envelope<Value>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn validate(
     State(control): State<Control>,
-    Path(_account): Path<String>,
+    caller: Caller,
+    Path(account): Path<String>,
     Members(members): Members,
 ) -> Answer<Value> {
-    let written = write_test(&control, &members).await?;
+    let written = write_test(&control, (caller, account), &members).await?;
     let (valid, message) = (written.is_ok(), written.err().unwrap_or_default());
     Ok(Done::new(json!({"valid": valid, "message": message})))
 }
@@ -259,10 +261,11 @@ pub(crate) async fn exists(
     responses((status = 200, body = Envelope<Value>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn ownership(
     State(control): State<Control>,
-    Path(_account): Path<String>,
+    caller: Caller,
+    Path(account): Path<String>,
     Members(members): Members,
 ) -> Answer<Value> {
-    let written = write_test(&control, &members).await?;
+    let written = write_test(&control, (caller, account), &members).await?;
     let (valid, message) = (written.is_ok(), written.err().unwrap_or_default());
     Ok(Done::new(
         json!({"filename": "isango-test.txt", "valid": valid, "message": message}),
@@ -276,19 +279,33 @@ pub(crate) async fn ownership(
     responses((status = 200, body = Envelope<Value>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn challenge(
     State(control): State<Control>,
+    caller: Caller,
     Path(account): Path<String>,
     members: Members,
 ) -> Answer<Value> {
-    validate(State(control), Path(account), members).await
+    validate(State(control), caller, Path(account), members).await
 }
 
 async fn write_test(
     control: &Control,
+    (caller, account): (Caller, String),
     members: &Map<String, Value>,
 ) -> Result<Result<(), String>, Failure> {
     let asked: NewDestination = body::read(members)?;
     drop(asked.ownership_challenge);
+    let shown = (control.exporting.shown)(&asked.destination_conf);
     let conf = Secret::new(asked.destination_conf);
+    blocking(control, move |control| {
+        let of = (&caller.author(control), &*account);
+        audit::note(
+            control,
+            of,
+            Action::Test,
+            ("destination", &shown),
+            (None, None),
+        )
+    })
+    .await?;
     Ok((control.exporting.test)(conf).await)
 }
 

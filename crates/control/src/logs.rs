@@ -155,12 +155,12 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer<Vec<LogItem>, LogInfo> {
     let query = query.unwrap_or_default();
-    let page = Page::read(&query, MAX_PER_PAGE)?;
+    let page = Page::numbered(&query, (MAX_PER_PAGE, 20))?;
     let wanted = Wanted::read(&query, false)?;
     blocking(&control, move |control| {
         crate::gateways::must_be(control, &path)?;
         let logs = &*control.logs;
-        let found = find::page(logs, &path, &wanted, page).map_err(|error| failed(&error))?;
+        let found = find::page(logs, &path, &wanted, &page).map_err(|error| failed(&error))?;
         let mut items = Vec::with_capacity(found.rows.len());
         for row in &found.rows {
             // It may have been removed since.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Control;
-use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::error::FailureBody;
 use crate::params::Params;
 
@@ -57,6 +57,18 @@ pub(crate) struct RateView {
     per: u64,
 }
 
+/// The parameters of the list.
+const KNOWN: [&str; 8] = [
+    "provider",
+    "model",
+    "at",
+    "page",
+    "per_page",
+    "cursor",
+    "search",
+    "direction",
+];
+
 /// List prices
 ///
 /// Every model that has a price of its own, by provider: the bundled list, with the rows of the
@@ -71,8 +83,8 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer<Vec<PriceView>> {
     let query = query.unwrap_or_default();
-    let page = Page::read(&query, 100)?;
-    let params = Params::read(&query, &["provider", "model", "at", "page", "per_page"])?;
+    let page = Page::read(&query, (100, 20))?;
+    let params = Params::read(&query, &KNOWN)?;
     let at = params.moment("at")?.unwrap_or_else(|| control.clock.now());
     let prices = control.cell.get();
     let prices = &*prices.prices;
@@ -88,7 +100,7 @@ pub(crate) async fn list(
     if let (true, Some(provider), Some(model)) = (found.is_empty(), provider, model) {
         found.extend(PriceView::of(prices, provider, model, at));
     }
-    Ok(Done::page(found, page))
+    Ok(Done::page(found, &page))
 }
 
 fn of_provider(prices: &PriceTable, provider: &str, at: Timestamp) -> Vec<PriceView> {
@@ -96,6 +108,12 @@ fn of_provider(prices: &PriceTable, provider: &str, at: Timestamp) -> Vec<PriceV
     models
         .filter_map(|model| PriceView::of(prices, provider, model, at))
         .collect()
+}
+
+impl Listed for PriceView {
+    fn place(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
 }
 
 impl PriceView {

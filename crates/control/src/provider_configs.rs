@@ -10,7 +10,7 @@ use isango_types::{Provider, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope, Page, PageParams, Remark};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, Remark};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
@@ -118,6 +118,12 @@ impl ConfigView {
     }
 }
 
+impl Listed for ConfigView {
+    fn place(&self) -> String {
+        self.id.clone()
+    }
+}
+
 /// List stored credentials
 #[utoipa::path(get,
     path = "/client/v4/accounts/{account_id}/ai-gateway/gateways/{gateway_id}/provider_configs",
@@ -132,7 +138,7 @@ pub(crate) async fn list(
     blocking(&control, move |control| {
         gateways::must_be(control, &path)?;
         let all = of_gateway(control, &path)?;
-        Ok(Done::page(all.iter().map(ConfigView::of).collect(), page))
+        Ok(Done::page(all.iter().map(ConfigView::of).collect(), &page))
     })
     .await
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::{Control, blocking};
@@ -35,6 +35,17 @@ pub(crate) struct RevisionView {
     at: Timestamp,
     /// What it changed in this account.
     changes: Vec<ChangeView>,
+}
+
+impl Listed for RevisionView {
+    /// The newest first.
+    fn place(&self) -> String {
+        format!("{:020}", u64::MAX - self.revision)
+    }
+
+    fn name(&self) -> String {
+        self.who.as_ref().to_owned()
+    }
 }
 
 /// One entity before and after.
@@ -133,7 +144,7 @@ pub(crate) async fn list(
     Path(account): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Answer<Vec<RevisionView>> {
-    let page = Page::read(&query.unwrap_or_default(), 100)?;
+    let page = Page::read(&query.unwrap_or_default(), (100, 20))?;
     blocking(&control, move |control| {
         let mut all = Vec::new();
         let mut before = u64::MAX;
@@ -146,7 +157,7 @@ pub(crate) async fn list(
                     .filter_map(|one| RevisionView::of(one, &account)),
             );
             if is_last {
-                return Ok(Done::page(all, page));
+                return Ok(Done::page(all, &page));
             }
         }
     })

@@ -18,9 +18,9 @@ use utoipa_axum::routes;
 use crate::error::Failure;
 use crate::identity::{link, session, users};
 use crate::{
-    Control, analytics, auth, body, cache, gateways, graphql, logpush, logs, plan, prices,
-    provider_configs, requests, revisions, settings, tail, targets, tokens, trial, urls, viewer,
-    views,
+    Control, analytics, audit, auth, body, cache, gateways, graphql, idempotent, logpush, logs,
+    plan, prices, provider_configs, requests, revisions, settings, tail, targets, tokens, trial,
+    urls, viewer, views,
 };
 
 /// Where the description is.
@@ -155,6 +155,7 @@ fn of_users() -> OpenApiRouter<Control> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::update, users::delete))
         .routes(routes!(users::link))
+        .routes(routes!(audit::list))
 }
 
 /// The routes of whoever signs in, which ask for no token.
@@ -189,7 +190,9 @@ fn of_logpush() -> OpenApiRouter<Control> {
 #[must_use]
 pub fn openapi() -> Description {
     let all = routes().merge(of_people()).merge(of_graphql());
-    all.into_openapi()
+    let mut description = all.into_openapi();
+    idempotent::describe(&mut description);
+    description
 }
 
 /// The API, with everything that each request passes on its way in and out.
@@ -204,6 +207,7 @@ pub(crate) fn api(control: &Control) -> Router<Control> {
     let accounts = accounts
         .route("/client/{*rest}", any(unknown))
         .method_not_allowed_fallback(async || Failure::no_method())
+        .layer(from_fn_with_state(control.clone(), idempotent::once))
         .layer(from_fn_with_state(control.clone(), auth::admit))
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));
     let people = people

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Control;
-use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::error::FailureBody;
 
 /// Every configured target and how it is, by account, gateway and order.
@@ -28,6 +28,12 @@ pub(crate) struct TargetList {
 #[schema(value_type = Object)]
 pub(crate) struct TargetState(TargetView);
 
+impl Listed for TargetState {
+    fn place(&self) -> String {
+        format!("{}/{}", self.0.gateway, self.0.target)
+    }
+}
+
 /// List targets and how they are
 #[utoipa::path(get, path = "/client/v4/accounts/{account_id}/isango/targets", tag = "targets",
     params(("account_id" = String, Path, description = "The account."), PageParams),
@@ -40,5 +46,5 @@ pub(crate) async fn list(
     let mut targets = (control.targets)();
     targets.retain(|target| *target.account == *account);
     let targets = targets.into_iter().map(TargetState).collect();
-    Ok(Done::page(targets, page))
+    Ok(Done::page(targets, &page))
 }

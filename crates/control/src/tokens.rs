@@ -16,7 +16,7 @@ use isango_types::{Timestamp, Token};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
@@ -130,6 +130,12 @@ pub(crate) struct TokenView {
     revoked_at: Option<Timestamp>,
 }
 
+impl Listed for TokenView {
+    fn place(&self) -> String {
+        self.name.as_ref().to_owned()
+    }
+}
+
 /// A token that was just made, with itself: this once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct MadeToken {
@@ -183,7 +189,7 @@ pub(crate) async fn list(
         let contents = control.config.read()?;
         let all = tokens::all(&contents).filter_map(Result::ok);
         let of_account = all.filter(|stored| *stored.token.account == *account);
-        Ok(Done::page(of_account.map(TokenView::of).collect(), page))
+        Ok(Done::page(of_account.map(TokenView::of).collect(), &page))
     })
     .await
 }

@@ -12,13 +12,16 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use axum::response::Response;
+use isango_store::audit::Action;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::Control;
+use crate::auth::Caller;
 use crate::body::{self, Large};
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
+use crate::{Control, audit, blocking};
 
 /// An answer on its way, or why there is none.
 pub type Tried = Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>;
@@ -67,12 +70,20 @@ pub(crate) struct Trial {
         (status = "4XX", body = FailureBody)))]
 pub(crate) async fn send(
     State(control): State<Control>,
+    caller: Caller,
     Path(path): Path<GatewayPath>,
     Large(members): Large,
 ) -> Result<Response, Failure> {
     let trial: Trial = body::read(&members)?;
     let request = request(&path, trial)?;
     crate::gateways::must_be(&control, &path)?;
+    let done = json!({"path": request.uri().path()});
+    blocking(&control, move |control| {
+        let of = (&caller.author(control), &*path.account_id);
+        let what = ("gateway", &*path.gateway_id);
+        audit::note(control, of, Action::Try, what, (None, Some(done)))
+    })
+    .await?;
     let answer = (control.trial)(request).await;
     let answer = answer.map_err(|error| Failure::internal(&error))?;
     let (mut head, body) = answer.into_parts();

@@ -1,13 +1,13 @@
 //! Saved views of an account: questions that people ask again, as the query of a page's address.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::views::{self, MAX_VIEWS, StoredView};
 use isango_types::{RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
@@ -68,6 +68,16 @@ impl From<StoredView> for SavedView {
     }
 }
 
+impl Listed for SavedView {
+    fn place(&self) -> String {
+        self.id.as_ref().to_owned()
+    }
+
+    fn name(&self) -> String {
+        self.name.as_ref().to_owned()
+    }
+}
+
 impl NewView {
     fn check(&self) -> Result<(), Failure> {
         let is_told = |text: &str| !text.trim().is_empty() && !text.contains(char::is_control);
@@ -85,18 +95,21 @@ impl NewView {
 
 /// List saved views
 ///
-/// All of the account, the oldest first.
+/// Those of the account, the oldest first; all of them where nobody says how many.
 #[utoipa::path(get, path = "/client/v4/accounts/{account_id}/isango/views", tag = "views",
-    params(("account_id" = String, Path, description = "The account.")),
+    params(("account_id" = String, Path, description = "The account."), PageParams),
     responses((status = 200, body = Envelope<Vec<SavedView>>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn list(
     State(control): State<Control>,
     Path(account): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Answer<Vec<SavedView>> {
+    let most = MAX_VIEWS as u64;
+    let page = Page::read(&query.unwrap_or_default(), (most, most))?;
     blocking(&control, move |control| {
         let contents = control.config.read()?;
         let views: Vec<SavedView> = readable(&contents, &account).map(SavedView::from).collect();
-        Ok(Done::new(views))
+        Ok(Done::page(views, &page))
     })
     .await
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use isango_store::audit::{Entry, Scope, Wanted};
 use isango_store::config::ConfigStore;
-use isango_store::config::history::Revision;
 use isango_store::logs::{LogReader, Position};
 use isango_types::{Record, RecordId, Snapshot, Timestamp};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ impl Gathering {
         self.is_caught_up = false;
         match job.spec.dataset {
             Dataset::Events | Dataset::Records | Dataset::Traces => self.fill_records(job, source),
-            Dataset::Audit => self.fill_revisions(job, source),
+            Dataset::Audit => self.fill_trail(job, source),
         }
     }
 
@@ -217,72 +217,55 @@ impl Gathering {
         self.is_full = self.text.len() >= bounds.bytes || self.count() >= bounds.records;
     }
 
-    fn fill_revisions(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
-        if source.config.revision()? <= self.at.count() {
-            self.is_caught_up = true;
-            return Ok(());
-        }
-        let mut new: Vec<Revision> = Vec::new();
-        let mut before = u64::MAX;
-        loop {
-            let page = source.config.history(before, PAGE)?;
-            let oldest = page.last().map(|revision| revision.number);
-            new.extend(page.into_iter().filter(|one| one.number > self.at.count()));
-            match oldest {
-                Some(oldest) if oldest > self.at.count() => before = oldest,
-                _ => break,
+    fn fill_trail(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
+        let mut seen = 0;
+        while seen < TURN && !self.is_full {
+            let wanted = Wanted {
+                after: Some(self.at.count()),
+                ascending: true,
+                ..Wanted::newest(Scope::All, PAGE)
+            };
+            let page = source.config.trail(&wanted)?;
+            if page.is_empty() {
+                self.is_caught_up = true;
+                return Ok(());
             }
-        }
-        self.is_caught_up = new.is_empty();
-        for revision in new.iter().rev() {
-            // What was forgotten before it could be exported.
-            self.lost += revision.number - self.at.count() - 1;
-            for changed in &revision.changes {
-                match of_account(&changed.id, &job.spec.account, changed) {
-                    true => self.push_change(job, revision, changed)?,
+            seen += page.len();
+            for entry in &page {
+                // What made room before it could be exported.
+                self.lost += entry.number - self.at.count() - 1;
+                match entry.event.account == job.spec.account {
+                    true => self.push_entry(job, entry)?,
                     false => self.skipped += 1,
                 }
-            }
-            self.at = Position::after(revision.number);
-            if self.is_full {
-                break;
+                self.at = Position::after(entry.number);
+                if self.is_full {
+                    break;
+                }
             }
         }
         Ok(())
     }
 
-    fn push_change(
-        &mut self,
-        job: &Job,
-        revision: &Revision,
-        changed: &isango_store::config::history::Changed,
-    ) -> Result<(), BoxError> {
+    fn push_entry(&mut self, job: &Job, entry: &Entry) -> Result<(), BoxError> {
+        let event = &entry.event;
         let body = |body: &Option<Box<str>>| {
             let text = body.as_deref()?;
             serde_json::from_str::<Value>(text).ok()
         };
-        let action = match (&changed.before, &changed.after) {
-            (None, _) => "create",
-            (_, None) => "delete",
-            (Some(_), Some(_)) => "update",
-        };
-        let kind = changed.kind.as_str();
-        let (old, new) = (body(&changed.before), body(&changed.after));
         let line = json!({
-            "when": revision.author.at,
-            "id": format!("{}.{kind}.{}", revision.number, changed.id),
-            "revision": revision.number,
-            "actor": {"name": revision.author.who},
-            "action": {"type": action, "info": format!("{kind} {action}d")},
-            "resource": {"type": format!("ai_gateway.{kind}"), "id": changed.id},
-            "oldValueJson": old,
-            "newValueJson": new,
+            "when": event.at,
+            "id": entry.number.to_string(),
+            "revision": event.revision,
+            "actor": {"name": event.who, "ip": event.address},
+            "action": {"type": event.action, "info": told(&event.kind, &event.action)},
+            "resource": {"type": format!("ai_gateway.{}", event.kind), "id": event.id},
+            "oldValueJson": body(&event.before),
+            "newValueJson": body(&event.after),
+            "link": entry.link,
         });
         serde_json::to_writer(&mut self.text, &line)?;
-        self.close(job, (RecordId::new(revision.author.at), revision.author.at));
-        if let Some(last) = &mut self.last {
-            last.1 = revision.author.at;
-        }
+        self.close(job, (RecordId::new(event.at), event.at));
         Ok(())
     }
 
@@ -337,18 +320,12 @@ impl Gathering {
     }
 }
 
-/// Whether a changed entity is of this account: names of gateways and credentials begin with it,
-/// bodies of others tell it.
-fn of_account(id: &str, account: &str, changed: &isango_store::config::history::Changed) -> bool {
-    if let Some((of, _)) = id.split_once('/') {
-        return of == account;
+/// An action in words: `gateway created`.
+fn told(kind: &str, action: &str) -> String {
+    match action {
+        "create" | "update" | "delete" | "purge" => format!("{kind} {action}d"),
+        other => format!("{kind} {other}"),
     }
-    let bodies = [&changed.after, &changed.before];
-    bodies.into_iter().flatten().any(|body| {
-        let read = serde_json::from_str::<Value>(body).unwrap_or_default();
-        let told = [read.get("account"), read.pointer("/token/account")];
-        told.into_iter().flatten().any(|told| told == account)
-    })
 }
 
 fn framing(job: &Job) -> Framing {

@@ -23,7 +23,7 @@ pub enum Dataset {
     Events,
     /// Records whole, as they stand in the journal.
     Records,
-    /// Who changed which part of the configuration.
+    /// The audit trail: who changed what, and who signed in.
     Audit,
     /// Traces of a gateway; its exporters alone have it.
     Traces,

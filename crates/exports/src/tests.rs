@@ -503,6 +503,7 @@ async fn changes_of_the_configuration_are_a_trail_of_their_own() {
     let author = Author {
         who: "token admin".into(),
         at: sample::time(5),
+        address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
     };
     let commit = |change: Change| world.config.commit_as(&author, &[change]).unwrap();
     commit(Change::add(

@@ -247,7 +247,7 @@ impl Shared {
     pub(crate) fn end(&self, job: &Job) -> Result<Position, BoxError> {
         Ok(match job.spec.dataset {
             Dataset::Events | Dataset::Records | Dataset::Traces => self.parts.logs.end()?,
-            Dataset::Audit => Position::after(self.parts.config.revision()?),
+            Dataset::Audit => Position::after(self.parts.config.trail_end()?),
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use isango_exports::Job;
+use isango_store::audit::{Entry, Event, Report, Wanted};
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::history::{Author, Revision};
 use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Refused};
@@ -171,6 +172,22 @@ impl ConfigStore for Published {
 
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
         self.store.history(before, limit)
+    }
+
+    fn note(&self, events: &[Event]) -> Result<(), Error> {
+        self.store.note(events)
+    }
+
+    fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, Error> {
+        self.store.trail(wanted)
+    }
+
+    fn trail_end(&self) -> Result<u64, Error> {
+        self.store.trail_end()
+    }
+
+    fn verify_trail(&self) -> Result<Report, Error> {
+        self.store.verify_trail()
     }
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use isango_types::Clock;
 
 use self::history::{Author, Revision};
+use crate::audit::{Entry, Event, Report, Wanted};
 
 /// Largest body of an entity, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
@@ -30,8 +31,8 @@ pub trait ConfigStore: Send + Sync {
     /// The store cannot be read.
     fn read(&self) -> Result<Contents, Error>;
 
-    /// Makes all changes, or none, and remembers whose they are; returns the new revision. It is
-    /// kept when this returns.
+    /// Makes all changes, or none, and remembers whose they are, in the [audit](crate::audit) trail,
+    /// too; returns the new revision. It is kept when this returns.
     ///
     /// # Errors
     /// [`Error::Conflict`]: an entity is not as the change expects; read again, then try again.
@@ -55,6 +56,7 @@ pub trait ConfigStore: Send + Sync {
         let author = Author {
             who: history::COMMAND_LINE.into(),
             at: Clock::system().now(),
+            address: None,
         };
         self.commit_as(&author, changes)
     }
@@ -65,6 +67,30 @@ pub trait ConfigStore: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error>;
+
+    /// Writes into the audit trail what is no change of an entity. It is kept when this returns.
+    ///
+    /// # Errors
+    /// Nothing is noted.
+    fn note(&self, events: &[Event]) -> Result<(), Error>;
+
+    /// Entries of the audit trail.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, Error>;
+
+    /// Number of the newest entry of the audit trail; 0: there is none. Cheap.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn trail_end(&self) -> Result<u64, Error>;
+
+    /// Follows the chain of the audit trail.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn verify_trail(&self) -> Result<Report, Error>;
 
     /// Entities that are there and are not read, because nobody can vouch for them
     /// ([`Vouched`](crate::vouched::Vouched)).

@@ -7,12 +7,14 @@
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
 //! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`],
 //! [`logpush`], [`views`],
-//! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for; [`sessions`]
+//! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for, and the
+//! [`audit`] trail of whoever changed it; [`sessions`]
 //! that to who is signed in; [`signature`] is how what is sent out is signed;
 //! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod analytics;
+pub mod audit;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;

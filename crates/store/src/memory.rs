@@ -1,7 +1,9 @@
 //! Every role in memory: the reference that other backends are compared with. Keeps everything,
 //! scans everything, forgets at exit.
 
-use std::collections::{BTreeMap, VecDeque};
+mod entities;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -12,8 +14,6 @@ use parking_lot::RwLock;
 use crate::analytics::{Aggregate, Answer, List, Listing, Progress, model};
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
-use crate::config::history::{self, Author, Changed, MAX_REVISIONS, Revision};
-use crate::config::{self, Change, ConfigStore, Contents};
 use crate::exports::{self, Buried, ExportStore, Saved};
 use crate::filter::Filter;
 use crate::later::{Deletion, Later, Patch};
@@ -25,44 +25,7 @@ use crate::pledges::{self, PledgeStore};
 use crate::row::Row;
 use crate::sessions::{self, MAX_OF_USER, MAX_SESSIONS, SessionStore, StoredSession};
 
-/// Entities in memory.
-#[derive(Debug, Default)]
-pub struct MemoryConfig(RwLock<(Contents, VecDeque<Revision>)>);
-
-impl ConfigStore for MemoryConfig {
-    fn revision(&self) -> Result<u64, config::Error> {
-        Ok(self.0.read().0.revision)
-    }
-
-    fn read(&self) -> Result<Contents, config::Error> {
-        Ok(self.0.read().0.clone())
-    }
-
-    fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, config::Error> {
-        let (kept, history) = &mut *self.0.write();
-        let next = kept.with(changes)?;
-        let changed = changes.iter().map(|change| {
-            let before = kept.find(change.kind, &change.id);
-            Changed::of(change, before.map(|entity| &*entity.body))
-        });
-        history.push_back(Revision {
-            number: next.revision,
-            author: author.clone(),
-            changes: changed.collect(),
-        });
-        if history.len() > MAX_REVISIONS {
-            history.pop_front();
-        }
-        *kept = next;
-        Ok(kept.revision)
-    }
-
-    fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, config::Error> {
-        let (_, history) = &*self.0.read();
-        let newest = history.iter().rev().filter(|one| one.number < before);
-        Ok(newest.take(limit.min(history::MAX_PAGE)).cloned().collect())
-    }
-}
+pub use self::entities::MemoryConfig;
 
 /// Sessions in memory.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::audit::{Entry, Event, Report, Wanted};
 use crate::config::history::{Author, Revision};
 use crate::config::{Change, ConfigStore, Contents, Entity, Error, Flaw, Kind, Refused};
 use crate::seal::{Keyring, SealError};
@@ -160,6 +161,22 @@ impl ConfigStore for Vouched {
 
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
         self.store.history(before, limit)
+    }
+
+    fn note(&self, events: &[Event]) -> Result<(), Error> {
+        self.store.note(events)
+    }
+
+    fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, Error> {
+        self.store.trail(wanted)
+    }
+
+    fn trail_end(&self) -> Result<u64, Error> {
+        self.store.trail_end()
+    }
+
+    fn verify_trail(&self) -> Result<Report, Error> {
+        self.store.verify_trail()
     }
 
     fn refused(&self) -> Result<Vec<Refused>, Error> {

@@ -851,6 +851,42 @@ export type Told = {
   errors?: WrongQuery[] | null;
 };
 
+/** Something that happened. */
+export type TrailEntry = {
+  /** The account that it concerns; `*` of every one. */
+  account: string;
+  /** What was done. */
+  action: string;
+  /** From where; none: by a command on the machine itself. */
+  address?: string | null;
+  /** How it is then, or what was done; null: it was removed. */
+  after?: Record<string, unknown> | null;
+  /** When. */
+  at: string;
+  /** How it was; null: there was nothing. */
+  before?: Record<string, unknown> | null;
+  /** To which one of its kind; empty where there is but one. */
+  id: string;
+  /** To what kind of thing. */
+  kind: string;
+  /** SHA-256 over the link before and this entry, in hex. */
+  link: string;
+  /** Its number in the trail of the server. */
+  number: number;
+  /** The revision of the configuration that it made. */
+  revision?: number | null;
+  /** `token NAME`, `user NAME`, `command line`, `nobody`. */
+  who: string;
+};
+
+/** Where the list goes on. */
+export type TrailInfo = {
+  /** Entries of this page. */
+  count: number;
+  /** `after` of the next page; null on the last one. */
+  next?: number | null;
+};
+
 /** A request to try. */
 export type Trial = {
   /** As it is sent; `application/json` unless a header says otherwise. */

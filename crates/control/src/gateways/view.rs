@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::fields::{Backoff, LimitType, Settings, SpendLimits, SpendRule, Split, Technique};
-use crate::answer::Remark;
+use crate::answer::{Listed, Remark};
 
 /// A gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -44,6 +44,12 @@ enum ManagedBy {
     File,
     /// Nobody has yet.
     Default,
+}
+
+impl Listed for GatewayView {
+    fn place(&self) -> String {
+        self.id.as_ref().to_owned()
+    }
 }
 
 impl GatewayView {

@@ -118,7 +118,7 @@ pub(crate) async fn set_up(
     let hash = control.people.passwords.hash(asked.password).await?;
     let code = asked.code;
     let owner = blocking(&control, move |control| {
-        commit(control, &code, &name, |contents, now| {
+        commit(control, (&code, from), &name, |contents, now| {
             if users::has_owner(contents) {
                 return Err(Failure::no_link());
             }
@@ -180,7 +180,7 @@ pub(crate) async fn follow(
     let Follow { code, password } = body::read(&members)?;
     let user = match found(&control, from, &code).await?.purpose {
         Purpose::Setup => return Err(Failure::no_link()),
-        Purpose::Password { name } => choose(&control, code, name, password).await?,
+        Purpose::Password { name } => choose(&control, from, (code, password), name).await?,
         Purpose::Invitation {
             name,
             account,
@@ -193,14 +193,14 @@ pub(crate) async fn follow(
 /// Another password; all sessions are over.
 async fn choose(
     control: &Control,
-    code: Secret,
+    from: From,
+    (code, password): (Secret, Secret),
     name: Box<str>,
-    password: Secret,
 ) -> Result<StoredUser, Failure> {
     password::check_new(&name, &password)?;
     let hash = control.people.passwords.hash(password).await?;
     blocking(control, move |control| {
-        commit(control, &code, &name, |contents, now| {
+        commit(control, (&code, from), &name, |contents, now| {
             let entity = contents.find(Kind::User, &name);
             let entity = entity.ok_or_else(Failure::no_link)?;
             let mut user = StoredUser::parse(entity)?;
@@ -235,7 +235,7 @@ async fn join(
         Some(control.people.passwords.hash(password).await?)
     };
     blocking(control, move |control| {
-        commit(control, &code, &name, |contents, now| {
+        commit(control, (&code, from), &name, |contents, now| {
             let entity = contents.find(Kind::User, &name);
             // What was found out before holds, or somebody was faster.
             let mut user = match (entity, &hash) {
@@ -291,13 +291,14 @@ async fn found(
 /// Makes what somebody becomes by a link, and ends the link, in one commit: it works once. Blocks.
 fn commit(
     control: &Control,
-    code: &Secret,
+    (code, From(from)): (&Secret, From),
     name: &str,
     make: impl Fn(&Contents, Timestamp) -> Result<(StoredUser, Change), Failure>,
 ) -> Result<StoredUser, Failure> {
     let author = Author {
         who: format!("user {name}").into(),
         at: control.clock.now(),
+        address: Some(from),
     };
     let contents = control.config.read()?;
     let found = links::find(&contents, code, author.at).ok_or_else(Failure::no_link)?;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use isango_store::config::history::As;
+use isango_store::audit::Action;
+use isango_store::config::history::{As, Author};
 use isango_store::users::{self, StoredUser};
 use isango_types::role::EVERY_ACCOUNT;
 use isango_types::{Role, Secret};
@@ -16,7 +17,7 @@ use super::{From, Signed, cookie, failed, password};
 use crate::answer::{Answer, Done, Envelope};
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
-use crate::{Control, blocking};
+use crate::{Control, audit, blocking};
 
 /// The account that is there before any other is named.
 const FIRST_ACCOUNT: &str = "local";
@@ -162,13 +163,16 @@ pub(crate) async fn by_password(
     let user = user.await?;
     let hash = user.as_ref().and_then(|user| user.password.clone());
     let is_right = control.people.passwords.is_right(hash, password).await?;
-    match user.filter(|_| is_right) {
-        Some(user) => {
-            control.people.throttle.give_back(&made);
-            Ok((*user).clone())
-        }
-        None => Err(Failure::unauthenticated()),
+    if let Some(user) = user.as_ref().filter(|_| is_right) {
+        control.people.throttle.give_back(&made);
+        return Ok((**user).clone());
     }
+    blocking(control, move |control| {
+        audit::note_failure(control, address, user.as_deref());
+        Ok(())
+    })
+    .await?;
+    Err(Failure::unauthenticated())
 }
 
 /// Signs a user in.
@@ -179,6 +183,12 @@ pub(crate) async fn begin(
     headers: &HeaderMap,
 ) -> Kept<SessionView> {
     let (cookie, view) = blocking(control, move |control| {
+        let author = Author {
+            who: format!("user {}", user.name).into(),
+            at: control.clock.now(),
+            address: Some(address),
+        };
+        audit::note_session(control, &author, &user, Action::SignIn)?;
         let cookie = control.people.open(control, &user, address)?;
         let view = SessionView::of(control, &user, super::csrf(&cookie));
         Ok((cookie, view))
@@ -199,7 +209,9 @@ pub(crate) async fn delete(
 ) -> Kept<Nothing> {
     blocking(&control, move |control| {
         let removed = control.people.sessions.remove(&signed.sha256);
-        removed.map_err(|error| failed(&error))
+        removed.map_err(|error| failed(&error))?;
+        let author = signed.author(control);
+        audit::note_session(control, &author, &signed.user, Action::SignOut)
     })
     .await?;
     Ok((
@@ -222,11 +234,12 @@ pub(crate) async fn delete_all(
     blocking(&control, move |control| {
         let author = signed.author(control);
         let now = author.at;
-        let authored = As::new(&*control.config, author);
+        let authored = As::new(&*control.config, author.clone());
         users::change(&authored, &signed.user.name, now, |user| {
             user.end_sessions(now);
             Ok::<_, Failure>(())
-        })
+        })?;
+        audit::note_session(control, &author, &signed.user, Action::SignOut)
     })
     .await?;
     Ok((

@@ -17,7 +17,7 @@ use isango_types::{Role, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
@@ -77,6 +77,12 @@ pub(crate) struct UserView {
     /// When the invitation ends.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+impl Listed for UserView {
+    fn place(&self) -> String {
+        self.name.as_ref().to_owned()
+    }
 }
 
 /// A link that was just made, told this once.
@@ -163,7 +169,7 @@ pub(crate) async fn list(
 ) -> Answer<Vec<UserView>> {
     blocking(&control, move |control| {
         let everybody = everybody(&control.config.read()?, &account, control.clock.now());
-        Ok(Done::page(everybody.into_values().collect(), page))
+        Ok(Done::page(everybody.into_values().collect(), &page))
     })
     .await
 }

@@ -43,7 +43,7 @@ pub(super) fn page(
     logs: &dyn LogReader,
     path: &GatewayPath,
     wanted: &Wanted,
-    page: Page,
+    page: &Page,
 ) -> Result<Found, Error> {
     let (filter, rest) = wanted.filter(path);
     if let (true, Some(sort)) = (rest.is_empty() && wanted.search.is_none(), wanted.sort()) {
@@ -65,7 +65,7 @@ fn from_columns(
     logs: &dyn LogReader,
     filter: RecordFilter,
     wanted: &Wanted,
-    (sort, page): (Sort, Page),
+    (sort, page): (Sort, &Page),
 ) -> Result<Found, Error> {
     let mut measures = vec![Measure::Count];
     if wanted.with_ranges {

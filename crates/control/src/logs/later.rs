@@ -1,21 +1,23 @@
 //! What is said of records later, and their removal (management-api section 5.4).
 
 use axum::extract::{Path, RawQuery, State};
+use isango_store::audit::Action;
 use isango_store::later::{Change, Deletion, Patch, PatchError};
 use isango_store::logs::{Error, MAX_PAGE};
 use isango_types::record::MetadataValue;
-use isango_types::{RecordId, nearest};
+use isango_types::{Record, RecordId, nearest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{LogPath, Wanted, failed, find, record};
 use crate::answer::{Answer, Done, Envelope, last, pairs};
+use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
-use crate::{Control, blocking};
+use crate::{Control, audit, blocking};
 
 /// What is said of a record; what is left out stays, null takes it back.
 #[derive(Debug, ToSchema)]
@@ -65,6 +67,7 @@ pub(crate) struct DeleteParams {
     responses((status = 200, body = Envelope<Nothing>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn patch(
     State(control): State<Control>,
+    caller: Caller,
     Path(path): Path<LogPath>,
     Members(members): Members,
 ) -> Answer<Nothing> {
@@ -72,7 +75,13 @@ pub(crate) async fn patch(
     let found = record(&control, path).await?;
     blocking(&control, move |control| {
         match control.logs.patch(found.id, &patch) {
-            Ok(true) => Ok(Done::new(Nothing {})),
+            Ok(true) => {
+                let of = (&caller.author(control), &*found.account);
+                let what = ("record", &*found.id.to_string());
+                let told = (Some(said(&found, &members)), Some(Value::Object(members)));
+                audit::note(control, of, Action::Update, what, told)?;
+                Ok(Done::new(Nothing {}))
+            }
             Ok(false) => Err(Failure::not_found()),
             Err(Error::Patch(wrong)) => Err(told(&wrong)),
             Err(error) => Err(failed(&error)),
@@ -90,6 +99,7 @@ pub(crate) async fn patch(
     responses((status = 200, body = Envelope<Nothing>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn delete(
     State(control): State<Control>,
+    caller: Caller,
     Path(path): Path<GatewayPath>,
     RawQuery(query): RawQuery,
 ) -> Answer<Nothing> {
@@ -116,9 +126,32 @@ pub(crate) async fn delete(
         let deleted = control.logs.delete(&ids, Deletion::Erased);
         let deleted = deleted.map_err(|error| failed(&error))?;
         tracing::info!(deleted, "records were removed");
+        let of = (&caller.author(control), &*path.account_id);
+        let first: Vec<&RecordId> = ids.iter().take(MAX_TOLD).collect();
+        let done = json!({
+            "gateway": path.gateway_id, "deleted": deleted, "query": query, "first": first,
+        });
+        let what = ("record", "");
+        audit::note(control, of, Action::Delete, what, (None, Some(done)))?;
         Ok(Done::new(Nothing {}))
     })
     .await
+}
+
+/// Removed records whose ids are in the audit trail.
+const MAX_TOLD: usize = 100;
+
+/// What was said of a record so far, of the members that are changed.
+fn said(record: &Record, members: &Map<String, Value>) -> Value {
+    let review = record.review.clone().unwrap_or_default();
+    let all = json!({
+        "feedback": review.feedback, "score": review.score, "metadata": record.metadata,
+    });
+    let Value::Object(mut all) = all else {
+        return Value::Null;
+    };
+    all.retain(|name, _| members.contains_key(name));
+    Value::Object(all)
 }
 
 const MEMBERS: [&str; 3] = ["feedback", "score", "metadata"];

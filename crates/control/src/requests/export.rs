@@ -11,8 +11,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
+use isango_store::audit::Action;
 use isango_store::csv;
 use isango_store::logs::{Order, Query};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
@@ -20,7 +22,7 @@ use super::scope::{SCOPE, Scope, ScopeParams};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::params::Params;
-use crate::{Control, ask, blocking};
+use crate::{Control, ask, audit, blocking};
 
 /// Records of a page without bodies; with them, the store ends a page before it grows large.
 const PAGE: usize = 1_000;
@@ -62,7 +64,8 @@ pub(crate) async fn export(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let known = [&SCOPE[..], &["format", "bodies"]].concat();
-    let params = Params::read(&query.unwrap_or_default(), &known)?;
+    let text = query.unwrap_or_default();
+    let params = Params::read(&text, &known)?;
     let scope = Scope::of_params(&control, &caller, &account, &params)?;
     let with_bodies = params.flag("bodies")?;
     if with_bodies && !caller.reads_bodies() {
@@ -82,6 +85,23 @@ pub(crate) async fn export(
     };
     let permit = Arc::clone(&control.exports).try_acquire_owned();
     let permit = permit.map_err(|_taken| Failure::busy("other exports are running"))?;
+    let done = json!({
+        "format": if format == Format::Csv { "csv" } else { "jsonl" },
+        "bodies": with_bodies,
+        "query": text,
+    });
+    let who = caller;
+    blocking(&control, move |control| {
+        let of = (&who.author(control), &*account);
+        audit::note(
+            control,
+            of,
+            Action::Export,
+            ("requests", ""),
+            (None, Some(done)),
+        )
+    })
+    .await?;
     let query = Query {
         filter: scope.filter,
         order: Order::NewestFirst,

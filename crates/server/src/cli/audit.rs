@@ -3,10 +3,15 @@
 use std::io::Write;
 
 use anyhow::Context as _;
+use isango_backends::config::FileConfig;
+use isango_records::Report;
+use isango_store::audit;
+use isango_store::config::ConfigStore as _;
+use serde::Serialize;
 
 use crate::cli::{FAILED, StoreArgs, logpush, write_json};
 
-/// Prove that no stored record was changed or removed
+/// Prove that no stored record, and no entry of the audit trail, was changed or removed
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: isango audit verify --data-dir ./isango-data")]
 pub(super) struct Args {
@@ -16,7 +21,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Follow the chain of digests through the whole journal
+    /// Follow the chains of digests through the whole journal, and through the audit trail
     #[command(after_help = "\
 The chain cannot tell that its end was cut off: keep the printed head elsewhere and compare. With
 --bucket, every object of an export is read and compared with its manifest; name a destination that
@@ -54,18 +59,63 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         return logpush::verify(&store.sources(), bucket, *json, out);
     }
     let folder = store.data_dir()?;
-    let report = isango_records::verify(&folder)
-        .with_context(|| format!("cannot examine {}", folder.display()))?;
-    let code = if report.is_intact() { 0 } else { FAILED };
+    let examining = || format!("cannot examine {}", folder.display());
+    let report = isango_records::verify(&folder).with_context(examining)?;
+    let trail = FileConfig::in_folder(&folder).verify_trail();
+    let trail = trail.with_context(examining)?;
+    let code = match report.is_intact() && trail.is_intact() {
+        true => 0,
+        false => FAILED,
+    };
     if *json {
-        write_json(out, &report)?;
+        let both = Both {
+            records: &report,
+            trail: &trail,
+        };
+        write_json(out, &both)?;
         return Ok(code);
     }
-    let verdict = if report.is_intact() {
-        "intact"
-    } else {
-        "DAMAGED"
-    };
+    tell_records(&report, out)?;
+    tell_trail(&trail, out)?;
+    Ok(code)
+}
+
+/// The report on records, and that on the trail of changes.
+#[derive(Serialize)]
+struct Both<'r> {
+    #[serde(flatten)]
+    records: &'r Report,
+    trail: &'r audit::Report,
+}
+
+fn tell_trail(trail: &audit::Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let verdict = verdict(trail.is_intact());
+    writeln!(
+        out,
+        "{verdict}: {} entries of the audit trail",
+        trail.entries
+    )?;
+    if trail.removed > 0 {
+        writeln!(out, "{} earlier entries made room", trail.removed)?;
+    }
+    for finding in &trail.findings {
+        writeln!(out, "  entry {}: {}", finding.entry, finding.what)?;
+    }
+    if !trail.head.is_empty() {
+        writeln!(out, "head of the trail {}", trail.head)?;
+    }
+    Ok(())
+}
+
+const fn verdict(is_intact: bool) -> &'static str {
+    match is_intact {
+        true => "intact",
+        false => "DAMAGED",
+    }
+}
+
+fn tell_records(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let verdict = verdict(report.is_intact());
     writeln!(
         out,
         "{verdict}: {} records in {} frames of {} files, {} bytes",
@@ -116,5 +166,5 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     if !report.head.is_empty() {
         writeln!(out, "head {}", report.head)?;
     }
-    Ok(code)
+    Ok(())
 }

@@ -40,7 +40,7 @@ fn help_of_isango() {
       check       Check a configuration without using it
       logs        Read the records of what has passed the gateway
       prices      Look up what tokens cost
-      audit       Prove that no stored record was changed or removed
+      audit       Prove that no stored record, and no entry of the audit trail, was changed or removed
       logpush     Look after exports, try them out, and read what they delivered
       cache       Look into the cache, explain it, empty it
       alerts      Try alerts out

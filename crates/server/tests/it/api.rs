@@ -1,10 +1,13 @@
 //! The management API over real sockets: who gets in, what is changed, and that it is in force when
 //! the answer comes.
 
+mod audit;
 mod doors;
 mod gateways;
 mod graphql;
+mod idempotent;
 mod keys;
+mod lists;
 mod logpush;
 mod logs;
 mod own;

@@ -1,10 +1,13 @@
 //! Who changed what, and when: the trail of all changes, from which what was once configured can be
 //! had again.
 
+use std::net::IpAddr;
+
 use isango_types::Timestamp;
 use serde_json::Value;
 
 use super::{Change, ConfigStore, Contents, Entity, Error, Kind, Refused};
+use crate::audit::{Entry, Event, Report, Wanted};
 
 /// Revisions that are remembered; older ones are forgotten.
 pub const MAX_REVISIONS: usize = 10_000;
@@ -20,6 +23,8 @@ pub struct Author {
     pub who: Box<str>,
     /// When it was made.
     pub at: Timestamp,
+    /// From where; the audit trail has it. `None`: from this machine, by a command.
+    pub address: Option<IpAddr>,
 }
 
 /// A store whose changes are somebody's, for those who do not know whose.
@@ -63,6 +68,22 @@ impl ConfigStore for As<'_> {
 
     fn history(&self, before: u64, limit: usize) -> Result<Vec<Revision>, Error> {
         self.store.history(before, limit)
+    }
+
+    fn note(&self, events: &[Event]) -> Result<(), Error> {
+        self.store.note(events)
+    }
+
+    fn trail(&self, wanted: &Wanted) -> Result<Vec<Entry>, Error> {
+        self.store.trail(wanted)
+    }
+
+    fn trail_end(&self) -> Result<u64, Error> {
+        self.store.trail_end()
+    }
+
+    fn verify_trail(&self) -> Result<Report, Error> {
+        self.store.verify_trail()
     }
 }
 
@@ -221,6 +242,7 @@ mod tests {
         let author = Author {
             who: "me".into(),
             at: Timestamp::from_micros(1),
+            address: None,
         };
         let commit = |changes: &[Change]| store.commit_as(&author, changes).unwrap();
         let entity = |id: &str| {

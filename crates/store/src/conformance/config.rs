@@ -7,6 +7,7 @@
 
 use isango_types::Timestamp;
 
+use crate::audit::{Action, Event, Scope, Wanted};
 use crate::config::history::{Author, COMMAND_LINE};
 use crate::config::{Change, ConfigStore, Contents, Error, Kind, MAX_BODY_BYTES};
 
@@ -21,6 +22,7 @@ pub fn config<S: ConfigStore>(make: impl Fn() -> S) {
     makes_all_changes_or_none(&make());
     serves_several_at_once(&make());
     remembers_who_changed_what(&make());
+    keeps_a_trail(&make());
 }
 
 fn contents(store: &impl ConfigStore) -> Contents {
@@ -142,6 +144,7 @@ fn remembers_who_changed_what(store: &impl ConfigStore) {
     let author = |who: &str, at| Author {
         who: who.into(),
         at: Timestamp::from_micros(at),
+        address: None,
     };
     let add = |id: &str, body: &str| Change::add(Kind::Gateway, id, body);
     assert!(
@@ -193,4 +196,105 @@ fn remembers_who_changed_what(store: &impl ConfigStore) {
     assert_eq!(shown(3, 1), all[1..3]);
     assert_eq!(shown(2, 10), all[3..]);
     assert!(shown(1, 10).is_empty() && shown(9, 0).is_empty());
+}
+
+/// The numbers of the entries that are wanted, and what they tell.
+fn trail(store: &impl ConfigStore, wanted: &Wanted) -> Vec<String> {
+    let entries = store.trail(wanted).expect("it can be read");
+    let show = |entry: crate::audit::Entry| {
+        let (number, event) = (entry.number, entry.event);
+        let (before, after) = (event.before.is_some(), event.after.is_some());
+        let revision = event.revision.map_or("-".to_owned(), |one| one.to_string());
+        let (account, who, action) = (event.account, event.who, event.action);
+        let (kind, id) = (event.kind, event.id);
+        format!("{number} {revision} {account} {who} {action} {kind} {id} {before} {after}")
+    };
+    entries.into_iter().map(show).collect()
+}
+
+fn newest_of(scope: Scope) -> Wanted {
+    Wanted::newest(scope, 10)
+}
+
+fn keeps_a_trail(store: &impl ConfigStore) {
+    let author = Author {
+        who: "user ada".into(),
+        at: Timestamp::from_micros(7),
+        address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+    };
+    assert!(trail(store, &newest_of(Scope::All)).is_empty());
+    assert_eq!(store.trail_end().expect("it can be read"), 0);
+    let token = r#"{"token":{"account":"local","digests":["planted"]}}"#;
+    let user = r#"{"name":"eve","roles":{"local":"admin","other":"viewer"},"epoch":1,
+        "created_at":"2026-11-22T16:00:00Z","modified_at":"2026-11-22T16:00:00Z",
+        "password":{"memory_kib":1,"passes":1,"lanes":1,"salt":"planted","hash":"planted"}}"#;
+    let first = [
+        Change::add(Kind::Gateway, "local/shop", r#"{"n":1}"#),
+        Change::add(Kind::Token, "app", token),
+        Change::add(Kind::User, "eve", user),
+    ];
+    store.commit_as(&author, &first).expect("they are new");
+    assert!(is_conflict(&store.commit_as(&author, &first)));
+    let event = Event::new(&author, "*", Action::SignIn, ("session", "ada"));
+    store.note(&[event]).expect("it can be noted");
+    let read = contents(store);
+    let eve = read.find(Kind::User, "eve").expect("they are there");
+    let elsewhere = user.replace(r#""other":"viewer""#, r#""other":"analyst""#);
+    let shop = read.find(Kind::Gateway, "local/shop").expect("it is there");
+    let second = [Change::replace(eve, elsewhere), Change::remove(shop)];
+    let later = Author {
+        who: "command line".into(),
+        at: Timestamp::from_micros(9),
+        address: None,
+    };
+    store
+        .commit_as(&later, &second)
+        .expect("they are as they were");
+    let all = [
+        "7 2 local command line delete gateway shop true false",
+        "6 2 other command line update user eve true true",
+        "5 - * user ada sign_in session ada false false",
+        "4 1 other user ada create user eve false true",
+        "3 1 local user ada create user eve false true",
+        "2 1 local user ada create token app false true",
+        "1 1 local user ada create gateway shop false true",
+    ];
+    assert_eq!(trail(store, &newest_of(Scope::All)), all);
+    finds_what_is_wanted(store, &all, later.at);
+    let entries = store.trail(&newest_of(Scope::All)).expect("it can be read");
+    assert!(!format!("{entries:?}").contains("planted"));
+    assert_eq!(entries[6].event.address.as_deref(), Some("127.0.0.1"));
+    assert_eq!(entries[0].event.address, None);
+    assert_eq!(store.trail_end().expect("it can be read"), 7);
+    let report = store.verify_trail().expect("it can be read");
+    assert!(report.is_intact(), "{report:?}");
+    assert_eq!(
+        (report.entries, report.head),
+        (7, entries[0].link.to_string())
+    );
+}
+
+fn finds_what_is_wanted(store: &impl ConfigStore, all: &[&str; 7], later: Timestamp) {
+    let local = || newest_of(Scope::One("local".into()));
+    assert_eq!(trail(store, &local()), [all[0], all[4], all[5], all[6]]);
+    let shared = newest_of(Scope::OneAndShared("other".into()));
+    assert_eq!(trail(store, &shared), [all[1], all[2], all[3]]);
+    let some = |change: &dyn Fn(&mut Wanted)| {
+        let mut wanted = local();
+        change(&mut wanted);
+        trail(store, &wanted)
+    };
+    assert_eq!(some(&|all| all.who = Some("command line".into())), all[..1]);
+    assert_eq!(some(&|all| all.action = Some(Action::Delete)), all[..1]);
+    assert_eq!(some(&|all| all.kind = Some("user".into())), all[4..5]);
+    assert_eq!(some(&|all| all.id = Some("app".into())), all[5..6]);
+    assert_eq!(some(&|all| all.since = Some(later)), all[..1]);
+    assert_eq!(some(&|all| all.until = Some(later)), all[4..]);
+    assert_eq!(some(&|all| all.after = Some(3)), all[5..]);
+    assert_eq!(some(&|all| all.limit = 1), all[..1]);
+    let forth = some(&|all| {
+        all.ascending = true;
+        all.after = Some(2);
+    });
+    assert_eq!(forth, [all[4], all[0]]);
 }

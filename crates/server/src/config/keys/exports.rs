@@ -34,7 +34,7 @@ macro_rules! job {
                 Is("ai_gateway_events"),
                 r#""records""#,
                 "What is exported: records by fields, whole records as the journal has them, or \
-                 the changes of the configuration.",
+                 the audit trail.",
             ),
             key(
                 concat!($section, ".enabled"),

@@ -341,7 +341,10 @@ async fn a_list_has_pages_and_is_searched() {
             .collect();
         (ids.join(" "), listed["result_info"].clone())
     };
-    let (first, info) = ids("per_page=2&search=shop").await;
+    let (first, mut info) = ids("per_page=2&search=shop").await;
+    let cursor = info.as_object_mut().unwrap().remove("cursor").unwrap();
+    let next = format!("per_page=2&search=shop&cursor={}", cursor.as_str().unwrap());
+    assert_eq!(ids(&next).await.0, "shop-2 shop-3");
     assert_eq!(first, "shop-0 shop-1");
     let expected = json!({
         "page": 1, "per_page": 2, "count": 2, "total_count": 5, "total_pages": 3,
