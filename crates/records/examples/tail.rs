@@ -64,7 +64,8 @@ fn write(folder: &Path, bytes_wanted: u64, prompt: usize) -> Fallible<u64> {
     while store.bytes() < bytes_wanted {
         let batch: Result<Vec<Record>, serde_json::Error> = (0..500)
             .map(|n| {
-                let mut record = sample::record(count + n);
+                // All of them on one day, so that they are in one file.
+                let mut record = sample::record((count + n) / 50);
                 let text = text(prompt, &mut chance);
                 let said = serde_json::json!({"messages": [{"role": "user", "content": text}]});
                 record.request.bytes = text.len() as u64;

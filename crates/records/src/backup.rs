@@ -9,8 +9,9 @@ use isango_store::logs::Error;
 use serde::Serialize;
 
 use crate::catalog::{index_path, journal_path, numbers};
+use crate::disk::{Disk as _, RealDisk};
 use crate::words::words_path;
-use crate::{Records, disk, journal_dir, overlay};
+use crate::{Records, journal_dir, overlay};
 
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,7 +32,7 @@ pub struct Backup {
 /// A file cannot be read or written.
 pub fn backup(dir: &Path, to: &Path) -> Result<Backup, Error> {
     let (from, into) = (journal_dir(dir), journal_dir(to));
-    disk::make_dir(&into)?;
+    RealDisk.make_dir(&into)?;
     let mut done = Backup::default();
     // What was said later before the journal: it may speak of records that come after it, but none
     // of its deletions may be missing from a journal that is older.

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::catalog::{Catalog, journal_path};
 use crate::chunk::Chunk;
 use crate::compact;
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::dressed::Dressed;
 use crate::fields::{Fields, Number};
 use crate::gather::{Gather, choose_keys, keys_of, sorted};
@@ -37,6 +37,9 @@ pub(crate) use worker::Worker;
 /// fewer rows than these; what comes then is read from the journal later.
 const MAX_HOT: usize = 4;
 const MIN_HOT_ROWS: usize = 16_384;
+
+/// So many bytes of bodies are read at most before a store is open; the rest is read while it works.
+const OPEN_BYTES: u64 = 32 << 20;
 
 /// Columns on disk and in memory.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Snapshot {
 
 impl Columns {
     /// Opens the columns of a store that this process writes to. What the journal has beyond them
-    /// is read into the hot columns, as far as that is one sealing's worth; the rest is left to
+    /// is read into the hot columns, as far as that takes little time; the rest is left to
     /// [`Columns::work`].
     ///
     /// # Errors
@@ -127,9 +130,9 @@ impl Columns {
         projected: Projected,
         seal_at: SealAt,
     ) -> Result<Self, Error> {
-        disk::make_dir(dir)?;
         let columns = Self::over(disk, dir, projected, seal_at);
-        disk::make_dir(&columns.rollups)?;
+        columns.disk.make_dir(dir)?;
+        columns.disk.make_dir(&columns.rollups)?;
         columns.load(true)?;
         columns.remove_orphans()?;
         Ok(columns)
@@ -184,8 +187,38 @@ impl Columns {
             state.hot = Hot::at(self.after_bytes(self.floor())?);
         }
         drop(state);
-        self.catch_up()?;
+        let until = match is_ours {
+            true => self.reach(self.state.read().hot.end)?,
+            false => u64::MAX,
+        };
+        self.catch_up(until)?;
         Ok(())
+    }
+
+    /// How far from a position on no more must be read than may be before a store is open.
+    fn reach(&self, from: u64) -> Result<u64, Error> {
+        let (mut bytes, mut reach) = (0, from);
+        for volume in self.catalog.volumes() {
+            if volume.summary.chain.sequence <= from {
+                continue;
+            }
+            let file = match File::open(journal_path(&self.catalog.dir, volume.summary.number)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in volume.entries(&self.catalog.dir, &file)?.iter() {
+                if entry.end_sequence() <= from {
+                    continue;
+                }
+                bytes += entry.contents.raw_bytes;
+                if bytes > OPEN_BYTES {
+                    return Ok(reach);
+                }
+                reach = entry.end_sequence();
+            }
+        }
+        Ok(reach)
     }
 
     /// The first position from which on no more must be read than is sealed at once.
@@ -293,7 +326,7 @@ impl Columns {
         self.expire()?;
         while !stop() {
             let sealed = self.seal_ripe()?;
-            let caught_up = self.catch_up()?;
+            let caught_up = self.catch_up(u64::MAX)?;
             if !sealed && !caught_up && !self.fill_hole()? && !self.merge()? && !self.roll_again() {
                 break;
             }
@@ -393,19 +426,20 @@ impl Columns {
         Ok(())
     }
 
-    /// Reads into the hot columns what the journal has beyond them, as far as there is room;
-    /// whether that was anything.
-    fn catch_up(&self) -> Result<bool, Error> {
+    /// Reads into the hot columns what the journal has beyond them up to a position, as far as there
+    /// is room; whether that was anything.
+    fn catch_up(&self, until: u64) -> Result<bool, Error> {
         let mut found = false;
         loop {
             let (from, room) = {
                 let state = self.state.read();
                 (state.hot.end, !state.hot.is_ripe(self.seal_at))
             };
-            if !room || from >= self.end() {
+            if !room || from >= self.end().min(until) {
                 return Ok(found);
             }
-            let (records, next) = query::follow_slim(&self.catalog, Position::after(from), 1_000)?;
+            let most = usize::try_from(until - from).unwrap_or(MAX_PAGE).min(1_000);
+            let (records, next) = query::follow_slim(&self.catalog, Position::after(from), most)?;
             if records.is_empty() && next.count() <= from {
                 return Ok(found);
             }

@@ -1,5 +1,5 @@
-//! What the journal does to the disk: every call that changes it, behind one trait, so that tests
-//! can make each of them fail.
+//! What the store does to the disk: every call that changes it, behind one trait, so that tests can
+//! make each of them fail. Only SQLite, which keeps what is said later, makes its calls itself.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -9,6 +9,9 @@ use std::path::Path;
 
 /// The calls that change the disk. All of them block.
 pub(crate) trait Disk: fmt::Debug + Send + Sync {
+    /// Makes a folder and those above it, its owner's alone (0700); their names are on the medium
+    /// then. One that is there is left as it is.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
     /// Opens a file to read and write, and makes it if it is not there; its owner's alone (0600).
     fn open(&self, path: &Path) -> io::Result<File>;
     /// Writes all bytes at an offset.
@@ -30,6 +33,20 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
 pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for made in missing {
+            match made.parent() {
+                Some(above) if above.as_os_str().is_empty() => self.sync_dir(Path::new("."))?,
+                Some(above) => self.sync_dir(above)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     fn open(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options
@@ -64,9 +81,4 @@ impl Disk for RealDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }
-}
-
-/// Makes a folder and those above it, its owner's alone (0700).
-pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

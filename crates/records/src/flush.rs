@@ -23,6 +23,8 @@ struct State {
     dirty: Option<(Arc<File>, Extent)>,
     synced: Option<Extent>,
     failed: Option<io::Error>,
+    /// A sync is under way.
+    syncing: bool,
     stop: bool,
 }
 
@@ -30,6 +32,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    synced: Condvar,
 }
 
 /// The thread and what it is told. Dropping it syncs what is left and waits for the thread.
@@ -82,6 +85,17 @@ impl Flusher {
         drop(self.shared.state.lock().dirty.take());
     }
 
+    /// Leaves the syncing of what is marked to the caller, once what is under way has ended. Why
+    /// that, or one before it, failed.
+    pub(crate) fn take_over(&self) -> Option<io::Error> {
+        let mut state = self.shared.state.lock();
+        drop(state.dirty.take());
+        while state.syncing {
+            self.shared.synced.wait(&mut state);
+        }
+        state.failed.take()
+    }
+
     /// Why the last sync failed, told once.
     pub(crate) fn take_failure(&self) -> Option<io::Error> {
         self.shared.state.lock().failed.take()
@@ -104,9 +118,12 @@ impl Shared {
                 }
                 continue;
             };
+            state.syncing = true;
             drop(state);
             let result = disk.sync(&file);
             state = self.state.lock();
+            state.syncing = false;
+            self.synced.notify_all();
             match result {
                 Ok(()) => state.synced = Some(extent),
                 Err(error) => state.failed = Some(error),

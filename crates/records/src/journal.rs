@@ -6,7 +6,7 @@
 //! Deliberately not here: queueing and waiting, which are the caller's.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,9 +245,21 @@ impl Journal {
     }
 
     /// Brings everything to the medium.
+    ///
+    /// # Errors
+    /// This sync failed, or one before it in this file: the system tells a failure once, and what
+    /// it says later proves nothing.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.flusher.forget();
-        let end = self.newest.as_ref().map_or(0, |newest| newest.end);
+        let failure = self.flusher.take_over();
+        let Some(newest) = &mut self.newest else {
+            return failure.map_or(Ok(()), |error| Err(error.into()));
+        };
+        newest.is_worn |= failure.is_some();
+        if newest.is_worn {
+            let worn = || io::Error::other("an earlier sync of the journal failed");
+            return Err(failure.unwrap_or_else(worn).into());
+        }
+        let end = newest.end;
         self.sync_if(true, end)
     }
 

@@ -170,7 +170,7 @@ impl Records {
     fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: Options) -> Result<Self, Error> {
         let overlay = Arc::new(Overlay::in_folder(folder));
         let dir = journal_dir(folder);
-        disk::make_dir(&dir)?;
+        disk.make_dir(&dir)?;
         let lock = lock(&*disk, &dir)?;
         let mut found = recovery::recover(&*disk, &dir)?;
         let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));
@@ -185,7 +185,7 @@ impl Records {
         let worker = Worker::start(Arc::clone(&columns))?;
         let retain = options.retain.clone();
         let journal = Journal::new(Arc::clone(&disk), Arc::clone(&catalog), options, found)?;
-        let indexer = Indexer::start(Arc::clone(&catalog))?;
+        let indexer = Indexer::start(Arc::clone(&disk), Arc::clone(&catalog))?;
         let reader = Reader::of(catalog, columns, overlay);
         Ok(Self {
             reader,
@@ -213,15 +213,6 @@ impl Records {
     #[must_use]
     pub const fn recovery(&self) -> &Recovery {
         &self.recovery
-    }
-
-    /// Brings everything that was appended to the medium. Dropping the store does so too, if it
-    /// has a flush window.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn sync(&self) -> Result<(), Error> {
-        self.journal.lock().sync()
     }
 
     /// Waits until the columns of all that was appended are sealed, as far as that is due, and small
@@ -252,6 +243,11 @@ impl LogWriter for Records {
         }
         self.indexer.look();
         Ok(())
+    }
+
+    /// Dropping the store does so too, if it has a flush window.
+    fn sync(&self) -> Result<(), Error> {
+        self.journal.lock().sync()
     }
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
@@ -327,7 +323,7 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<File, Error> {
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
-    file.set_len(0)?;
-    file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+    disk.truncate(&file, 0)?;
+    disk.write_at(&file, format!("{}\n", std::process::id()).as_bytes(), 0)?;
     Ok(file)
 }

@@ -31,6 +31,10 @@ impl LogWriter for Temporary {
         self.records.append(batch)
     }
 
+    fn sync(&self) -> Result<(), Error> {
+        self.records.sync()
+    }
+
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.records.append_gap(gap)
     }

@@ -30,6 +30,7 @@ use isango_store::logs::Error;
 use parking_lot::{Condvar, Mutex};
 
 use crate::catalog::{Catalog, Volume};
+use crate::disk::Disk;
 use crate::label::{Fields, LABEL_BYTES, Label, Link};
 
 use make::{Maker, complete};
@@ -276,6 +277,7 @@ pub(crate) struct Indexer {
 
 #[derive(Debug)]
 struct Shared {
+    disk: Arc<dyn Disk>,
     catalog: Arc<Catalog>,
     /// Number of the newest file and full groups of its frames, when the thread last looked.
     looked: Mutex<Option<(u64, u64)>>,
@@ -286,8 +288,9 @@ struct Shared {
 }
 
 impl Indexer {
-    pub(crate) fn start(catalog: Arc<Catalog>) -> io::Result<Self> {
+    pub(crate) fn start(disk: Arc<dyn Disk>, catalog: Arc<Catalog>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
+            disk,
             catalog,
             looked: Mutex::default(),
             wake: Condvar::new(),
@@ -319,9 +322,10 @@ impl Indexer {
         let (stop, mut maker) = (AtomicBool::new(false), Maker::new()?);
         // Not while the thread does the same.
         let _looking = self.shared.making.lock();
-        let catalog = &self.shared.catalog;
+        let (disk, catalog) = (&*self.shared.disk, &self.shared.catalog);
         for (back, volume) in catalog.volumes().iter().rev().enumerate() {
-            complete(&mut maker, &catalog.dir, (volume, back == 0), &stop)?;
+            let place = (disk, &*catalog.dir);
+            complete(&mut maker, place, (volume, back == 0), &stop)?;
         }
         Ok(())
     }
@@ -372,7 +376,12 @@ impl Shared {
             if done.contains(&number) {
                 continue;
             }
-            match complete(&mut maker, dir, (volume, is_open), &self.stop) {
+            match complete(
+                &mut maker,
+                (&*self.disk, dir),
+                (volume, is_open),
+                &self.stop,
+            ) {
                 Err(Error::Damaged(what)) => tracing::warn!(what, "a file has no index of words"),
                 other => other?,
             }
@@ -386,7 +395,7 @@ impl Shared {
         for number in stray(dir)? {
             let is_there = |volume: &Volume| volume.summary.number == number;
             if !self.catalog.volumes().iter().any(is_there) {
-                drop(fs::remove_file(words_path(dir, number)));
+                drop(self.disk.remove(&words_path(dir, number)));
             }
         }
         Ok(())

@@ -66,6 +66,10 @@ impl LogWriter for Watched {
         Ok(())
     }
 
+    fn sync(&self) -> Result<(), Error> {
+        self.logs.sync()
+    }
+
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.logs.append_gap(gap)
     }

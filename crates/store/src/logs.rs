@@ -26,6 +26,13 @@ pub trait LogWriter: Send + Sync {
     /// readers resolve by id.
     fn append(&self, batch: &[Record]) -> Result<(), Error>;
 
+    /// Returns when everything that was appended is on the medium, where it outlives a loss of
+    /// power.
+    ///
+    /// # Errors
+    /// What was appended since the last success may not be; trying again proves nothing about it.
+    fn sync(&self) -> Result<(), Error>;
+
     /// Leaves a marker where records were dropped, so that a hole is never silent.
     ///
     /// # Errors

@@ -137,6 +137,10 @@ impl LogWriter for MemoryLogs {
         Ok(())
     }
 
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         self.gaps.write().push(gap.clone());
         Ok(())

@@ -28,6 +28,10 @@ impl LogWriter for Failing {
         self.logs.append(batch)
     }
 
+    fn sync(&self) -> Result<(), Error> {
+        self.logs.sync()
+    }
+
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
         let left = |left: usize| left.checked_sub(1);
         match self

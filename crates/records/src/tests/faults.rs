@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,9 +20,13 @@ use super::{all, ids, open, small_files};
 use crate::disk::{Disk, RealDisk};
 use crate::{Options, Records, Sync, verify};
 
+mod projections;
+
 /// What was done to the disk, in order. Files go by the number of their inode.
 #[derive(Clone, Debug)]
 enum Op {
+    /// It changed nothing that a crash could take back.
+    Nothing,
     Create {
         inode: u64,
         name: PathBuf,
@@ -38,7 +43,9 @@ enum Op {
     Sync {
         inode: u64,
     },
-    SyncDir,
+    SyncDir {
+        dir: PathBuf,
+    },
     Rename {
         from: PathBuf,
         to: PathBuf,
@@ -57,11 +64,19 @@ enum Op {
     },
 }
 
+/// What a disk, or a process that has too many files open, answers: EIO, ENOSPC, EMFILE.
+const ERRORS: [i32; 3] = [5, 28, 24];
+
 /// The real disk, its calls counted, traced, and some of them failing; of a write that fails, half
 /// is done.
 #[derive(Debug, Default)]
 pub(super) struct FaultyDisk {
     failing: Range<usize>,
+    /// Which of [`ERRORS`] a failing call has; the next one has the next.
+    first_error: usize,
+    /// Whose calls are counted, and may fail; `None`: those of the journal itself, which come in
+    /// the same order every time.
+    only: Option<fn(&Path) -> bool>,
     trace: Mutex<(usize, Vec<Op>)>,
 }
 
@@ -80,38 +95,53 @@ impl FaultyDisk {
     }
 
     /// Counts a call; fails if it is one of those that do.
-    fn call(&self, op: Op) -> io::Result<()> {
+    fn call(&self, name: &Path, op: Op) -> io::Result<()> {
         let mut trace = self.trace.lock();
-        trace.0 += 1;
-        if self.failing.contains(&(trace.0 - 1)) {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "no space, says the test",
-            ));
+        let is_counted = self.only.unwrap_or(is_journal)(name);
+        trace.0 += usize::from(is_counted);
+        if is_counted && self.failing.contains(&(trace.0 - 1)) {
+            let error = ERRORS[(trace.0 - 1 + self.first_error) % ERRORS.len()];
+            return Err(io::Error::from_raw_os_error(error));
         }
         trace.1.push(op);
         Ok(())
     }
+
+    /// What a file that was opened is called now.
+    fn name_of(&self, file: &File) -> PathBuf {
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        name(&fs::read_link(link).unwrap())
+    }
+}
+
+/// Folder `journal`, but for the indexes of words, which a thread of their own writes.
+fn is_journal(name: &Path) -> bool {
+    name.starts_with("journal") && name.extension().is_none_or(|ending| ending != "words")
 }
 
 fn inode(file: &File) -> u64 {
     file.metadata().unwrap().ino()
 }
 
+/// Folder and file.
 fn name(path: &Path) -> PathBuf {
-    path.file_name().unwrap().into()
+    let folder = path.parent().unwrap().file_name().unwrap_or_default();
+    Path::new(folder).join(path.file_name().unwrap())
 }
 
 impl Disk for FaultyDisk {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.call(&name(&dir.join("")), Op::Nothing)?;
+        RealDisk.make_dir(dir)
+    }
+
     fn open(&self, path: &Path) -> io::Result<File> {
         let is_new = !path.exists();
         // The call comes before its effect, so that one that fails has none.
-        self.call(Op::SyncDir)?;
+        self.call(&name(path), Op::Nothing)?;
         let file = RealDisk.open(path)?;
-        let mut trace = self.trace.lock();
-        trace.1.pop();
         if is_new {
-            trace.1.push(Op::Create {
+            self.trace.lock().1.push(Op::Create {
                 inode: inode(&file),
                 name: name(path),
             });
@@ -125,7 +155,7 @@ impl Disk for FaultyDisk {
             bytes: bytes.to_vec(),
             offset,
         };
-        if let Err(error) = self.call(op(bytes)) {
+        if let Err(error) = self.call(&self.name_of(file), op(bytes)) {
             let half = &bytes[..bytes.len() / 2];
             RealDisk.write_at(file, half, offset)?;
             self.trace.lock().1.push(op(half));
@@ -135,31 +165,29 @@ impl Disk for FaultyDisk {
     }
 
     fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
-        self.call(Op::Truncate {
-            inode: inode(file),
-            len,
-        })?;
+        let inode = inode(file);
+        self.call(&self.name_of(file), Op::Truncate { inode, len })?;
         RealDisk.truncate(file, len)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        self.call(Op::Sync { inode: inode(file) })
+        let inode = inode(file);
+        self.call(&self.name_of(file), Op::Sync { inode })
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.call(Op::SyncDir)
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir: PathBuf = dir.file_name().unwrap().into();
+        self.call(&dir.join(""), Op::SyncDir { dir: dir.clone() })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(Op::Rename {
-            from: name(from),
-            to: name(to),
-        })?;
+        let (old, new) = (name(from), name(to));
+        self.call(&name(to), Op::Rename { from: old, to: new })?;
         RealDisk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call(Op::Remove { name: name(path) })?;
+        self.call(&name(path), Op::Remove { name: name(path) })?;
         RealDisk.remove(path)
     }
 }
@@ -210,7 +238,7 @@ fn work(disk: &Arc<FaultyDisk>, dir: &Path) -> Vec<RecordId> {
     acknowledged
 }
 
-/// Lets `count` calls in a row fail, from each call on.
+/// Lets `count` calls in a row fail, from each call on, with each error first once.
 fn check_failing(count: usize) {
     let dir = TempDir::new().unwrap();
     let flawless = Arc::new(FaultyDisk::default());
@@ -220,6 +248,7 @@ fn check_failing(count: usize) {
         let dir = TempDir::new().unwrap();
         let disk = FaultyDisk {
             failing: first..first + count,
+            first_error: first / ERRORS.len(),
             ..FaultyDisk::default()
         };
         let acknowledged = work(&Arc::new(disk), dir.path());
@@ -373,8 +402,12 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
                 medium.synced.clone_from(&medium.now);
                 medium.unsynced.clear();
             }
-            Op::SyncDir => media.values_mut().for_each(|medium| {
-                (medium.is_named, medium.before) = (true, None);
+            Op::Nothing => {}
+            Op::SyncDir { dir } => media.values_mut().for_each(|medium| {
+                let is_in = |name: &PathBuf| name.starts_with(dir);
+                if medium.name.as_ref().is_some_and(is_in) {
+                    (medium.is_named, medium.before) = (true, None);
+                }
             }),
             Op::Rename { from, to } => {
                 let of = |name: &PathBuf| {
@@ -402,10 +435,12 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
             }
         }
     }
-    fs::create_dir_all(dir.join("journal")).unwrap();
+    for folder in ["journal", "columns", "rollups"] {
+        fs::create_dir_all(dir.join(folder)).unwrap();
+    }
     for medium in media.values() {
         if let (Some(name), Some(data)) = (&medium.name, medium.after(loss)) {
-            fs::write(dir.join("journal").join(name), data).unwrap();
+            fs::write(dir.join(name), data).unwrap();
         }
     }
     known

@@ -1,9 +1,8 @@
 //! Making an index of words: what is read of bodies, and how blocks are written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +16,7 @@ use super::{
     place, set, words_path,
 };
 use crate::catalog::{Volume, journal_path};
+use crate::disk::Disk;
 use crate::frame::{Entry, Unpacker, record_lines};
 use crate::label::Link;
 use crate::slim::{bodies, skip_string};
@@ -213,7 +213,7 @@ fn push_word(out: &mut Vec<u8>, rest: u16, same: &[u64]) {
 /// Adds the blocks that a file lacks.
 pub(super) fn complete(
     maker: &mut Maker,
-    dir: &Path,
+    (disk, dir): (&dyn Disk, &Path),
     (volume, is_open): (&Volume, bool),
     stop: &AtomicBool,
 ) -> Result<(), Error> {
@@ -223,14 +223,7 @@ pub(super) fn complete(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let index = options.open(words_path(dir, number))?;
+    let index = disk.open(&words_path(dir, number))?;
     let mut blocks = Blocks::new(&index);
     // A block that is not full is the last one of a complete file.
     let (mut at, mut frames) = (0, 0);
@@ -248,8 +241,8 @@ pub(super) fn complete(
         let Some(block) = maker.block(&file, (frames, some), stop)? else {
             return Ok(());
         };
-        index.set_len(at)?;
-        index.write_all_at(&block, at)?;
+        disk.truncate(&index, at)?;
+        disk.write_at(&index, &block, at)?;
         at += block.len() as u64;
         frames += some.len();
     }
