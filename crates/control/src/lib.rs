@@ -131,7 +131,12 @@ pub struct Parts {
     /// Where people reach the dashboard, where the operator has named it: pages from there may use
     /// the API.
     pub dashboard_url: Option<Box<str>>,
+    /// What keeps records from being stored, in words; `None`: nothing does.
+    pub trouble: Box<Trouble>,
 }
+
+/// Says what keeps records from being stored.
+pub type Trouble = dyn Fn() -> Option<String> + Send + Sync;
 
 /// The shared state of the control plane.
 #[derive(Clone)]
@@ -155,6 +160,7 @@ pub struct Control {
     trial: Arc<Try>,
     pages: Arc<Dashboard>,
     known: Arc<Known>,
+    trouble: Arc<Trouble>,
 }
 
 impl Control {
@@ -184,6 +190,7 @@ impl Control {
             trial: parts.trial.into(),
             pages: Arc::new(Dashboard::built_in()),
             known: Arc::default(),
+            trouble: parts.trouble.into(),
         }
     }
 
@@ -259,9 +266,13 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The process runs.
-async fn healthz() -> &'static str {
-    "ok\n"
+/// The process runs; whether something is wrong that somebody should look at. Requests pass in any
+/// case, and a restart would not help: it is 200 always.
+async fn healthz(State(control): State<Control>) -> String {
+    match (control.trouble)() {
+        None => "ok\n".to_owned(),
+        Some(what) => format!("degraded: {what}\n"),
+    }
 }
 
 /// New requests are welcome; 503 before the start and during shutdown.

@@ -134,6 +134,9 @@ pub enum Error {
         /// `total_timeout` of the gateway, in milliseconds.
         limit_ms: u64,
     },
+    /// The gateway answers nothing that it cannot record, and its records cannot be stored.
+    #[error("the gateway's records cannot be stored now, and it gives no answer without a record")]
+    Unrecorded,
     /// The gateway itself failed.
     #[error("the gateway failed on this request")]
     Internal,
@@ -180,6 +183,7 @@ impl Error {
             Self::FirstByteTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3015, Blame::Upstream),
             Self::PrivateAddress => (StatusCode::BAD_GATEWAY, 3016, Blame::Gateway),
             Self::TotalTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3019, Blame::Upstream),
+            Self::Unrecorded => (StatusCode::SERVICE_UNAVAILABLE, 3033, Blame::Gateway),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 3020, Blame::Gateway),
         }
     }
@@ -218,6 +222,7 @@ impl Error {
             | Self::Malformed
             | Self::HeadTooLarge
             | Self::UriTooLong
+            | Self::Unrecorded
             | Self::Internal => None,
         }
     }
@@ -358,7 +363,8 @@ mod tests {
             Some(Error::BadAnswer(_)) => Error::FirstByteTimeout { limit_ms: 1 },
             Some(Error::FirstByteTimeout { .. }) => Error::PrivateAddress,
             Some(Error::PrivateAddress) => Error::TotalTimeout { limit_ms: 1 },
-            Some(Error::TotalTimeout { .. }) => Error::Internal,
+            Some(Error::TotalTimeout { .. }) => Error::Unrecorded,
+            Some(Error::Unrecorded) => Error::Internal,
             Some(Error::Internal) => return None,
         })
     }

@@ -20,6 +20,7 @@ use crate::auth::Caller;
 use crate::call::{self, SharedCapture};
 use crate::error::Error;
 use crate::health::Busy;
+use crate::hold::Receipt;
 use crate::limit::Overrun;
 use crate::options::{Options, Wishes};
 use crate::resolve::{self, Route};
@@ -102,6 +103,7 @@ impl Exchange {
             error: None,
             permit: None,
             pledge: None,
+            receipt: None,
         };
         Self {
             draft: Some(Box::new(draft)),
@@ -433,9 +435,42 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.leave(None);
+    }
+}
+
+impl Exchange {
+    /// Whether the last byte of the answer waits for the record.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.draft.as_ref().is_some_and(|draft| draft.is_strict())
+    }
+
+    /// Whether the answer that has begun is a stream of events.
+    pub(crate) fn answers_in_events(&self) -> bool {
+        let kind = self
+            .draft
+            .as_ref()
+            .and_then(|draft| draft.response_type.as_ref());
+        kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    }
+
+    /// Whether a strict gateway may let the request pass: not while records cannot be stored.
+    ///
+    /// # Errors
+    /// [`Error::Unrecorded`].
+    pub(crate) fn can_be_recorded(&self) -> Result<(), Error> {
+        match self.is_strict() && self.sink.trouble().is_some() {
+            true => Err(Error::Unrecorded),
+            false => Ok(()),
+        }
+    }
+
+    /// The record is written now; `receipt` is told when it is on disk.
+    pub(crate) fn leave(&mut self, receipt: Option<Receipt>) {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
+        draft.receipt = receipt;
         draft.busy = None;
         if !draft.outlives_its_client {
             draft.timing.total_us = micros(draft.started.elapsed());

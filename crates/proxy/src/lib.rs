@@ -24,6 +24,7 @@ mod failures;
 mod front;
 mod headers;
 mod health;
+mod hold;
 mod limit;
 mod metadata;
 mod options;
@@ -211,6 +212,12 @@ impl Proxy {
         let now = Instant::now();
         self.health.follow(&self.config.load(), now);
         self.health.view(now)
+    }
+
+    /// What keeps records from being stored, in words; `None`: nothing does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.sink.trouble()
     }
 
     /// Shows how the targets are among the metrics of `registry`.

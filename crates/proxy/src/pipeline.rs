@@ -65,6 +65,8 @@ pub(crate) async fn handle(
     } else {
         serve(proxy, &config, &mut exchange, request, &activity).await
     };
+    // A refusal because nothing can be recorded does not wait for its record.
+    let is_strict = !matches!(served, Err(Error::Unrecorded)) && exchange.is_strict();
     let reply = match served {
         Ok(reply) => reply,
         Err(error) => refuse(&mut exchange, &error),
@@ -81,7 +83,26 @@ pub(crate) async fn handle(
     head.version = Version::HTTP_11;
     sign(&mut head.headers, &exchange);
     let relay = Relay::new(source, reply.filter, reply.pace, exchange, activity);
-    Response::from_parts(head, relay)
+    let mut response = Response::from_parts(head, relay);
+    if is_strict {
+        response = response.map(|relay| relay.holding());
+        if response.body().holds_nothing() {
+            // Its head is its end. Kept out of the future of every request.
+            Box::pin(record_now(&mut response)).await;
+        }
+    }
+    response
+}
+
+/// Waits for the record of an answer without a body; it is another one where that fails.
+async fn record_now(response: &mut Response<Relay>) {
+    if response.body_mut().record_now().await {
+        return;
+    }
+    let (status, headers, body) = Error::Unrecorded.to_answer();
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers);
+    response.body_mut().replace(body);
 }
 
 async fn serve(
@@ -176,6 +197,7 @@ async fn admit<'a>(
         now,
     )?;
     exchange.identified(caller);
+    exchange.can_be_recorded()?;
     auth::may_ask(exchange, &route.provider)?;
     speaks_http(&head)?;
     headers::to_upstream(&mut head.headers);

@@ -15,6 +15,7 @@ use crate::cache::TooSlow;
 use crate::error::BoxError;
 use crate::exchange::{Cut, Exchange};
 use crate::headers;
+use crate::hold::{Hold, NotRecorded};
 pub(crate) use crate::serve::Activity;
 use crate::upstream::Source;
 
@@ -80,6 +81,8 @@ pub(crate) struct Relay {
     exchange: Exchange,
     /// The connection counts as busy until the body is gone.
     activity: Activity,
+    /// Keeps the end back until the record is on disk; `None`: it passes at once.
+    hold: Option<Box<Hold>>,
 }
 
 impl Relay {
@@ -99,7 +102,34 @@ impl Relay {
             pace,
             exchange,
             activity,
+            hold: None,
         }
+    }
+
+    /// The same, whose end waits for the record.
+    pub(crate) fn holding(mut self) -> Self {
+        self.hold = Some(Box::new(Hold::new(self.exchange.answers_in_events())));
+        self
+    }
+
+    /// Whether nothing of an answer that waits for its record comes behind the head.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.hold.is_some() && self.source.is_end_stream()
+    }
+
+    /// Ends an answer without a body before its head; whether its record is on disk.
+    pub(crate) async fn record_now(&mut self) -> bool {
+        self.hold = None;
+        self.finish();
+        self.ended = true;
+        let mut waiting = Hold::new(false);
+        waiting.begin(&mut self.exchange);
+        std::future::poll_fn(|cx| waiting.poll_stored(cx)).await
+    }
+
+    /// The body is this instead, which waits for nothing.
+    pub(crate) fn replace(&mut self, body: Bytes) {
+        (self.source, self.ended) = (Source::Whole(Some(body)), false);
     }
 
     /// The next frame for the client; a frame that is wholly taken out is passed over.
@@ -181,6 +211,30 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        match this.hold {
+            None => this.pass(cx),
+            Some(_) => this.pass_held(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let has_ended = (self.ended && self.last.is_none())
+            || (self.filter.is_none() && self.source.is_end_stream());
+        has_ended && self.hold.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.filter.is_some() || self.exchange.is_bounded() {
+            true => SizeHint::default(),
+            false => self.source.size_hint(),
+        }
+    }
+}
+
+impl Relay {
+    /// The next frame, as soon as it is there.
+    fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self;
         if this.ended {
             return this.end(cx);
         }
@@ -217,20 +271,72 @@ impl Body for Relay {
         Poll::Ready(Some(Ok(Frame::data(held))))
     }
 
-    fn is_end_stream(&self) -> bool {
-        (self.ended && self.last.is_none())
-            || (self.filter.is_none() && self.source.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.filter.is_some() || self.exchange.is_bounded() {
-            true => SizeHint::default(),
-            false => self.source.size_hint(),
+    /// The next frame, but for the end, which waits until the record is on disk.
+    fn pass_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            let Some(hold) = &mut self.hold else {
+                return self.pass(cx);
+            };
+            if hold.has_begun() {
+                let is_stored = ready!(hold.poll_stored(cx));
+                let (held, trailers) = hold.release();
+                self.hold = None;
+                self.last = match is_stored {
+                    true => trailers.map(Ok).or(self.last.take()),
+                    false => Some(Err(NotRecorded.into())),
+                };
+                return match held.is_empty() || !is_stored {
+                    true => self.end(cx),
+                    false => Poll::Ready(Some(Ok(Frame::data(held)))),
+                };
+            }
+            let passed = match ready!(self.pass(cx)) {
+                Some(Err(broken)) => {
+                    // There is no end to wait for.
+                    self.hold = None;
+                    return Poll::Ready(Some(Err(broken)));
+                }
+                Some(Ok(frame)) => self.hold_back(frame),
+                None => {
+                    self.begin_end();
+                    Bytes::new()
+                }
+            };
+            if !passed.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(passed))));
+            }
         }
     }
-}
 
-impl Relay {
+    /// Keeps back what belongs to the end; returns what does not.
+    fn hold_back(&mut self, frame: Frame<Bytes>) -> Bytes {
+        let is_last = self.ended || self.filter.is_none() && self.source.is_end_stream();
+        let Some(hold) = &mut self.hold else {
+            return Bytes::new();
+        };
+        let passed = match frame.into_data() {
+            Ok(chunk) => hold.take_in(chunk, is_last),
+            Err(trailers) => {
+                hold.trailers = Some(trailers);
+                Bytes::new()
+            }
+        };
+        if is_last {
+            self.begin_end();
+        }
+        passed
+    }
+
+    /// Nothing comes any more: the record is written.
+    fn begin_end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.finish();
+        }
+        if let Some(hold) = &mut self.hold {
+            hold.begin(&mut self.exchange);
+        }
+    }
+
     /// The end behind the last byte. Before it is told as a failure, the server is polled once more:
     /// it drops what it has not written yet, head included, when a body fails.
     fn end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {

@@ -70,6 +70,7 @@ impl Failure {
             | Error::HeadTooLarge
             | Error::UriTooLong
             | Error::TotalTimeout { .. }
+            | Error::Unrecorded
             | Error::Internal => return None,
         };
         let may_pass = !matches!(

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isango_store::checkpoint::CheckpointStore;
-use isango_store::logs::{Gap, LogWriter};
+use isango_store::logs::{Error, Gap, LogWriter};
 use isango_store::pledges::PledgeStore;
 use isango_types::record::{Message, Omitted};
 use isango_types::{Clock, Record};
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::capture::{Budget, Capture};
 use crate::exchange::Draft;
+use crate::hold::Receipt;
 use crate::limit::{Booked, Limits, Pledges};
 use crate::metrics::{Metrics, Observer};
 use crate::readings::Readings;
@@ -52,6 +53,8 @@ const MAX_BATCH: usize = 2_048;
 const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How often an operator is told of a store that keeps failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// A write that takes longer than this is a disk that has stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long a failed store is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,7 +73,21 @@ struct Queue {
     )]
     drafts: Vec<Box<Draft>>,
     dropped: u64,
+    /// Somebody waits for a record.
+    is_urgent: bool,
     closing: bool,
+}
+
+/// Who waits for records of a batch, each with its place in it.
+type Receipts = Vec<(usize, Receipt)>;
+
+/// What keeps records from being stored.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// What the store said last, if it failed.
+    error: Option<Box<str>>,
+    /// When the write under way began.
+    writing: Option<Instant>,
 }
 
 /// The queue's inner end, where exchanges end.
@@ -84,6 +101,7 @@ pub(crate) struct Sink {
     cutting: AtomicBool,
     limits: Arc<Limits>,
     refusals: Thin,
+    trouble: Mutex<Trouble>,
 }
 
 impl Sink {
@@ -107,6 +125,7 @@ impl Sink {
             cutting: AtomicBool::new(false),
             limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges))).saving(checkpoint)),
             refusals: Thin::default(),
+            trouble: Mutex::default(),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -172,9 +191,11 @@ impl Sink {
             self.metrics.records_dropped.inc();
             return;
         }
+        let is_urgent = draft.receipt.is_some();
+        queue.is_urgent |= is_urgent;
         queue.drafts.push(draft);
         // The thread wakes once for a batch, not for each record.
-        if queue.drafts.len() == 1 {
+        if queue.drafts.len() == 1 || is_urgent {
             self.filled.notify_one();
         }
     }
@@ -199,9 +220,10 @@ impl Sink {
                     break;
                 }
             }
-            if !queue.closing {
+            if !queue.closing && !queue.is_urgent {
                 self.filled.wait_for(&mut queue, self.settings.flush_window);
             }
+            queue.is_urgent = false;
             let drafts = std::mem::take(&mut queue.drafts);
             let dropped = unmarked + std::mem::take(&mut queue.dropped);
             let closing = queue.closing;
@@ -238,6 +260,7 @@ impl Sink {
     ) {
         let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
         let mut booked = Booked::default();
+        let mut receipts = Receipts::new();
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
@@ -247,6 +270,7 @@ impl Sink {
             bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
             let pledge = draft.pledge.take();
+            receipts.extend(draft.receipt.take().map(|receipt| (batch.len(), receipt)));
             let drew = record.limits.iter().any(|one| one.charged > 0);
             if let (true, Some(route)) = (drew, &draft.route) {
                 let gateway = Arc::clone(&route.gateway);
@@ -264,30 +288,86 @@ impl Sink {
             // The first of a batch does not wait longer for the last than for its beginning.
             let late = begun.elapsed() >= self.settings.flush_window;
             if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
-                self.store(store, &batch, std::mem::take(&mut booked));
+                let waiting = std::mem::take(&mut receipts);
+                self.store(store, (&mut batch, waiting), std::mem::take(&mut booked));
                 batch.clear();
                 (bytes, begun) = (0, Instant::now());
             }
         }
         if !batch.is_empty() {
-            self.store(store, &batch, booked);
+            self.store(store, (&mut batch, receipts), booked);
+        }
+    }
+
+    /// What keeps records from being stored, in words; `None`: nothing does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        let stalled = trouble.writing.map(|since| since.elapsed());
+        let why = match (
+            &trouble.error,
+            stalled.filter(|time| *time >= STALLED_AFTER),
+        ) {
+            (Some(error), _) => error.to_string(),
+            (None, Some(time)) => format!("the disk has not answered for {} s", time.as_secs()),
+            (None, None) => return None,
+        };
+        drop(trouble);
+        let (waiting, dropped) = self.backlog();
+        Some(format!(
+            "records cannot be stored: {why}; {waiting} wait, {dropped} were dropped"
+        ))
+    }
+
+    /// One try to store a batch.
+    fn append(
+        &self,
+        store: &dyn LogWriter,
+        batch: &[Record],
+        booked: &mut Booked,
+    ) -> Result<(), Error> {
+        self.trouble.lock().writing = Some(Instant::now());
+        let append = |batch: &[Record]| store.append(batch);
+        let stored = self.limits.store(batch, booked, self.clock.now(), append);
+        *self.trouble.lock() = Trouble {
+            error: stored.as_ref().err().map(|error| error.to_string().into()),
+            writing: None,
+        };
+        stored
+    }
+
+    /// Tells those who wait for records that were stored whether these are on disk.
+    fn acknowledge(&self, store: &dyn LogWriter, receipts: Receipts) {
+        if receipts.is_empty() {
+            return;
+        }
+        self.trouble.lock().writing = Some(Instant::now());
+        let synced = store.sync();
+        self.trouble.lock().writing = None;
+        if let Err(error) = &synced {
+            self.metrics.record_errors.inc();
+            tracing::error!(%error, waiting = receipts.len(), "records are not on disk: their answers are cut");
+        }
+        for (_, receipt) in receipts {
+            // Who has left waits no more.
+            receipt.send(synced.is_ok()).ok();
         }
     }
 
     /// Stores a batch, and gives back the pledges of its exchanges; without their records they go on
     /// counting. A store that fails is tried again until it works or the sink closes. Meanwhile the
     /// queue fills, and then drops with a count.
-    fn store(&self, store: &dyn LogWriter, batch: &[Record], mut booked: Booked) {
-        let mut append = || {
-            let now = self.clock.now();
-            let append = |batch: &[Record]| store.append(batch);
-            self.limits.store(batch, &mut booked, now, append)
-        };
+    fn store(
+        &self,
+        store: &dyn LogWriter,
+        (batch, mut receipts): (&mut [Record], Receipts),
+        mut booked: Booked,
+    ) {
         let mut told: Option<Instant> = None;
         loop {
-            match append() {
+            match self.append(store, batch, &mut booked) {
                 Ok(()) => {
                     self.metrics.records_written.inc_by(batch.len() as u64);
+                    self.acknowledge(store, receipts);
                     if told.is_some() {
                         tracing::info!("records are stored again");
                     }
@@ -295,6 +375,13 @@ impl Sink {
                 }
                 Err(error) => {
                     self.metrics.record_errors.inc();
+                    for (at, receipt) in receipts.drain(..) {
+                        if receipt.send(false).is_ok() {
+                            let note = "its client was not given the end: the record could not be \
+                                        stored in time";
+                            batch[at].notes.push(note.into());
+                        }
+                    }
                     if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                         let (waiting, dropped) = self.backlog();
                         tracing::error!(%error, waiting, dropped, "records cannot be stored");
@@ -308,7 +395,7 @@ impl Sink {
             }
             if queue.closing {
                 drop(queue);
-                if append().is_ok() {
+                if self.append(store, batch, &mut booked).is_ok() {
                     self.metrics.records_written.inc_by(batch.len() as u64);
                 } else {
                     let lost = batch.len() as u64;

@@ -267,7 +267,7 @@ pub fn start_with(
     let proxy = Proxy::start(&settings, Arc::clone(&cell), stores, metrics, clock.clone())
         .context("the data plane cannot start")?;
     proxy.register_targets(&mut registry);
-    let targets = Arc::clone(&proxy);
+    let (targets, storing) = (Arc::clone(&proxy), Arc::clone(&proxy));
     restore_limits(&proxy, &*logs)?;
     let drawing = (Arc::clone(&cell), clock.clone());
     let alerts = alerts_of(config, drawing, &proxy, outbox, &mut registry);
@@ -298,6 +298,7 @@ pub fn start_with(
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,
         dashboard_url: config.dashboard_url.clone(),
+        trouble: Box::new(move || storing.trouble()),
     });
     let server = Server {
         trials,

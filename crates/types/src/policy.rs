@@ -18,6 +18,16 @@ pub const MAX_RETRY_WAIT: Duration = Duration::from_secs(60);
 /// Targets that one chain may name.
 pub const MAX_CHAIN: usize = 8;
 
+/// When the last byte of an answer goes to its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// At once; its record is stored within the flush window.
+    #[default]
+    Relaxed,
+    /// Once its record is on disk; where that fails, so does the request.
+    Strict,
+}
+
 /// How often the same target is asked again, and after how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, Version};
+use isango_types::policy::Durability;
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
 use isango_types::{Operation, RecordId, Snapshot, Timestamp};
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use crate::cache::Caching;
 use crate::call::SharedCapture;
 use crate::capture::Capture;
 use crate::health::Busy;
+use crate::hold::Receipt;
 use crate::limit::{Permit, Pledge};
 use crate::options::Options;
 use crate::resolve::{self, Route};
@@ -99,6 +101,8 @@ pub(crate) struct Draft {
     pub(crate) permit: Option<Box<Permit>>,
     /// What is noted of that, which stands until the record is stored.
     pub(crate) pledge: Option<Pledge>,
+    /// Who waits for the record to be on disk.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl Draft {
@@ -137,6 +141,12 @@ impl Draft {
     pub(crate) fn known_secrets(&self) -> Secrets {
         let carried = self.secrets.clone();
         carried.and_known(&self.path, self.route.as_deref())
+    }
+
+    /// Whether the last byte of the answer waits for the record.
+    pub(crate) fn is_strict(&self) -> bool {
+        let of_gateway = self.route.as_ref().map(|route| route.gateway.durability);
+        of_gateway == Some(Durability::Strict) && self.is_collected()
     }
 
     /// Whether the exchange leaves a record that can be read.

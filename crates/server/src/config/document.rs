@@ -81,7 +81,8 @@ pub(crate) fn gateway(config: &Config, stored: &StoredGateway) -> Result<Gateway
     };
     refuse_what_is_of_the_file(section);
     let names = (Some(stored.account.clone()), Some(stored.id.clone()));
-    let mut gateway = entities::gateway(section, names, &config.server, &around, &config.providers);
+    let above = (&config.server, &config.records);
+    let mut gateway = entities::gateway(section, names, above, &around, &config.providers);
     gateway.origin = Origin::Stored;
     let is_reachable = !config.listen.ip().is_loopback() && !config.allow_unauthenticated;
     if is_reachable && !gateway.authentication {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use isango_store::seal::{Keyring, SealKey};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
-use isango_types::policy::{CachePolicy, KeyMode, Replay, Timeouts};
+use isango_types::policy::{CachePolicy, Durability, KeyMode, Replay, Timeouts};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Credential, Gateway, PriceTable, Provider, Target, Wire, nearest};
@@ -23,6 +23,9 @@ use super::settings::{
 };
 use super::{alerts, limits, tokens};
 use super::{check, exports, health, redaction};
+
+/// What holds for every gateway that does not say otherwise.
+pub(super) type Above<'a> = (&'a ServerSettings, &'a RecordSettings);
 
 /// What an entity is read with, beside its section.
 #[derive(Clone, Copy)]
@@ -51,6 +54,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
     let relative_to = |span: &Range<usize>| around.relative_to(span);
     let log = root.table("log");
     let server = server(&root.table("server"));
+    let records = records(&root.table("records"));
     let providers = providers(root);
     let mut config = Config {
         listen: root.address("listen"),
@@ -60,21 +64,22 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
         allow_unauthenticated: root.flag("allow_unauthenticated"),
         tls: tls(&root.table("tls"), &relative_to),
         upstream: upstream(&root.table("upstream"), &relative_to),
-        records: records(&root.table("records")),
         cache: cache(&root.table("cache")),
         log: LogSettings {
             level: log.filter("level"),
             format: [LogFormat::Text, LogFormat::Json][log.choice("format")],
         },
-        gateways: gateways(root, around, &server, &providers),
+        gateways: gateways(root, around, (&server, &records), &providers),
         default_gateway: Gateway {
             timeouts: Timeouts {
                 first_byte: server.first_byte_timeout,
                 ..Timeouts::default()
             },
+            durability: records.durability,
             ..Gateway::new("", DEFAULT_GATEWAY)
         },
         server,
+        records,
         providers,
         tokens: Vec::new(),
         prices: Arc::new(prices(root)),
@@ -189,11 +194,16 @@ fn upstream(section: &Section<'_>, relative_to: RelativeTo<'_>) -> UpstreamSetti
 fn records(section: &Section<'_>) -> RecordSettings {
     RecordSettings {
         flush_window: section.wait("flush_window"),
+        durability: durability(section),
         max_queue_bytes: section.size("max_queue_bytes"),
         retention_bytes: section.limit("retention_bytes"),
         retention_age: section.timeout("retention_age"),
         body_retention_age: section.timeout("body_retention_age"),
     }
+}
+
+fn durability(section: &Section<'_>) -> Durability {
+    [Durability::Relaxed, Durability::Strict][section.choice("durability")]
 }
 
 fn cache(section: &Section<'_>) -> CacheSettings {
@@ -283,7 +293,7 @@ fn provider_config(section: &Section<'_>) -> ProviderConfig {
 fn gateways(
     root: &Section<'_>,
     around: &Around<'_>,
-    server: &ServerSettings,
+    above: Above<'_>,
     providers: &[Provider],
 ) -> Vec<Gateway> {
     let mut seen = Seen::new(around.origins);
@@ -297,7 +307,7 @@ fn gateways(
                 format!("gateway `{id}` of account `{account}`"),
             );
         }
-        gateways.push(gateway(&section, (account, id), server, around, providers));
+        gateways.push(gateway(&section, (account, id), above, around, providers));
     }
     gateways
 }
@@ -306,7 +316,7 @@ fn gateways(
 pub(super) fn gateway(
     section: &Section<'_>,
     (account, id): (Option<Box<str>>, Option<Box<str>>),
-    server: &ServerSettings,
+    (server, records): Above<'_>,
     around: &Around<'_>,
     providers: &[Provider],
 ) -> Gateway {
@@ -324,6 +334,10 @@ pub(super) fn gateway(
         authentication: section.flag("authentication"),
         collect_logs: section.flag("collect_logs"),
         collect_log_payload: section.flag("collect_log_payload"),
+        durability: match section.has("durability") {
+            true => durability(section),
+            false => records.durability,
+        },
         record_raw_streams: section.flag("record_raw_streams"),
         max_request_bytes: section.size("max_request_bytes"),
         max_record_body_bytes: bytes("max_record_body_bytes"),

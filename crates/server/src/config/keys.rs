@@ -168,14 +168,6 @@ pub const LATER: &[Later] = &[
     later("gateways[].routes", "named routes"),
     later("gateways[].guards", "guarding content"),
     later(
-        "gateways[].durability",
-        "holding answers until their record is on disk",
-    ),
-    later(
-        "records.durability",
-        "holding answers until their record is on disk",
-    ),
-    later(
         "gateways[].log_management",
         "retention for a single gateway",
     ),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isango_exports::Job;
 use isango_store::seal::Keyring;
+use isango_types::policy::Durability;
 use isango_types::{Gateway, PriceTable, Provider, Token};
 
 use super::references::Environment;
@@ -117,6 +118,8 @@ pub enum Http2 {
 pub struct RecordSettings {
     /// How long a finished exchange may wait for its commit.
     pub flush_window: Duration,
+    /// When the last byte of an answer goes to its client, where its gateway does not say.
+    pub durability: Durability,
     /// Memory for records that wait to be written, in bytes.
     pub max_queue_bytes: u64,
     /// The oldest records go when the store is larger, in bytes; `None`: no limit.

@@ -10,7 +10,7 @@ use isango_server::config::{Config, Sources};
 use isango_store::Stores;
 use isango_store::cache::CacheStore as _;
 use isango_store::config::ConfigStore;
-use isango_store::logs::{LogReader as _, Order, Query};
+use isango_store::logs::{LogReader as _, LogStore, Order, Query};
 use isango_store::memory::{MemoryConfig, MemoryLogs, MemoryOutbox};
 use isango_testkit::client::{Ask, Client, Reply, ask};
 use isango_testkit::upstream::Upstream;
@@ -53,9 +53,19 @@ impl Harness {
         clock: Clock,
     ) -> Self {
         let logs = Arc::new(MemoryLogs::default());
+        Self::start_over(config, (Arc::clone(&logs) as _, logs), entities, clock)
+    }
+
+    /// The same, whose records go to a store that ends in another one in memory.
+    pub(crate) fn start_over(
+        config: &Config,
+        (store, logs): (Arc<dyn LogStore>, Arc<MemoryLogs>),
+        entities: Arc<dyn ConfigStore>,
+        clock: Clock,
+    ) -> Self {
         let cache = Arc::new(EmbeddedCache::in_memory(config.cache.memory_bytes));
         let stores = Stores {
-            logs: Arc::clone(&logs) as _,
+            logs: store,
             cache: Arc::clone(&cache) as _,
             config: entities,
             pledges: Arc::new(isango_store::memory::MemoryPledges::default()),

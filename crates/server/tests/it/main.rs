@@ -47,6 +47,7 @@ mod secrets;
 mod shutdown;
 mod stored_keys;
 mod stored_tokens;
+mod strict;
 mod swap;
 mod tls;
 mod tokens;

@@ -39,6 +39,15 @@ pub(super) const KEYS: &[Key] = &[
         "Whether exchanges leave a record. `cf-aig-collect-log` overrides it for one request.",
     ),
     key(
+        "gateways[].durability",
+        Kind::Choice(&["relaxed", "strict"]),
+        From("records.durability"),
+        r#""strict""#,
+        "`strict`: the last byte of an answer goes to the client only when its record is on disk; \
+         where that fails, the answer is cut, and further requests are refused (503) until records \
+         can be stored. `relaxed`: answers do not wait.",
+    ),
+    key(
         "gateways[].collect_log_payload",
         Kind::Flag,
         Is("true"),

@@ -189,6 +189,14 @@ pub(super) const KEYS: &[Key] = &[
         "How long a finished exchange may wait for its commit to disk: what a crash can lose.",
     ),
     key(
+        "records.durability",
+        Kind::Choice(&["relaxed", "strict"]),
+        Is("relaxed"),
+        r#""strict""#,
+        "When the last byte of an answer goes to its client, for gateways that do not say: at once, \
+         or when its record is on disk.",
+    ),
+    key(
         "records.max_queue_bytes",
         Kind::Size {
             min: 1 << 20,
