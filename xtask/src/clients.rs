@@ -64,7 +64,7 @@ pub(crate) fn run() -> Result<()> {
     let mut failures = Vec::new();
     let mut on_python = Command::new(&python);
     on_python.arg(sources.join("python/run.py"));
-    let mut manage_on_python = Command::new(python);
+    let mut manage_on_python = Command::new(&python);
     manage_on_python.arg(sources.join("python/manage.py"));
     let mut manage_on_node = Command::new("node");
     manage_on_node
@@ -108,10 +108,38 @@ pub(crate) fn run() -> Result<()> {
     }
     isango.stop()?;
     simulator.stop()?;
+    if let Err(error) = read_columns(&binary, &scratch, &python) {
+        failures.push(format!("polars: {error:#}"));
+    }
     if !failures.is_empty() {
         bail!("{} failures:\n  {}", failures.len(), failures.join("\n  "));
     }
     Ok(())
+}
+
+/// Lets Polars read the columns of the store as they lie, once all of them are sealed, and an export.
+///
+/// # Errors
+/// It cannot, or they are not what the product says.
+fn read_columns(binary: &Path, scratch: &Scratch, python: &Path) -> Result<()> {
+    let data = scratch.file("data");
+    let of_store = |arguments: &[&str], file: &Path| -> Result<()> {
+        let mut command = Command::new(binary);
+        command.args(arguments).arg("--data-dir").arg(&data);
+        shell::run(command.stdout(std::fs::File::create(file)?))
+    };
+    let (export, query) = (scratch.file("export.parquet"), scratch.file("query.jsonl"));
+    of_store(&["logs", "rebuild"], &query)?;
+    of_store(&["logs", "export", "--format", "parquet"], &export)?;
+    of_store(&["logs", "query", "--json", "--limit", "1000000"], &query)?;
+    let script = shell::root().join("tests/clients/python/columns.py");
+    shell::run(
+        Command::new(python)
+            .arg(script)
+            .arg(&data)
+            .arg(export)
+            .arg(query),
+    )
 }
 
 /// Starts a simulator that answers at once.

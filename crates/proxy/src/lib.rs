@@ -44,6 +44,7 @@ mod walk;
 mod watch;
 mod way;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -212,6 +213,11 @@ impl Proxy {
         let now = Instant::now();
         self.health.follow(&self.config.load(), now);
         self.health.view(now)
+    }
+
+    /// From now on, no more records of these gateways (account and id) are kept, and of all others.
+    pub fn keep_no_records_of(&self, gateways: BTreeSet<(Box<str>, Box<str>)>) {
+        self.sink.keep_none_of(gateways);
     }
 
     /// What keeps records from being stored, in words; `None`: nothing does.

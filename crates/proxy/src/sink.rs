@@ -1,6 +1,7 @@
 //! Takes drafts off the request's path: a bounded queue, one thread that makes records of them,
 //! counts them and hands them to the store in batches.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::hold::Receipt;
 use crate::limit::{Booked, Limits, Pledges};
 use crate::metrics::{Metrics, Observer};
 use crate::readings::Readings;
+use crate::resolve::Route;
 use crate::settle::{settle, settle_without_bodies};
 use crate::thin::Thin;
 
@@ -102,7 +104,11 @@ pub(crate) struct Sink {
     limits: Arc<Limits>,
     refusals: Thin,
     trouble: Mutex<Trouble>,
+    full: Mutex<Full>,
 }
+
+/// Gateways, by account and id, of which no more records are kept.
+pub(crate) type Full = BTreeSet<(Box<str>, Box<str>)>;
 
 impl Sink {
     /// A sink and the thread that empties it into `store`.
@@ -126,6 +132,7 @@ impl Sink {
             limits: Arc::new(Limits::noting(Arc::new(Pledges::new(pledges))).saving(checkpoint)),
             refusals: Thin::default(),
             trouble: Mutex::default(),
+            full: Mutex::default(),
         });
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
@@ -264,17 +271,24 @@ impl Sink {
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
-            let (collected, known) = (draft.is_collected(), draft.route.is_some());
+            let collected = draft.is_collected() && !self.is_full(&draft);
+            let known = draft.route.is_some();
             let record = record_of(&mut draft, readings);
             // Unpacked, where they were packed on their way.
             bytes += record.body_bytes();
             observer.observe(&self.metrics, &record, known);
             let pledge = draft.pledge.take();
-            receipts.extend(draft.receipt.take().map(|receipt| (batch.len(), receipt)));
+            let receipt = draft.receipt.take();
             let drew = record.limits.iter().any(|one| one.charged > 0);
             if let (true, Some(route)) = (drew, &draft.route) {
                 let gateway = Arc::clone(&route.gateway);
                 booked.gateways.push((batch.len(), gateway));
+            }
+            if collected || drew {
+                receipts.extend(receipt.map(|receipt| (batch.len(), receipt)));
+            } else if let Some(receipt) = receipt {
+                // There is nothing to wait for.
+                receipt.send(true).ok();
             }
             if collected {
                 batch.push(record);
@@ -297,6 +311,21 @@ impl Sink {
         if !batch.is_empty() {
             self.store(store, (&mut batch, receipts), booked);
         }
+    }
+
+    /// From now on, no more records of these gateways are kept, and of all others.
+    pub(crate) fn keep_none_of(&self, full: Full) {
+        *self.full.lock() = full;
+    }
+
+    fn is_full(&self, draft: &Draft) -> bool {
+        let full = self.full.lock();
+        let is_one = |route: &Arc<Route>| {
+            let gateway = &route.gateway;
+            full.iter()
+                .any(|(account, id)| *account == gateway.account && *id == gateway.id)
+        };
+        !full.is_empty() && draft.route.as_ref().is_some_and(is_one)
     }
 
     /// What keeps records from being stored, in words; `None`: nothing does.

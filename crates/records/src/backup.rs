@@ -84,8 +84,8 @@ fn copy(source: &Path, target: &Path) -> io::Result<Option<u64>> {
 }
 
 impl Records {
-    /// Makes all projections of the journal again: the indexes of frames and of words. Says of how
-    /// many files.
+    /// Makes all projections of the journal again: the indexes of frames and of words, the columns,
+    /// all of which are sealed then, and their sums. Says of how many files.
     ///
     /// # Errors
     /// The disk failed.
@@ -104,6 +104,7 @@ impl Records {
         }
         self.journal.lock().index_again()?;
         self.indexer.finish()?;
+        self.reader.columns().rebuild()?;
         Ok(volumes.len() as u64)
     }
 }

@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use isango_store::logs::Error;
@@ -198,14 +199,32 @@ fn still_holds(file: &File, entries: &[Entry]) -> Result<bool, Error> {
 pub(crate) struct Catalog {
     pub(crate) dir: PathBuf,
     volumes: RwLock<Vec<Volume>>,
+    /// Bytes of columns and sums for each [`SHARE`] bytes of the journal, as last measured.
+    projected: AtomicU64,
 }
+
+/// What [`Catalog::with_columns`] measures by.
+const SHARE: u64 = 4_096;
 
 impl Catalog {
     pub(crate) fn new(dir: &Path, volumes: Vec<Volume>) -> Self {
         Self {
             dir: dir.to_owned(),
             volumes: RwLock::new(volumes),
+            projected: AtomicU64::new(0),
         }
+    }
+
+    /// The columns and sums have so many bytes now.
+    pub(crate) fn measure(&self, columns: u64) {
+        let share = columns.saturating_mul(SHARE) / self.bytes().max(1);
+        self.projected.store(share, Ordering::Relaxed);
+    }
+
+    /// Bytes of the journal, and of the columns that go with them.
+    pub(crate) fn with_columns(&self, journal: u64) -> u64 {
+        let share = self.projected.load(Ordering::Relaxed);
+        journal.saturating_add(journal.saturating_mul(share) / SHARE)
     }
 
     /// The files as they are now.

@@ -331,19 +331,54 @@ impl Columns {
                 break;
             }
         }
+        self.catalog.measure(self.bytes());
+        Ok(())
+    }
+
+    /// Bytes of segments and their sums; of what cannot be measured, 0.
+    fn bytes(&self) -> u64 {
+        let segments = self.state.read().segments.clone();
+        let length = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let both = |one: &Arc<Segment>| match &one.rollup {
+            Some(_) => length(one.path()) + length(&self.rollup_path(one)),
+            None => length(one.path()),
+        };
+        segments.iter().map(both).sum()
+    }
+
+    /// Makes all of it again, and seals it.
+    ///
+    /// # Errors
+    /// The disk failed; what is missing then is made in the background.
+    pub(crate) fn rebuild(&self) -> Result<(), Error> {
+        let _one = self.work.lock();
+        let old = {
+            let mut state = self.state.write();
+            state.hot = Hot::at(self.floor());
+            std::mem::take(&mut state.segments)
+        };
+        for segment in old {
+            self.remove(&segment)?;
+        }
+        while self.catch_up(u64::MAX)? || self.seal_ripe()? {}
+        self.seal_with(Hot::freeze_all)?;
+        while self.merge()? || self.roll_again() {}
         Ok(())
     }
 
     fn seal_ripe(&self) -> Result<bool, Error> {
         let is_ripe = self.state.read().hot.is_ripe(self.seal_at);
         if is_ripe {
-            self.seal_hot()?;
+            self.seal_with(|hot| hot.freeze(self.seal_at))?;
         }
         Ok(is_ripe)
     }
 
-    fn seal_hot(&self) -> Result<(), Error> {
-        let (chunks, stretch) = self.state.write().hot.freeze(self.seal_at);
+    fn seal_with(
+        &self,
+        freeze: impl FnOnce(&mut Hot) -> (Vec<Arc<Chunk>>, (u64, u64)),
+    ) -> Result<(), Error> {
+        let (chunks, stretch) = freeze(&mut self.state.write().hot);
         if chunks.is_empty() {
             return Ok(());
         }
@@ -529,7 +564,8 @@ impl Columns {
             return Ok(false);
         };
         let stretch = (first.first, last.end);
-        let merged = compact::merge(&*self.disk, &self.dir, small, self.group_rows())?;
+        let place = (&*self.disk, &*self.dir);
+        let merged = compact::merge(place, small, 0, self.group_rows())?;
         let merged = self.roll(Arc::new(merged));
         {
             let mut state = self.state.write();
@@ -561,7 +597,29 @@ impl Columns {
         for segment in old {
             self.remove(&segment)?;
         }
-        Ok(())
+        self.trim(floor)
+    }
+
+    /// Takes the rows of removed records out of the segment that has some of them.
+    fn trim(&self, floor: u64) -> Result<(), Error> {
+        let first = self.state.read().segments.first().cloned();
+        let Some(whole) = first.filter(|one| one.first < floor) else {
+            return Ok(());
+        };
+        let segments = std::slice::from_ref(&whole);
+        let place = (&*self.disk, &*self.dir);
+        let trimmed = compact::merge(place, segments, floor, self.group_rows())?;
+        let trimmed = self.roll(Arc::new(trimmed));
+        let mut state = self.state.write();
+        if let Some(at) = state
+            .segments
+            .iter()
+            .position(|one| Arc::ptr_eq(one, &whole))
+        {
+            state.segments[at] = trimmed;
+        }
+        drop(state);
+        self.remove(&whole)
     }
 
     /// What is sealed early is read in small pieces, too.

@@ -9,7 +9,7 @@ use isango_store::logs::Error;
 
 use crate::chunk::Chunk;
 use crate::disk::Disk;
-use crate::fields::Fields;
+use crate::fields::{Fields, Number};
 use crate::gather::{Gather, Place, choose_keys};
 use crate::segment::{self, Segment};
 
@@ -40,18 +40,21 @@ pub(crate) fn choose(segments: &[Arc<Segment>]) -> Option<Range<usize>> {
     None
 }
 
-/// Writes one segment with the rows of all of these, which are neighbors.
+/// Writes one segment with the rows of all of these, which are neighbors, from a position on.
 pub(crate) fn merge(
-    disk: &dyn Disk,
-    dir: &Path,
+    (disk, dir): (&dyn Disk, &Path),
     segments: &[Arc<Segment>],
+    floor: u64,
     group_rows: usize,
 ) -> Result<Segment, Error> {
-    let first = segments.first().map_or(0, |segment| segment.first);
+    let first = segments
+        .first()
+        .map_or(0, |segment| segment.first)
+        .max(floor);
     let end = segments.last().map_or(0, |segment| segment.end);
     let has_more = segments.iter().any(|segment| segment.has_more());
     let keys = choose_keys(segments.iter().flat_map(|segment| segment.keys()), has_more);
-    let mut rows = Rows::new(segments);
+    let mut rows = Rows::new(segments, floor);
     segment::write(disk, dir, (first, end), &keys, || {
         let (chunks, places) = rows.next(group_rows)?;
         Ok((!places.is_empty()).then(|| Gather::new(chunks, places)))
@@ -64,10 +67,12 @@ struct Rows {
     /// Not read yet, by their first id.
     waiting: VecDeque<(u128, Arc<Segment>, usize)>,
     open: Vec<(Arc<Chunk>, usize)>,
+    /// Rows of records before this position are passed over.
+    floor: u64,
 }
 
 impl Rows {
-    fn new(segments: &[Arc<Segment>]) -> Self {
+    fn new(segments: &[Arc<Segment>], floor: u64) -> Self {
         let groups = segments.iter().flat_map(|segment| {
             let groups = segment.groups.iter().enumerate();
             groups.map(|(at, group)| (group.ids[0], Arc::clone(segment), at))
@@ -77,6 +82,7 @@ impl Rows {
         Self {
             waiting: waiting.into(),
             open: Vec::new(),
+            floor,
         }
     }
 
@@ -103,7 +109,9 @@ impl Rows {
             }
             let Some((at, _)) = best else { break };
             let (chunk, row) = &mut self.open[at];
-            places.push((slots[at], u32::try_from(*row).unwrap_or(u32::MAX)));
+            if chunk.number_at(Number::Position, *row) >= self.floor {
+                places.push((slots[at], u32::try_from(*row).unwrap_or(u32::MAX)));
+            }
             *row += 1;
             if *row == chunk.rows {
                 self.open.swap_remove(at);

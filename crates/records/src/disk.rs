@@ -9,9 +9,8 @@ use std::path::Path;
 
 /// The calls that change the disk. All of them block.
 pub(crate) trait Disk: fmt::Debug + Send + Sync {
-    /// Makes a folder and those above it, its owner's alone (0700); their names are on the medium
-    /// then. One that is there is left as it is.
-    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a folder and those above it, its owner's alone (0700); whether it was not there.
+    fn make_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Opens a file to read and write, and makes it if it is not there; its owner's alone (0600).
     fn open(&self, path: &Path) -> io::Result<File>;
     /// Writes all bytes at an offset.
@@ -33,18 +32,10 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
 pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        let is_new = !dir.exists();
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        for made in missing {
-            match made.parent() {
-                Some(above) if above.as_os_str().is_empty() => self.sync_dir(Path::new("."))?,
-                Some(above) => self.sync_dir(above)?,
-                None => {}
-            }
-        }
-        Ok(())
+        Ok(is_new)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {

@@ -370,7 +370,8 @@ impl Journal {
         while let Some(oldest) = self.catalog.oldest() {
             let newest_bytes = self.catalog.newest().map_or(0, |newest| newest.bytes);
             let is_too_much = retain.max_bytes.is_some_and(|limit| {
-                self.catalog.bytes() - newest_bytes > limit.saturating_sub(self.file_bytes())
+                let older = self.catalog.bytes() - newest_bytes;
+                self.catalog.with_columns(older) > limit.saturating_sub(self.file_bytes())
             });
             let is_old = retain
                 .max_age

@@ -23,7 +23,7 @@
 //! not sealed), `gather`, `arrays`, `sealed` and `segment` (Parquet files), `compact` (merging them), `columns`
 //! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
 //! and `prune` (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
-//! `aggregate`, with `rollup`.
+//! `aggregate`, with `rollup`. `export` writes what a query asks for as Parquet; `usage` measures.
 
 mod aggregate;
 mod arrays;
@@ -37,9 +37,12 @@ mod columns;
 mod compact;
 mod disk;
 mod dressed;
+mod export;
 mod fields;
 mod flush;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gather;
 mod hash;
 mod histogram;
@@ -66,6 +69,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod usage;
 mod words;
 
 use std::fs::{File, TryLockError};
@@ -86,6 +90,7 @@ pub use hot::SealAt;
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
 pub use upkeep::Upkeep;
+pub use usage::{Day, Usage, usage};
 
 use catalog::Catalog;
 use columns::{Columns, Worker};
@@ -170,7 +175,13 @@ impl Records {
     fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: Options) -> Result<Self, Error> {
         let overlay = Arc::new(Overlay::in_folder(folder));
         let dir = journal_dir(folder);
-        disk.make_dir(&dir)?;
+        if disk.make_dir(&dir)? && options.sync != Sync::Never {
+            // What is in a folder is not on the medium before its name is.
+            disk.sync_dir(folder)?;
+            if let Some(above) = folder.parent().filter(|above| above.is_dir()) {
+                disk.sync_dir(above)?;
+            }
+        }
         let lock = lock(&*disk, &dir)?;
         let mut found = recovery::recover(&*disk, &dir)?;
         let catalog = Arc::new(Catalog::new(&dir, std::mem::take(&mut found.volumes)));

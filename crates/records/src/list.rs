@@ -2,16 +2,21 @@
 //! page shows are read for the rows of the page alone.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use isango_store::analytics::{List, Listing, Progress, Sort};
 use isango_store::logs::Error;
 use isango_types::RecordId;
+use isango_types::record::Omitted;
 use parking_lot::Mutex;
 
+use crate::catalog::Catalog;
 use crate::columns::{Columns, Snapshot};
 use crate::fields::{Fields, NONE, Number};
 use crate::measure::{Interner, codes, dimension_fields, quantity_fields, values};
 use crate::part::{Part, visit};
+use crate::rewrite::is_slim;
 use crate::select::{Wanted, only_id};
 
 /// A row that may be on the page.
@@ -55,12 +60,65 @@ struct Found {
 /// A segment cannot be read.
 pub(crate) fn list(columns: &Columns, list: &List, progress: &Progress) -> Result<Listing, Error> {
     let found = find(columns, list, progress)?;
-    let rows = read(&found, |part, rows| part.list(rows))?;
+    let mut slim = Slim::new(columns.catalog());
+    let mut rows = Vec::with_capacity(found.page.len());
+    for (position, mut row) in read(&found, |part, rows| part.list(rows))? {
+        for message in [&mut row.request, &mut row.response] {
+            if message.bytes > 0 && message.omitted.is_none() && slim.holds(position)? {
+                message.omitted = Some(Omitted::Expired);
+            }
+        }
+        rows.push(row);
+    }
     Ok(Listing {
         rows,
         next: found.next,
         is_complete: found.is_complete,
     })
+}
+
+/// Which files of the journal have no bodies any more.
+struct Slim<'c> {
+    catalog: &'c Catalog,
+    /// Where each complete file begins and ends, and its number.
+    files: Vec<(u64, u64, u64)>,
+    known: BTreeMap<u64, bool>,
+}
+
+impl<'c> Slim<'c> {
+    fn new(catalog: &'c Catalog) -> Self {
+        let mut volumes = catalog.volumes();
+        // It is written to, and rewritten only when it is complete.
+        volumes.pop();
+        let files = volumes.iter().map(|volume| {
+            let summary = &volume.summary;
+            (summary.sequence, summary.chain.sequence, summary.number)
+        });
+        Self {
+            catalog,
+            files: files.collect(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the record of a position lies in one.
+    fn holds(&mut self, position: u64) -> Result<bool, Error> {
+        let at = self.files.partition_point(|(_, end, _)| *end <= position);
+        let Some((_, _, number)) = self.files.get(at).filter(|(first, ..)| *first <= position)
+        else {
+            return Ok(false);
+        };
+        if let Some(known) = self.known.get(number) {
+            return Ok(*known);
+        }
+        let is_slim = match is_slim(&self.catalog.dir, *number) {
+            // Retention has removed it meanwhile.
+            Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound => true,
+            told => told?,
+        };
+        self.known.insert(*number, is_slim);
+        Ok(is_slim)
+    }
 }
 
 /// The positions of the records of a page, and the cursor for the next one; `None` if the columns

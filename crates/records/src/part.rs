@@ -11,7 +11,7 @@ use isango_store::row::Row;
 use crate::chunk::Chunk;
 use crate::columns::Snapshot;
 use crate::dressed::Dressed;
-use crate::fields::Fields;
+use crate::fields::{Fields, Number};
 use crate::segment::Segment;
 
 /// Most threads that one question takes.
@@ -95,21 +95,25 @@ impl Part {
         }
     }
 
-    /// Some rows, ascending, as a list shows them.
+    /// Some rows, ascending, as a list shows them; each with its position.
     ///
     /// # Errors
     /// The segment cannot be read.
-    pub(crate) fn list(&self, rows: &[u32]) -> Result<Vec<Row>, Error> {
+    pub(crate) fn list(&self, rows: &[u32]) -> Result<Vec<(u64, Row)>, Error> {
         let index = |row: &u32| usize::try_from(*row).unwrap_or(usize::MAX);
+        let placed = |chunk: &Chunk, row| (chunk.number_at(Number::Position, row), chunk.row(row));
         match self {
             Self::Dressed(dressed) => Ok(rows
                 .iter()
-                .filter_map(|row| dressed.row(index(row)))
+                .filter_map(|row| {
+                    let position = dressed.chunk.number_at(Number::Position, index(row));
+                    Some((position, dressed.row(index(row))?))
+                })
                 .collect()),
-            Self::Hot(chunk) => Ok(rows.iter().map(|row| chunk.row(index(row))).collect()),
+            Self::Hot(chunk) => Ok(rows.iter().map(|row| placed(chunk, index(row))).collect()),
             Self::Sealed(segment, group) => {
                 let chunk = segment.read(*group, &Fields::all(), Some(rows))?;
-                Ok((0..chunk.rows).map(|row| chunk.row(row)).collect())
+                Ok((0..chunk.rows).map(|row| placed(&chunk, row)).collect())
             }
         }
     }

@@ -77,7 +77,7 @@ impl Reader {
     }
 
     /// Takes in what another process has written since, columns too.
-    fn refresh_columns(&self) -> Result<&Columns, Error> {
+    pub(crate) fn refresh_columns(&self) -> Result<&Columns, Error> {
         self.refresh()?;
         if self.beside.is_some() {
             self.columns.refresh()?;

@@ -238,30 +238,7 @@ where
             file: &file,
             at: 0,
         };
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties.clone())
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options);
-        let (mut writer, columns) = writer
-            .and_then(ArrowWriter::into_serialized_writer)
-            .map_err(failed)?;
-        let mut at = 0;
-        while let Some(group) = next()? {
-            let columns = columns.create_column_writers(at).map_err(failed)?;
-            at += 1;
-            let mut out = writer.next_row_group().map_err(failed)?;
-            for ((mut column, field), array) in columns.into_iter().zip(schema.fields()).zip(group)
-            {
-                let leaves = compute_leaves(field, &array.map_err(failed)?).map_err(failed)?;
-                for leaf in leaves {
-                    column.write(&leaf).map_err(failed)?;
-                }
-                let column = column.close().map_err(failed)?;
-                column.append_to_row_group(&mut out).map_err(failed)?;
-            }
-            out.close().map_err(failed)?;
-        }
-        writer.close().map_err(failed)?;
+        write_groups(out, schema, properties, &mut next)?;
         disk.sync(&file)?;
         disk.rename(&unfinished, path)?;
         disk.sync_dir(path.parent().unwrap_or(path))?;
@@ -273,6 +250,45 @@ where
         drop(disk.remove(&unfinished));
     }
     written
+}
+
+/// Writes a file from its beginning; [`write`] tells what `next` gives.
+///
+/// # Errors
+/// Those of `next`, and what keeps bytes from being written.
+pub(crate) fn write_groups<Group>(
+    out: impl Write + Send,
+    schema: &SchemaRef,
+    properties: &WriterProperties,
+    mut next: impl FnMut() -> Result<Option<Group>, Error>,
+) -> Result<(), Error>
+where
+    Group: Iterator<Item = Result<ArrayRef, ArrowError>>,
+{
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.clone())
+        .with_skip_arrow_metadata(true);
+    let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options);
+    let (mut writer, columns) = writer
+        .and_then(ArrowWriter::into_serialized_writer)
+        .map_err(failed)?;
+    let mut at = 0;
+    while let Some(group) = next()? {
+        let columns = columns.create_column_writers(at).map_err(failed)?;
+        at += 1;
+        let mut out = writer.next_row_group().map_err(failed)?;
+        for ((mut column, field), array) in columns.into_iter().zip(schema.fields()).zip(group) {
+            let leaves = compute_leaves(field, &array.map_err(failed)?).map_err(failed)?;
+            for leaf in leaves {
+                column.write(&leaf).map_err(failed)?;
+            }
+            let column = column.close().map_err(failed)?;
+            column.append_to_row_group(&mut out).map_err(failed)?;
+        }
+        out.close().map_err(failed)?;
+    }
+    writer.close().map_err(failed)?;
+    Ok(())
 }
 
 /// A file that is written from its beginning.

@@ -266,7 +266,7 @@ pub(crate) fn write(
 
 /// How a segment is written whose first rows are these. Columns that say nothing there are not
 /// compressed: making ready for it costs more than all of the column.
-fn properties(head: Option<&Gather>, keys: &Keys) -> Result<WriterProperties, Error> {
+pub(crate) fn properties(head: Option<&Gather>, keys: &Keys) -> Result<WriterProperties, Error> {
     let id = ColumnPath::from(ID);
     let event = ColumnPath::from(Text::Event.name());
     let mut properties = sealed::properties(&[])?

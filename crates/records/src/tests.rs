@@ -17,6 +17,8 @@ mod backup;
 mod columns;
 mod damage;
 mod faults;
+mod kept;
+mod mutated;
 mod rewrite;
 mod words;
 

@@ -8,6 +8,7 @@ pub mod telemetry;
 
 mod alerts;
 mod exports;
+mod kept;
 mod listen;
 mod published;
 mod stored;
@@ -72,6 +73,9 @@ const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
 /// How often the store of entities is looked at: what is revoked is refused after this time at the
 /// latest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the records of gateways are counted that keep so many and no more.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// How often records are looked at for their age.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
@@ -474,6 +478,7 @@ impl Server {
         self.run_alerts(webhooks, Arc::clone(&logs));
         self.run_exports(exports);
         self.run_saves(Arc::clone(&logs));
+        self.run_log_management(Arc::clone(&logs));
         self.run_comparison(logs);
         self.run_looks();
         self.run_issuers();
@@ -491,6 +496,26 @@ impl Server {
         let stopping = self.tasks.stopping();
         self.tasks
             .spawn(async move { exports.run(carrying, stopping).await });
+    }
+
+    /// Sees to it that gateways keep no more records than they are to.
+    fn run_log_management(&self, logs: Arc<dyn LogStore>) {
+        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
+        let (cell, clock) = (Arc::clone(&self.published.cell), self.clock.clone());
+        self.tasks.spawn(async move {
+            loop {
+                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
+                let (config, clock) = (cell.get(), clock.clone());
+                let look = move || kept::look(&config, &proxy, &*logs, &clock);
+                if let Err(error) = tokio::task::spawn_blocking(look).await {
+                    tracing::error!(%error, "counting the records of gateways failed");
+                }
+                tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(COUNT_EVERY) => {}
+                }
+            }
+        });
     }
 
     /// Saves what is drawn from limits, every minute.

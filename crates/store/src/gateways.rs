@@ -11,11 +11,13 @@ use crate::config::{Contents, Entity, Kind};
 pub const MAX_GATEWAYS: usize = 1_000;
 
 /// Fields that are keys of `[[gateways]]` by the same name.
-const SAME: [&str; 8] = [
+const SAME: [&str; 10] = [
     "authentication",
     "cache_invalidate_on_update",
     "cache_ttl",
     "collect_logs",
+    "log_management",
+    "log_management_strategy",
     "rate_limiting_interval",
     "rate_limiting_limit",
     "rate_limiting_technique",

@@ -8,7 +8,7 @@ use crate::alert::Alert;
 use crate::credential::{Credential, StoredCredential};
 use crate::health::{Breaker, Budget, Group, Hedge};
 use crate::limit::Limit;
-use crate::policy::{CachePolicy, Chain, Durability, RetryPolicy, Timeouts};
+use crate::policy::{CachePolicy, Chain, Durability, LogManagement, RetryPolicy, Timeouts};
 use crate::provider::BaseUrl;
 use crate::redaction::Redaction;
 use crate::secret::Secret;
@@ -44,6 +44,8 @@ pub struct Gateway {
     pub collect_log_payload: bool,
     /// When the last byte of an answer goes to its client.
     pub durability: Durability,
+    /// How many of its records are kept; `None`: as many as the store keeps.
+    pub log_management: Option<LogManagement>,
     /// Whether the raw frames of streams are stored beside the assembled answer.
     pub record_raw_streams: bool,
     /// Largest request body that is accepted, in bytes.
@@ -105,6 +107,7 @@ impl Gateway {
             collect_logs: true,
             collect_log_payload: true,
             durability: Durability::Relaxed,
+            log_management: None,
             record_raw_streams: false,
             max_request_bytes: 100 << 20,
             max_record_body_bytes: 4 << 20,

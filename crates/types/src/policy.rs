@@ -28,6 +28,24 @@ pub enum Durability {
     Strict,
 }
 
+/// How many records of a gateway are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogManagement {
+    /// At most so many, about.
+    pub records: u64,
+    /// What happens beyond.
+    pub beyond: Beyond,
+}
+
+/// What happens when the most records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// The oldest go.
+    DeleteOldest,
+    /// New ones are not kept.
+    StopInserting,
+}
+
 /// How often the same target is asked again, and after how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {

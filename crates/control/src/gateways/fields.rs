@@ -486,16 +486,6 @@ impl Settings {
                 "records are not classified yet",
             ),
             (
-                "log_management",
-                self.log_management.is_some(),
-                "retention is set for all gateways, in the configuration file",
-            ),
-            (
-                "log_management_strategy",
-                self.log_management_strategy.is_some(),
-                "retention is set for all gateways, in the configuration file",
-            ),
-            (
                 "stripe",
                 self.stripe.is_some(),
                 "usage events are not sent yet",

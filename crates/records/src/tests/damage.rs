@@ -14,10 +14,10 @@ use crate::{Records, verify};
 const ROUNDS: u64 = 100;
 
 /// xorshift64*.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -26,7 +26,7 @@ impl Chance {
     }
 
     /// Changes some bytes: flips, numbers at their bounds, cuts, doubled and swapped pieces.
-    fn damage(&mut self, bytes: &mut Vec<u8>) {
+    pub(super) fn damage(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len());
             let len = self.below(64).min(bytes.len() - at);

@@ -130,7 +130,7 @@ fn name(path: &Path) -> PathBuf {
 }
 
 impl Disk for FaultyDisk {
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
         self.call(&name(&dir.join("")), Op::Nothing)?;
         RealDisk.make_dir(dir)
     }

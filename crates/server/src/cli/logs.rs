@@ -1,5 +1,6 @@
 //! `isango logs`: reads the record store of a folder, also while a server writes to it.
 
+mod disk;
 mod show;
 mod table;
 
@@ -91,7 +92,8 @@ Example: isango logs show 019a7e3c-5a00-7000-8000-000000000000")]
     },
     /// Print all records that match, oldest first, for other programs
     #[command(after_help = "\
-CSV is for spreadsheets: cells that could be taken for a formula begin with an apostrophe.
+CSV is for spreadsheets: cells that could be taken for a formula begin with an apostrophe. Parquet
+has the columns of the store's own files.
 
 Example: isango logs export --format csv --since 30d meta.tenantId=acme > acme.csv")]
     Export {
@@ -117,6 +119,13 @@ Example: isango logs export --format csv --since 30d meta.tenantId=acme > acme.c
         /// What a record must match
         filter: Vec<String>,
     },
+    /// Print what the record store takes on the disk, and for how long there is room
+    #[command(after_help = "Example: isango logs disk --data-dir ./isango-data")]
+    Disk {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy the record store, also while a server writes to it
     #[command(after_help = "\
 Copies the journal and what was said of records later. A second time into the same folder only what
@@ -131,10 +140,10 @@ Example: isango logs backup /mnt/backup/isango")]
         #[arg(long)]
         json: bool,
     },
-    /// Make the indexes of the record store again, while no server writes to it
+    /// Make the indexes and columns of the record store again, while no server writes to it
     #[command(after_help = "\
-Indexes are made from the journal, and again whenever one is lost. This is for those that a disk has
-damaged.
+Indexes and columns are made from the journal, and again whenever one is lost. This is for those that
+a disk has damaged.
 
 Example: isango logs rebuild --data-dir ./isango-data")]
     Rebuild {
@@ -150,6 +159,8 @@ enum Format {
     Jsonl,
     /// Comma-separated values with a header
     Csv,
+    /// Columns, for Polars, DuckDB, pandas and the like
+    Parquet,
 }
 
 /// Which records, and how they are printed.
@@ -220,6 +231,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
         Command::Show { id, json } => return print_one(&reader, id, *json, out),
         Command::Backup { to, json } => return copy(&folder, to, *json, out),
+        Command::Disk { json } => disk::run(&folder, *json, out)?,
         Command::Rebuild { json } => rebuild(&folder, *json, out)?,
         Command::Export {
             format,
@@ -235,7 +247,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                 with_bodies: *bodies,
                 ..span.query(filter, now)?
             };
+            let most = limit.unwrap_or(usize::MAX);
             let mut export = match format {
+                Format::Parquet => {
+                    reader.export_parquet(query, most, out)?;
+                    return Ok(0);
+                }
                 Format::Jsonl => Printer::Json {
                     with_bodies: *bodies,
                 },
@@ -244,13 +261,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                     Printer::Csv
                 }
             };
-            print_some(
-                &reader,
-                query,
-                limit.unwrap_or(usize::MAX),
-                &mut export,
-                out,
-            )?;
+            print_some(&reader, query, most, &mut export, out)?;
         }
     }
     Ok(0)

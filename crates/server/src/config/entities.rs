@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use isango_store::seal::{Keyring, SealKey};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
-use isango_types::policy::{CachePolicy, Durability, KeyMode, Replay, Timeouts};
+use isango_types::policy::{
+    Beyond, CachePolicy, Durability, KeyMode, LogManagement, Replay, Timeouts,
+};
 use isango_types::price::PriceRow;
 use isango_types::provider::{Auth, ProviderConfig, RetryConfig};
 use isango_types::{Credential, Gateway, PriceTable, Provider, Target, Wire, nearest};
@@ -338,6 +340,11 @@ pub(super) fn gateway(
             true => durability(section),
             false => records.durability,
         },
+        log_management: section.has("log_management").then(|| LogManagement {
+            records: section.count("log_management") as u64,
+            beyond: [Beyond::DeleteOldest, Beyond::StopInserting]
+                [section.choice("log_management_strategy")],
+        }),
         record_raw_streams: section.flag("record_raw_streams"),
         max_request_bytes: section.size("max_request_bytes"),
         max_record_body_bytes: bytes("max_record_body_bytes"),

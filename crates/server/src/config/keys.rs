@@ -167,14 +167,6 @@ pub const LATER: &[Later] = &[
     ),
     later("gateways[].routes", "named routes"),
     later("gateways[].guards", "guarding content"),
-    later(
-        "gateways[].log_management",
-        "retention for a single gateway",
-    ),
-    later(
-        "gateways[].log_management_strategy",
-        "retention for a single gateway",
-    ),
 ];
 
 const fn later(path: &'static str, what: &'static str) -> Later {

@@ -33,6 +33,7 @@ mod identity;
 mod include_usage;
 mod interim;
 mod issued;
+mod kept;
 mod legs;
 mod limits;
 mod outage;

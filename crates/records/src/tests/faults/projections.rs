@@ -25,6 +25,19 @@ fn options() -> Options {
     }
 }
 
+/// The same on a disk that is not waited for.
+fn reopened() -> Options {
+    Options {
+        sync: Sync::Never,
+        ..options()
+    }
+}
+
+/// Every so many of the calls; with `ISANGO_FAULTS` set, each of them.
+fn step(usual: usize) -> usize {
+    std::env::var_os("ISANGO_FAULTS").map_or(usual, |_all| 1)
+}
+
 fn is_projection(name: &Path) -> bool {
     !is_journal(name)
 }
@@ -32,7 +45,7 @@ fn is_projection(name: &Path) -> bool {
 /// A store to which the next few records bring a merge.
 fn prepared() -> TempDir {
     let dir = TempDir::new().unwrap();
-    let store = open(dir.path(), options());
+    let store = open(dir.path(), reopened());
     for from in (0..PREPARED).step_by(ROWS) {
         store
             .append(&super::super::batch(from, from + ROWS as u64))
@@ -132,7 +145,7 @@ fn check_names(dir: &Path, case: &str) {
     }
 }
 
-fn check_failing(count: usize, step: usize) {
+fn check_failing(count: usize, usual: usize) {
     let base = prepared();
     let watching = || FaultyDisk {
         only: Some(is_projection),
@@ -145,7 +158,7 @@ fn check_failing(count: usize, step: usize) {
     assert!(calls > 100, "{calls}");
     assert_eq!(fs::read_dir(dir.path().join("rollups")).unwrap().count(), 1);
     let kept = usize::try_from(PREPARED).unwrap() + 5;
-    for first in (0..calls).step_by(step) {
+    for first in (0..calls).step_by(self::step(usual)) {
         let case = format!("calls {first} to {}", first + count);
         let dir = copy(base.path());
         let disk = Arc::new(FaultyDisk {
@@ -156,7 +169,7 @@ fn check_failing(count: usize, step: usize) {
         let store = work(&disk, dir.path());
         check(&store, kept, &case);
         drop(store);
-        let store = open(dir.path(), options());
+        let store = open(dir.path(), reopened());
         check(&store, kept, &case);
         store.settle().unwrap();
         check_names(dir.path(), &case);
@@ -167,12 +180,12 @@ fn check_failing(count: usize, step: usize) {
 
 #[test]
 fn whichever_call_for_a_projection_fails_it_comes_to_say_what_the_journal_says() {
-    check_failing(1, 1);
+    check_failing(1, 7);
 }
 
 #[test]
 fn whichever_calls_for_a_projection_fail_in_a_row_it_comes_to_say_what_the_journal_says() {
-    check_failing(5, 3);
+    check_failing(5, 11);
 }
 
 #[test]
@@ -209,12 +222,12 @@ fn wherever_the_power_fails_projections_come_to_say_what_the_journal_says() {
         Loss::Data,
         Loss::EveryOther,
     ];
-    for len in there..=ops.len() {
+    for len in (there..=ops.len()).step_by(step(4)) {
         let loss = losses[len % losses.len()];
         let case = format!("{loss:?} after {} operations", len - there);
         let dir = TempDir::new().unwrap();
         crash(&ops[..len], loss, dir.path());
-        let store = open(dir.path(), options());
+        let store = open(dir.path(), reopened());
         store.settle().unwrap();
         let count = all(&store).len();
         assert!(count >= usize::try_from(PREPARED).unwrap(), "{case}");

@@ -48,6 +48,25 @@ pub(super) const KEYS: &[Key] = &[
          can be stored. `relaxed`: answers do not wait.",
     ),
     key(
+        "gateways[].log_management",
+        Kind::Count {
+            min: 10_000,
+            max: 10_000_000,
+        },
+        Absent,
+        "1_000_000",
+        "How many records of the gateway are kept, about: it is looked at every minute. Not set: as \
+         many as the store keeps.",
+    ),
+    key(
+        "gateways[].log_management_strategy",
+        Kind::Choice(&["DELETE_OLDEST", "STOP_INSERTING"]),
+        Is("DELETE_OLDEST"),
+        r#""STOP_INSERTING""#,
+        "What happens beyond `log_management`: the oldest records are erased, or new ones are not \
+         kept.",
+    ),
+    key(
         "gateways[].collect_log_payload",
         Kind::Flag,
         Is("true"),
