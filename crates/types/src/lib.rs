@@ -9,6 +9,7 @@ pub mod alert;
 pub mod clock;
 pub mod credential;
 pub mod door;
+pub mod escape;
 pub mod gateway;
 pub mod health;
 pub mod id;

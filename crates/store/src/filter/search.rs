@@ -7,6 +7,8 @@
 //! A word is a run of letters, digits and `_`. Letters of scripts that put no spaces between words
 //! (Han, Kana, Hangul, Thai and its neighbors) are each a word of their own.
 
+use isango_types::escape::{escape, unescape};
+
 /// Words to find, with whatever stands between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needle {
@@ -276,54 +278,6 @@ fn each_word(text: &str, is_json: bool, each: &mut impl FnMut(u64)) {
         }
         at += len;
     }
-}
-
-/// JSON text with every escape sequence resolved, its structure left as it is.
-fn unescape(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some((before, behind)) = rest.split_once('\\') {
-        out.push_str(before);
-        let (c, len) = escape(behind);
-        out.push(c);
-        rest = &behind[len..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The character of an escape sequence, and the bytes that it takes behind its backslash. What is
-/// none stands for itself, half a pair for U+FFFD.
-fn escape(behind: &str) -> (char, usize) {
-    if let Some(unit) = hex(behind) {
-        // A character past the basic plane is a pair of escapes.
-        let low = behind[5..].strip_prefix('\\').and_then(hex);
-        if let Some(low) = low
-            && let Some(Ok(c)) = char::decode_utf16([unit, low]).next()
-            && c.len_utf16() == 2
-        {
-            return (c, 11);
-        }
-        let c = char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER);
-        return (c, 5);
-    }
-    match behind.chars().next() {
-        Some('n') => ('\n', 1),
-        Some('t') => ('\t', 1),
-        Some('r') => ('\r', 1),
-        Some('b') => ('\u{8}', 1),
-        Some('f') => ('\u{c}', 1),
-        Some(other) => (other, other.len_utf8()),
-        None => ('\\', 0),
-    }
-}
-
-/// The code unit of `uXXXX` at the beginning of `text`.
-fn hex(text: &str) -> Option<u16> {
-    let digits = text.strip_prefix('u')?.get(..4)?;
-    u16::from_str_radix(digits, 16)
-        .ok()
-        .filter(|_| !digits.starts_with('+'))
 }
 
 #[cfg(test)]
