@@ -7,21 +7,20 @@
 
 mod detect;
 mod json;
+mod look;
+mod mark;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
-use isango_types::record::{Body, Message, MetadataValue};
-use isango_types::redaction::Redact;
-use isango_types::{Record, Secret};
+use isango_types::Secret;
 use regex::{Regex, RegexBuilder};
-use serde_json::value::RawValue;
 
 pub use detect::Detector;
 
-use json::{Fate, Place, Visit};
+use detect::Span;
+use json::Place;
+use mark::{HASH_CHARS, Marks};
 
 /// Most rules of a gateway.
 pub const MAX_RULES: usize = 32;
@@ -104,7 +103,11 @@ struct Rule {
 }
 
 /// The rules of a gateway, compiled.
-pub struct Rules(Vec<Rule>);
+pub struct Rules {
+    all: Vec<Rule>,
+    /// What they leave behind.
+    marks: Marks,
+}
 
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,69 +167,76 @@ impl Rule {
             (Action::Drop, _) => String::new(),
             (Action::Hash, Some(key)) => {
                 let code = sign(key, found.as_bytes());
-                let hex = code
-                    .as_ref()
-                    .iter()
-                    .take(8)
-                    .map(|byte| format!("{byte:02x}"));
+                let bytes = code.as_ref().iter().take(HASH_CHARS / 2);
+                let hex = bytes.map(|byte| format!("{byte:02x}"));
                 format!("[{what}:{}]", hex.collect::<String>())
             }
-            (Action::Mask | Action::Hash, _) => format!("[redacted:{what}]"),
+            (Action::Mask | Action::Hash, _) => mark::mask(what),
         }
     }
 
-    /// A text without what this rule finds in it; `None`: there is nothing of it.
-    fn text(&self, text: &str) -> Option<String> {
-        let mut current: Cow<'_, str> = Cow::Borrowed(text);
+    /// What takes the place of a member, as JSON; `None`: it holds nothing any more.
+    fn member(&self, json: &str) -> Option<String> {
+        let text = json
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        let mark = text.and_then(|text| match self.action {
+            Action::Mask => mark::masked(text, &self.name),
+            Action::Hash => mark::hashed(text, &self.name),
+            Action::Drop => None,
+        });
+        let is_done = json == "null" || mark.is_some_and(|length| length + 2 == json.len());
+        (!is_done).then(|| match self.action {
+            Action::Drop => "null".into(),
+            Action::Mask | Action::Hash => format!("\"{}\"", self.instead(&self.name, json)),
+        })
+    }
+
+    /// A text without what this rule finds in it; `None`: there is nothing of it. `is_name`: it
+    /// names something.
+    fn text(&self, text: &str, marks: &Marks, is_name: bool) -> Option<String> {
+        let mut changed: Option<String> = None;
         for find in &self.finds {
-            let (pattern, what) = match find {
-                Find::Pattern(pattern) => (pattern, &*self.name),
-                Find::Detector(detector) => match detector.pattern() {
-                    Some(pattern) => (pattern, detector.name()),
-                    None => continue,
-                },
-            };
-            let is_it = |found: &str| match find {
-                Find::Pattern(_) => true,
-                Find::Detector(detector) => detector.proves(found),
-            };
-            let mut out = String::new();
-            let mut behind = 0;
-            for found in pattern.find_iter(&current) {
-                if !is_it(found.as_str()) || is_marked(&current, found.start()) {
-                    continue;
+            let text = changed.as_deref().unwrap_or(text);
+            let (what, found): (&str, Vec<Span>) = match find {
+                Find::Pattern(pattern) => {
+                    let found = pattern.find_iter(text).map(|found| found.range());
+                    (&self.name, found.collect())
                 }
-                out.push_str(&current[behind..found.start()]);
-                out.push_str(&self.instead(what, found.as_str()));
-                behind = found.end();
-            }
-            if behind > 0 {
-                out.push_str(&current[behind..]);
-                current = Cow::Owned(out);
-            }
+                Find::Detector(detector) if is_name => {
+                    (detector.name(), detector.find_in_name(text))
+                }
+                Find::Detector(detector) => (detector.name(), detector.find(text)),
+            };
+            changed = self.without(text, (what, &found), marks).or(changed);
         }
-        match current {
-            Cow::Owned(changed) => Some(changed),
-            Cow::Borrowed(_) => None,
+        changed
+    }
+
+    /// A text without what was found in it, but for what took the place of matches before.
+    fn without(&self, text: &str, (what, found): (&str, &[Span]), marks: &Marks) -> Option<String> {
+        if found.is_empty() {
+            return None;
         }
+        let marks = marks.find(text);
+        let (mut out, mut behind) = (String::with_capacity(text.len()), 0);
+        let new = |span: &&Span| !span.is_empty() && !mark::is_within(&marks, span);
+        for span in found.iter().filter(new) {
+            out.push_str(&text[behind..span.start]);
+            out.push_str(&self.instead(what, &text[span.clone()]));
+            behind = span.end;
+        }
+        (behind > 0).then(|| out + &text[behind..])
     }
 
     fn names(&self, place: &Place<'_>) -> bool {
         self.keys.iter().any(|path| leads_to(path, place))
     }
-}
 
-/// Whether what begins here is inside of what took a match's place.
-fn is_marked(text: &str, at: usize) -> bool {
-    let before = &text[..at];
-    let Some(open) = before.rfind('[') else {
-        return false;
-    };
-    let inside = &before[open + 1..];
-    inside.ends_with(':')
-        && inside
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b']')
+    /// Whether a path may lead to any depth.
+    fn leads_anywhere(&self) -> bool {
+        self.keys.iter().flatten().any(|part| **part == *"**")
+    }
 }
 
 /// Whether a path leads to a place.
@@ -243,50 +253,6 @@ fn leads_to(path: &[Box<str>], place: &Place<'_>) -> bool {
     }
 }
 
-/// The rules that look at one part of a record.
-struct Look<'r> {
-    rules: Vec<&'r Rule>,
-}
-
-impl Look<'_> {
-    fn is_idle(&self) -> bool {
-        self.rules.is_empty()
-    }
-
-    fn plain(&self, text: &str) -> Option<String> {
-        let mut current: Option<String> = None;
-        for rule in &self.rules {
-            let found = rule.text(current.as_deref().unwrap_or(text));
-            current = found.or(current);
-        }
-        current
-    }
-}
-
-impl Visit for Look<'_> {
-    fn sees_all(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.keys.is_empty())
-    }
-
-    fn whole(&mut self, place: &Place<'_>, json: &str) -> Fate {
-        let Some(rule) = self.rules.iter().find(|rule| rule.names(place)) else {
-            return Fate::Keep;
-        };
-        let is_done = json.starts_with("\"[") || json == "null";
-        match rule.action {
-            _ if is_done => Fate::Keep,
-            Action::Drop => Fate::Replace("null".into()),
-            Action::Mask | Action::Hash => {
-                Fate::Replace(format!("\"{}\"", rule.instead(&rule.name, json)))
-            }
-        }
-    }
-
-    fn text(&mut self, text: &str) -> Option<String> {
-        self.plain(text)
-    }
-}
-
 impl Rules {
     /// Compiles rules.
     ///
@@ -295,88 +261,9 @@ impl Rules {
     pub fn compile(specs: &[Spec]) -> Result<Self, (usize, RuleError)> {
         let rules = specs.iter().enumerate();
         let rules = rules.map(|(n, spec)| Rule::compile(spec).map_err(|error| (n, error)));
-        rules.collect::<Result<_, _>>().map(Self)
-    }
-
-    fn of(&self, is_in: impl Fn(&Parts) -> bool) -> Look<'_> {
-        Look {
-            rules: self.0.iter().filter(|rule| is_in(&rule.parts)).collect(),
-        }
-    }
-}
-
-impl Redact for Rules {
-    fn redact(&self, record: &mut Record) {
-        message(&mut self.of(|parts| parts.request), &mut record.request);
-        message(&mut self.of(|parts| parts.response), &mut record.response);
-        let of_request = self.of(|parts| parts.request);
-        if !of_request.is_idle() {
-            let texts = [Some(&mut record.path), record.user_agent.as_mut()];
-            for text in texts.into_iter().flatten() {
-                if let Some(changed) = of_request.plain(text) {
-                    *text = changed.into();
-                }
-            }
-        }
-        if let Some(error) = &mut record.error
-            && let Some(changed) = self.of(|parts| parts.response).plain(&error.message)
-        {
-            error.message = changed.into();
-        }
-        metadata(&mut self.of(|parts| parts.metadata), record);
-    }
-}
-
-fn message(look: &mut Look<'_>, message: &mut Message) {
-    if look.is_idle() {
-        return;
-    }
-    let changed = message.body.as_mut().is_some_and(|one| body(look, one));
-    // Frames hold pieces of what the answer holds whole: nobody finds it there again.
-    match (&mut message.raw, changed) {
-        (raw @ Some(_), true) => *raw = None,
-        (Some(raw), false) => {
-            body(look, raw);
-        }
-        (None, _) => {}
-    }
-}
-
-/// Whether a body was changed.
-fn body(look: &mut Look<'_>, body: &mut Body) -> bool {
-    let changed = match body {
-        Body::Json(raw) => {
-            let changed = json::rewrite(raw.get(), look);
-            let changed = changed.and_then(|json| RawValue::from_string(json).ok());
-            changed.map(Body::Json)
-        }
-        Body::Text(text) => look.plain(text).map(|text| Body::Text(text.into())),
-        Body::Base64(_) => None,
-    };
-    let is_changed = changed.is_some();
-    if let Some(changed) = changed {
-        *body = changed;
-    }
-    is_changed
-}
-
-fn metadata(look: &mut Look<'_>, record: &mut Record) {
-    if look.is_idle() {
-        return;
-    }
-    for (key, value) in &mut record.metadata {
-        let text = value.to_text().into_owned();
-        let fate = look.whole(&[Cow::Borrowed(&**key)], &format!("\"{text}\""));
-        match fate {
-            Fate::Replace(with) => {
-                let text: Option<String> = serde_json::from_str(&with).unwrap_or_default();
-                *value = text.map_or(MetadataValue::Null, |text| MetadataValue::Text(text.into()));
-            }
-            Fate::Keep => {
-                if let Some(text) = look.plain(&text) {
-                    *value = MetadataValue::Text(text.into());
-                }
-            }
-        }
+        let names = specs.iter().map(|spec| &*spec.name);
+        let marks = Marks::of(names.chain(Detector::NAMES));
+        let all = rules.collect::<Result<_, _>>()?;
+        Ok(Self { all, marks })
     }
 }

@@ -2,6 +2,11 @@ use isango_types::record::MetadataValue;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use isango_types::Record;
+use isango_types::record::Body;
+use isango_types::redaction::Redact as _;
+use serde_json::value::RawValue;
+
 use super::*;
 
 const ALL: Parts = Parts {
@@ -199,6 +204,197 @@ fn what_is_wrong_with_a_rule_is_told() {
         ..rule(&[Detector::Card], &[], Action::Hash)
     };
     check(unkeyed, "hash_key", "`hash_key`");
+}
+
+#[test]
+fn half_of_a_pair_hides_nothing() {
+    let both = [rule(&[Detector::Card], &["**.secret"], Action::Mask)];
+    for (body, expected) in [
+        (
+            r#"{"a":"\ud83d","b":"4111111111111111","secret":1}"#,
+            r#"{"a":"\ud83d","b":"[redacted:card]","secret":"[redacted:rule]"}"#,
+        ),
+        (
+            r#"{"a":"\ude00 4111111111111111"}"#,
+            "{\"a\":\"\u{fffd} [redacted:card]\"}",
+        ),
+        (
+            r#"{"\ud83d":"4111111111111111","\ud83d\u0020":{"secret":"x"}}"#,
+            r#"{"\ud83d":"[redacted:card]","\ud83d\u0020":{"secret":"[redacted:rule]"}}"#,
+        ),
+    ] {
+        assert_eq!(redacted(&both, body), expected);
+    }
+}
+
+#[test]
+fn only_what_took_the_place_of_a_match_is_done() {
+    let card = [rule(&[Detector::Card, Detector::Phone], &[], Action::Mask)];
+    for (body, expected) in [
+        (
+            r#"[{"card":4111111111111111}]"#,
+            r#"[{"card":"[redacted:card]"}]"#,
+        ),
+        ("x [tel:+27821234567]", "x [tel:[redacted:phone]]"),
+        ("x [card:4111111111111111]", "x [card:[redacted:card]]"),
+        (
+            "x [redacted:4111111111111111]",
+            "x [redacted:[redacted:card]]",
+        ),
+        ("x [redacted:card]", "x [redacted:card]"),
+        ("x [card:41111111111111af]", "x [card:41111111111111af]"),
+    ] {
+        assert_eq!(redacted(&card, body), expected);
+    }
+    let named = [rule(&[], &["pw"], Action::Mask)];
+    let hashed = [rule(&[], &["pw"], Action::Hash)];
+    let check = |specs: &[Spec], value: &str, stays: bool| {
+        let body = format!("{{\"pw\":{value}}}");
+        let once = redacted(specs, &body);
+        assert_eq!(once == body, stays, "{once}");
+        assert_eq!(redacted(specs, &once), once, "done twice");
+    };
+    check(&named, "\"[my secret\"", false);
+    check(&named, "\"[redacted:rule] and more\"", false);
+    check(&named, "\"[redacted:rule]\"", true);
+    check(&named, "null", true);
+    check(&hashed, "\"[rule:0123456789abcdef] or not\"", false);
+    check(&hashed, "\"[rule:0123456789abcdef]\"", true);
+    check(&hashed, "\"[my secret\"", false);
+}
+
+#[test]
+fn a_long_text_of_brackets_and_matches_takes_no_longer_than_it_is_long() {
+    // At a step for each pair of places this would take hours.
+    let all = [rule(&Detector::ALL, &["**.x"], Action::Mask)];
+    for (part, times) in [
+        ("a@b.co ", 400_000),
+        ("[ a@b.co ", 50_000),
+        ("4111 ", 50_000),
+        ("eyJ-", 50_000),
+        ("a1 DE89 ", 50_000),
+        ("{\"a\":", 50_000),
+        ("+27 ", 50_000),
+    ] {
+        let long = part.repeat(times);
+        assert!(!redacted(&all, &long).is_empty());
+    }
+}
+
+#[test]
+fn names_of_members_and_of_metadata_are_looked_at() {
+    let email = rule(&[Detector::Email], &[], Action::Mask);
+    let body = r#"{"a\u0040b.co":{"x":1},"n":{"c@d.co":2}}"#;
+    assert_eq!(
+        redacted(std::slice::from_ref(&email), body),
+        r#"{"[redacted:email]":{"x":1},"n":{"[redacted:email]":2}}"#
+    );
+    let mut record = record("{}");
+    for (n, key) in ["a@b.co", "c@d.co"].into_iter().enumerate() {
+        record
+            .metadata
+            .insert(key.into(), MetadataValue::Number(n.into()));
+    }
+    rules(&[email]).redact(&mut record);
+    let left: Vec<(&str, String)> = record
+        .metadata
+        .iter()
+        .map(|(key, value)| (&**key, value.to_text().into_owned()))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            ("[redacted:email]", "0".into()),
+            ("[redacted:email] 2", "1".into())
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_whole_json_is_looked_into_all_the_same() {
+    let both = [rule(&[Detector::Card], &["**.pw"], Action::Mask)];
+    for (body, expected) in [
+        (
+            r#"{"pw":"secret","n":"x\n4111111111111111","m":"cut of"#,
+            r#"{"pw":"[redacted:rule]","n":"x\n[redacted:card]","m":"cut of"#,
+        ),
+        (r#"{"a":{"pw":["s","ec"#, r#"{"a":{"pw":"[redacted:rule]""#),
+        (
+            "{\"pw\":1}\n{\"pw\":2}\n",
+            "{\"pw\":\"[redacted:rule]\"}\n{\"pw\":\"[redacted:rule]\"}\n",
+        ),
+        (
+            "data: {\"pw\":\"x\"}\n\ndata: [DONE]\n",
+            "data: {\"pw\":\"[redacted:rule]\"}\n\ndata: [DONE]\n",
+        ),
+        (
+            r#"{"arguments":"{\"pw\":\"x\",\"n\":\"y\\n4111111111111111\"}"}"#,
+            r#"{"arguments":"{\"pw\":\"[redacted:rule]\",\"n\":\"y\\n[redacted:card]\"}"}"#,
+        ),
+    ] {
+        assert_eq!(redacted(&both, body), expected);
+    }
+    // Too deep to be looked into: whatever it holds.
+    let deep = |inside: &str| format!("{}{inside}{}", "[".repeat(200), "]".repeat(200));
+    let left = redacted(&both, &deep(r#"{"pw":"secret"}"#));
+    assert!(
+        left.contains("[redacted:rule]") && !left.contains("secret"),
+        "{left}"
+    );
+}
+
+#[test]
+fn tokens_of_an_answer_go_where_the_whole_had_a_match() {
+    let card = [rule(&[Detector::Card], &[], Action::Mask)];
+    let body = |text: &str| {
+        format!(
+            r#"{{"message":"{text}","logprobs":{{"content":[{{"token":"4111"}}]}},"asked":{{"logprobs":true}}}}"#
+        )
+    };
+    assert_eq!(
+        redacted(&card, &body("4111111111111111")),
+        r#"{"message":"[redacted:card]","logprobs":null,"asked":{"logprobs":true}}"#
+    );
+    assert_eq!(redacted(&card, &body("hello")), body("hello"));
+}
+
+#[test]
+fn every_text_that_a_client_or_a_provider_chose_is_looked_at() {
+    const TEXT: &str = "x a@example.com";
+    let mut record = record("{}");
+    record.path = "/x?to=a%40example.com&n=%E0%A4%A&c=4111+1111+1111+1111".into();
+    record.event_id = TEXT.into();
+    for text in [
+        &mut record.model_requested,
+        &mut record.model,
+        &mut record.resource,
+        &mut record.deployment,
+        &mut record.provider_id,
+        &mut record.user_agent,
+    ] {
+        *text = Some(TEXT.into());
+    }
+    record.notes = vec![TEXT.into()];
+    record.attempts = vec![isango_types::record::Attempt {
+        cause: Some(TEXT.into()),
+        ..Default::default()
+    }];
+    rules(&[rule(&[Detector::Email, Detector::Card], &[], Action::Mask)]).redact(&mut record);
+    assert_eq!(
+        &*record.path,
+        "/x?to=[redacted:email]&n=%E0%A4%A&c=[redacted:card]"
+    );
+    let left = serde_json::to_string(&record).unwrap();
+    assert!(!left.contains("example.com"), "{left}");
+    // The gateway's own id of a record is none of the client's texts.
+    let mut own = empty();
+    own.event_id = own.id.to_string().into();
+    let any = Spec {
+        pattern: Some("0".into()),
+        ..rule(&[], &[], Action::Mask)
+    };
+    rules(&[any]).redact(&mut own);
+    assert_eq!(*own.event_id, *own.id.to_string());
 }
 
 proptest! {
