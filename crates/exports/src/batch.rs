@@ -1,5 +1,6 @@
 //! Gathers records until a batch is complete, and packs it. All of it blocks.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use flate2::write::GzEncoder;
 use isango_store::audit::{Entry, Scope, Wanted};
 use isango_store::config::ConfigStore;
 use isango_store::logs::{LogReader, Position};
+use isango_types::redaction::Redaction;
 use isango_types::{Record, RecordId, Snapshot, Timestamp};
 use serde_json::{Value, json};
 
 use crate::destination::{Framing, Post, To};
 use crate::fields;
 use crate::job::{Dataset, Job, Pack};
+use crate::known::{self, Asked, AskedBy};
 use crate::manifest::{Manifest, hex};
 use crate::otlp;
 use crate::path::{join, stamp};
@@ -33,6 +36,8 @@ pub(crate) struct Source<'s> {
     pub(crate) logs: &'s dyn LogReader,
     pub(crate) config: &'s dyn ConfigStore,
     pub(crate) snapshot: &'s Snapshot,
+    /// What gateways that are gone asked of their records.
+    pub(crate) known: &'s AskedBy,
 }
 
 /// A batch that grows.
@@ -63,32 +68,70 @@ pub(crate) struct Batch {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The keys of gateways, by account and id; those that are not exported are not there.
-struct Keys<'k> {
-    job: &'k Job,
-    snapshot: &'k Snapshot,
-    known: HashMap<Box<str>, Option<Option<Arc<PublicKey>>>>,
+/// What is done with the records of a gateway.
+#[derive(Clone)]
+struct Treatment {
+    redaction: Option<Redaction>,
+    key: Option<Arc<PublicKey>>,
+    takes_out: Option<fn(&mut Record)>,
 }
 
-impl Keys<'_> {
-    /// What a gateway's records are sealed with; `None`: they are not exported.
-    fn of(&mut self, id: &str) -> Option<Option<Arc<PublicKey>>> {
+/// What is done with records, by gateway; those that are not exported have none.
+struct Treatments<'k> {
+    job: &'k Job,
+    source: &'k Source<'k>,
+    known: HashMap<Box<str>, Option<Treatment>>,
+}
+
+impl Treatments<'_> {
+    fn of(&mut self, id: &str) -> Option<Treatment> {
         if let Some(known) = self.known.get(id) {
             return known.clone();
         }
-        let gateway = self.snapshot.gateway(&self.job.spec.account, id);
-        let is_pushed = gateway.is_some_and(|gateway| gateway.logpush);
-        let is_of_gateway = self.job.spec.dataset == Dataset::Traces;
-        let found = (self.job.spec.of_file || is_pushed || is_of_gateway).then(|| {
-            let of_gateway = || {
-                let pem = gateway.and_then(|gateway| gateway.logpush_public_key.as_deref())?;
-                // It was checked before it came into force.
-                PublicKey::parse(pem).ok().map(Arc::new)
-            };
-            self.job.key.clone().or_else(of_gateway)
-        });
+        let found = self.find(id);
         self.known.insert(id.into(), found.clone());
         found
+    }
+
+    fn find(&self, id: &str) -> Option<Treatment> {
+        let spec = &self.job.spec;
+        let now = self.source.snapshot.gateway(&spec.account, id);
+        let asked = now
+            .map(|gateway| Cow::Owned(Asked::by(gateway)))
+            .or_else(|| {
+                let place = (spec.account.clone(), id.into());
+                self.source.known.get(&place).map(Cow::Borrowed)
+            });
+        let is_pushed = asked.as_ref().is_some_and(|asked| asked.logpush);
+        if !(spec.of_file || is_pushed || spec.dataset == Dataset::Traces) {
+            return None;
+        }
+        // Without a gateway there were no rules, and nothing was taken from the client.
+        let is_unknown = asked.is_none() && !id.is_empty();
+        let pem = asked.as_ref().and_then(|asked| asked.public_key.as_deref());
+        let of_gateway = pem.map(PublicKey::parse);
+        let is_sealed = pem.is_some() && spec.dataset != Dataset::Traces;
+        let key = self.job.key.clone();
+        let key = key.or_else(|| of_gateway.and_then(Result::ok).map(Arc::new));
+        let takes_out: Option<fn(&mut Record)> = match spec.dataset {
+            _ if is_unknown => {
+                let (job, gateway) = (&spec.id, id);
+                tracing::warn!(
+                    %job, gateway,
+                    "records of a gateway that is not there any more are exported without contents"
+                );
+                Some(known::bare)
+            }
+            // Whole records have no place for what is sealed.
+            Dataset::Records if is_sealed => Some(known::without_contents),
+            Dataset::Events if is_sealed && key.is_none() => Some(known::without_contents),
+            Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Audit => None,
+        };
+        Some(Treatment {
+            redaction: asked.and_then(|asked| asked.redaction.clone()),
+            key,
+            takes_out,
+        })
     }
 }
 
@@ -115,9 +158,9 @@ impl Gathering {
     }
 
     fn fill_records(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
-        let mut keys = Keys {
+        let mut treatments = Treatments {
             job,
-            snapshot: source.snapshot,
+            source,
             known: HashMap::new(),
         };
         let mut seen = 0;
@@ -133,7 +176,7 @@ impl Gathering {
             self.lost += lost;
             seen += records.len().max(1);
             for (n, record) in records.iter().enumerate() {
-                self.push(job, &mut keys, record)?;
+                self.push(job, &mut treatments, record)?;
                 // Where some are missing, nobody knows whose position is whose.
                 if self.is_full && lost == 0 {
                     self.at = Position::after(self.at.count() + n as u64 + 1);
@@ -149,35 +192,43 @@ impl Gathering {
         usize::try_from(self.records).unwrap_or(usize::MAX)
     }
 
-    fn push(&mut self, job: &Job, keys: &mut Keys<'_>, record: &Record) -> Result<(), BoxError> {
-        let gateway = keys.snapshot.gateway(&record.account, &record.gateway);
-        match gateway.and_then(|gateway| gateway.export_redaction.as_ref()) {
-            Some(redaction) if record.account == job.spec.account => {
-                let mut record = record.clone();
-                redaction.redact(&mut record);
-                self.push_redacted(job, keys, &record)
-            }
-            Some(_) | None => self.push_redacted(job, keys, record),
+    fn push(
+        &mut self,
+        job: &Job,
+        treatments: &mut Treatments<'_>,
+        record: &Record,
+    ) -> Result<(), BoxError> {
+        let spec = &job.spec;
+        let is_of_job = record.account == spec.account
+            && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway)
+            && !record.is_erased();
+        let treatment = is_of_job.then(|| treatments.of(&record.gateway)).flatten();
+        let Some(treatment) = treatment else {
+            self.skipped += 1;
+            return Ok(());
+        };
+        let mut record = Cow::Borrowed(record);
+        if let Some(redaction) = &treatment.redaction {
+            redaction.redact(record.to_mut());
         }
+        if let Some(take_out) = treatment.takes_out {
+            take_out(record.to_mut());
+        }
+        self.push_redacted(job, treatment.key.as_deref(), &record)
     }
 
     /// Adds a record that holds nothing any more that must not leave.
     fn push_redacted(
         &mut self,
         job: &Job,
-        keys: &mut Keys<'_>,
+        key: Option<&PublicKey>,
         record: &Record,
     ) -> Result<(), BoxError> {
         let spec = &job.spec;
-        let is_of_job = record.account == spec.account
-            && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway)
-            && !record.is_erased()
-            && job.condition.holds(record);
-        let key = is_of_job.then(|| keys.of(&record.gateway)).flatten();
-        let Some(key) = key else {
+        if !job.condition.holds(record) {
             self.skipped += 1;
             return Ok(());
-        };
+        }
         let start = self.text.len();
         match spec.dataset {
             Dataset::Records => write_line(record, &mut self.text)?,

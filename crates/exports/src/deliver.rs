@@ -81,6 +81,8 @@ pub trait Carrier: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) why: String,
+    /// What the destination answered, if it did.
+    status: Option<StatusCode>,
     /// How long the destination asks us to wait.
     pub(crate) retry_after: Option<Duration>,
     /// The destination does not like what it was given: trying again hardly helps.
@@ -91,6 +93,7 @@ impl Failure {
     fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
+            status: None,
             retry_after: None,
             is_of_content: false,
         }
@@ -166,7 +169,7 @@ pub async fn test_write<C: Carrier>(
 }
 
 /// Writes an object.
-async fn put<C: Carrier>(
+pub(crate) async fn put<C: Carrier>(
     carrier: &C,
     destination: &Destination,
     name: &str,
@@ -190,9 +193,14 @@ async fn put<C: Carrier>(
         To::Blob(blob) => {
             let headers = blob_headers(lock)?;
             let path = blob_path(blob, name);
-            match request(carrier, &blob.host, Method::PUT, (path, headers), body).await {
-                // It is there already, and locked: the write before was taken.
-                Err(failure) if lock.is_some() && failure.why.contains("409") => Ok(()),
+            let question = (path, headers);
+            match request(carrier, &blob.host, Method::PUT, question, body.clone()).await {
+                // It may be there, and locked, by a write whose answer was lost.
+                Err(failure) if failure.status == Some(StatusCode::CONFLICT) => {
+                    let there = Box::pin(get(carrier, destination, name, now)).await;
+                    let is_it = there.is_ok_and(|there| there.is_some_and(|there| there == body));
+                    is_it.then_some(()).ok_or(failure)
+                }
                 other => other.map(drop),
             }
         }
@@ -289,6 +297,7 @@ async fn request<C: Carrier>(
     }
     Err(Failure {
         why: format!("it answers {}: {}", status.as_u16(), said(&receipt.body)),
+        status: Some(status),
         retry_after: receipt.retry_after,
         is_of_content: matches!(status.as_u16(), 400 | 413 | 415 | 422),
     })
@@ -465,7 +474,7 @@ pub(crate) async fn get<C: Carrier>(
     };
     match found {
         Ok(receipt) => Ok(Some(receipt.body)),
-        Err(failure) if failure.why.starts_with("it answers 404") => Ok(None),
+        Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => Ok(None),
         Err(failure) => Err(failure.why),
     }
 }

@@ -6,7 +6,7 @@
 //! delivered again byte for byte, under the same name.
 //!
 //! In reading order: `job` and `destination` (what is asked for), `path`, `condition`, `fields` and
-//! `seal` (what an object holds), `batch` (how it is made), `otlp` (traces), `manifest` (what proves it), `deliver`,
+//! `seal` (what an object holds), `known` (what gateways ask of it), `batch` (how it is made), `otlp` (traces), `manifest` (what proves it), `deliver`,
 //! `state` and `worker` (how it gets there), `verify` (the proof), `read` (what was exported).
 
 mod batch;
@@ -15,6 +15,7 @@ mod deliver;
 mod destination;
 mod fields;
 mod job;
+mod known;
 mod manifest;
 mod otlp;
 mod path;
@@ -52,6 +53,7 @@ pub use manifest::Manifest;
 pub use seal::{PrivateKey, PublicKey, SealError};
 pub use verify::{Finding, Report, Trail, verify};
 
+use known::Known;
 use state::State;
 use worker::Worker;
 
@@ -61,7 +63,41 @@ const MAX_WORKERS: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Tells which jobs there are.
-pub type Jobs = dyn Fn() -> Arc<[Arc<Job>]> + Send + Sync;
+pub type Jobs = dyn Fn() -> Arc<Listed> + Send + Sync;
+
+/// Which jobs there are.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Those that can be at work.
+    pub jobs: Vec<Arc<Job>>,
+    /// Those that are there, and cannot.
+    pub flawed: Vec<Flawed>,
+}
+
+/// A job that is there and cannot be read or compiled, or a gateway with jobs of its own. Its place
+/// is kept until it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flawed {
+    /// The job, or what is before the slash in the names of all jobs of a gateway.
+    pub id: Box<str>,
+    /// What is wrong.
+    pub why: Box<str>,
+}
+
+impl Listed {
+    fn find(&self, id: &str) -> Option<&Arc<Job>> {
+        self.jobs.iter().find(|job| *job.spec.id == *id)
+    }
+
+    /// What keeps a job from being there as it was.
+    fn flaw_of(&self, id: &str) -> Option<&Flawed> {
+        let is_of = |flawed: &&Flawed| {
+            let below = id.strip_prefix(&*flawed.id);
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        };
+        self.flawed.iter().find(is_of)
+    }
+}
 
 /// What exports are made of.
 pub struct Parts {
@@ -91,6 +127,8 @@ pub(crate) struct Shared {
     /// Told when records were stored.
     news: watch::Sender<()>,
     metrics: Metrics,
+    /// What gateways ask of their records, also of those that are gone.
+    known: Mutex<Known>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -175,6 +213,15 @@ impl Standing {
         view.error_message = Some(why.into());
     }
 
+    /// Takes note that the job is there, and cannot be at work.
+    fn hold(&self, why: &str, now: Timestamp) {
+        let is_new = std::mem::take(&mut self.view.lock().enabled);
+        if is_new {
+            tracing::error!(job = %self.job.spec.id, why, "an export is not under way");
+            self.fail(why, now);
+        }
+    }
+
     fn of_job(&self) -> OfJob {
         OfJob {
             job: self.job.spec.id.to_string(),
@@ -227,6 +274,7 @@ impl Exports {
         );
         Self {
             shared: Arc::new(Shared {
+                known: Mutex::new(Known::of(&parts.cell.get())),
                 parts,
                 news: watch::Sender::new(()),
                 metrics,
@@ -256,9 +304,10 @@ impl Exports {
         let mut running: BTreeMap<Box<str>, Running> = BTreeMap::new();
         let mut workers = JoinSet::new();
         loop {
-            let jobs = (self.shared.parts.jobs)();
-            self.retire(&jobs, &mut running).await;
-            for job in jobs.iter().take(MAX_WORKERS) {
+            self.shared.known.lock().look(&self.shared.parts.cell.get());
+            let listed = (self.shared.parts.jobs)();
+            self.retire(&listed, &mut running).await;
+            for job in listed.jobs.iter().take(MAX_WORKERS) {
                 if job.spec.enabled && !running.contains_key(&job.spec.id) {
                     let (stop, stopped) = watch::channel(false);
                     let worker = Worker {
@@ -294,9 +343,9 @@ impl Exports {
 
     /// Stops what is not there any more, or not as it was. The place of a job that the management
     /// API has removed is forgotten.
-    async fn retire(&self, jobs: &[Arc<Job>], running: &mut BTreeMap<Box<str>, Running>) {
+    async fn retire(&self, listed: &Listed, running: &mut BTreeMap<Box<str>, Running>) {
         let is_same = |one: &Running| {
-            let found = jobs.iter().find(|job| job.spec.id == one.job.spec.id);
+            let found = listed.find(&one.job.spec.id);
             found.is_some_and(|job| job.spec == one.job.spec && job.spec.enabled)
         };
         let gone: Vec<Box<str>> = running
@@ -315,22 +364,39 @@ impl Exports {
         let known: Vec<Arc<Standing>> = self.standings.lock().values().cloned().collect();
         for standing in known {
             let spec = &standing.job.spec;
-            let now = jobs.iter().find(|job| job.spec.id == spec.id);
-            match now {
-                Some(job) if !job.spec.enabled => drop(self.standing(job)),
-                Some(_) => {}
-                None => {
-                    self.standings.lock().remove(&spec.id);
-                    if !spec.of_file {
-                        self.forget(&spec.id).await;
-                    }
-                }
+            if listed.find(&spec.id).is_some() {
+                continue;
+            }
+            if let Some(flawed) = listed.flaw_of(&spec.id) {
+                standing.hold(&flawed.why, self.shared.parts.clock.now());
+                continue;
+            }
+            self.standings.lock().remove(&spec.id);
+            if !spec.of_file {
+                self.forget(&spec.id).await;
             }
         }
-        for job in jobs.iter().filter(|job| !job.spec.enabled) {
-            if !self.standings.lock().contains_key(&job.spec.id) {
-                drop(self.standing(job));
+        for job in listed.jobs.iter().filter(|job| !job.spec.enabled) {
+            let known = self.standings.lock().get(&job.spec.id).cloned();
+            if known.is_none_or(|standing| standing.job.spec != job.spec) {
+                self.rest(job).await;
             }
+        }
+    }
+
+    /// Shows how a job is that is not under way.
+    async fn rest(&self, job: &Arc<Job>) {
+        let standing = self.standing(job);
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(job));
+        let looking = spawn_blocking(move || {
+            let saved = shared.parts.store.load(&job.spec.id).ok().flatten();
+            let state = saved.and_then(|saved| State::read(&saved).ok());
+            if let Some(state) = state {
+                standing.show(&state, &shared);
+            }
+        });
+        if let Err(error) = looking.await {
+            tracing::error!(%error, "looking for the place of an export failed");
         }
     }
 

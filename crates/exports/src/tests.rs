@@ -14,6 +14,9 @@ use serde_json::Value;
 use super::*;
 use crate::destination::Allowed;
 
+mod kept;
+mod treated;
+
 /// A bucket, and what it does to requests.
 #[derive(Default)]
 struct Bucket {
@@ -151,26 +154,33 @@ struct World {
     store: Arc<MemoryExports>,
     cell: Arc<SnapshotCell>,
     bucket: Arc<Bucket>,
+    /// What is to be at work.
+    listed: Arc<Mutex<Arc<Listed>>>,
+}
+
+/// A gateway of `local`.
+fn gateway(id: &str, change: impl FnOnce(&mut Gateway)) -> Gateway {
+    let mut gateway = Gateway::new("local", id);
+    change(&mut gateway);
+    gateway
+}
+
+fn snapshot(gateways: Vec<Gateway>) -> Snapshot {
+    Snapshot::new(gateways, Vec::new(), Arc::default(), None, Vec::new())
 }
 
 impl World {
     fn new(bucket: Bucket) -> Self {
-        let mut pushed = Gateway::new("local", "pushed");
-        pushed.logpush = true;
-        let quiet = Gateway::new("local", "quiet");
-        let snapshot = Snapshot::new(
-            vec![pushed, quiet],
-            Vec::new(),
-            Arc::default(),
-            None,
-            Vec::new(),
-        );
+        let pushed = gateway("pushed", |gateway| gateway.logpush = true);
+        let quiet = gateway("quiet", |_| {});
+        let snapshot = snapshot(vec![pushed, quiet]);
         Self {
             logs: Arc::default(),
             config: Arc::default(),
             store: Arc::default(),
             cell: Arc::new(SnapshotCell::new(snapshot)),
             bucket: Arc::new(bucket),
+            listed: Arc::default(),
         }
     }
 
@@ -185,15 +195,27 @@ impl World {
         self.logs.append(&made.collect::<Vec<_>>()).unwrap();
     }
 
+    /// Lists jobs, and one that is flawed.
+    fn list<'s>(&self, specs: impl IntoIterator<Item = &'s Spec>, flawed: Option<&str>) {
+        let job = |spec: &Spec| Arc::new(Job::new(spec.clone(), Timestamp::default()).unwrap());
+        *self.listed.lock() = Arc::new(Listed {
+            jobs: specs.into_iter().map(job).collect(),
+            flawed: Vec::from_iter(flawed.map(|id| Flawed {
+                id: id.into(),
+                why: "no key".into(),
+            })),
+        });
+    }
+
     fn exports(&self, spec: &Spec) -> Arc<Exports> {
-        let job = Arc::new(Job::new(spec.clone(), Timestamp::default()).unwrap());
-        let jobs: Arc<[Arc<Job>]> = [job].into();
+        self.list([spec], None);
+        let listed = Arc::clone(&self.listed);
         let parts = Parts {
             logs: Arc::clone(&self.logs) as _,
             config: Arc::clone(&self.config) as _,
             cell: Arc::clone(&self.cell),
             store: Arc::clone(&self.store) as _,
-            jobs: Box::new(move || Arc::clone(&jobs)),
+            jobs: Box::new(move || Arc::clone(&listed.lock())),
             clock: Clock::manual(sample::time(0)),
         };
         Arc::new(Exports::new(parts, &mut Registry::default()))
@@ -201,24 +223,21 @@ impl World {
 
     /// Runs a job until `done` says so.
     async fn until(&self, spec: &Spec, done: impl Fn(&ExportView) -> bool) -> ExportView {
+        self.during(spec, async |exports| seen(exports, done).await)
+            .await
+    }
+
+    /// Runs a job while something is done.
+    async fn during<T>(&self, spec: &Spec, act: impl AsyncFnOnce(&Exports) -> T) -> T {
         let exports = self.exports(spec);
         let (stop, stopping) = watch::channel(false);
         let carrier = Arc::clone(&self.bucket);
-        let running = {
-            let exports = Arc::clone(&exports);
-            async move { exports.run(carrier, stopping).await }
+        let acting = async {
+            let told = act(&exports).await;
+            stop.send_replace(true);
+            told
         };
-        let waiting = async {
-            loop {
-                let view = exports.views().into_iter().next();
-                if let Some(view) = view.filter(|view| done(view)) {
-                    stop.send_replace(true);
-                    return view;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::join!(running, waiting).1
+        tokio::join!(exports.run(carrier, stopping), acting).1
     }
 
     /// Runs a job for so many requests, then drops it in the middle of whatever it does.
@@ -255,6 +274,17 @@ impl World {
         numbers
             .map(|n| time_of(&sample::record(n).id.to_string()))
             .collect()
+    }
+}
+
+/// Waits until the first job is as `done` says.
+async fn seen(exports: &Exports, done: impl Fn(&ExportView) -> bool) -> ExportView {
+    loop {
+        let view = exports.views().into_iter().next();
+        if let Some(view) = view.filter(|view| done(view)) {
+            return view;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

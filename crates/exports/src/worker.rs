@@ -253,10 +253,16 @@ impl Shared {
 
     fn fill(&self, job: &Job, gathering: &mut Gathering) -> Result<(), BoxError> {
         let snapshot = self.parts.cell.get();
+        let known = {
+            let mut known = self.known.lock();
+            known.look(&snapshot);
+            known.all()
+        };
         let source = Source {
             logs: &*self.parts.logs,
             config: &*self.parts.config,
             snapshot: &snapshot,
+            known: &known,
         };
         gathering.fill(job, &source)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isango_exports::Job;
+use isango_exports::Listed;
 use isango_store::audit::{Entry, Event, Report, Wanted};
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::history::{Author, Revision};
@@ -27,7 +27,7 @@ pub(crate) struct Published {
     /// The store could not be read when it was last looked at.
     is_blind: AtomicBool,
     /// What is exported, as it was compiled with the snapshot.
-    jobs: RwLock<Arc<[Arc<Job>]>>,
+    jobs: RwLock<Arc<Listed>>,
 }
 
 impl Published {
@@ -75,7 +75,7 @@ impl Published {
     }
 
     /// What is exported.
-    pub(crate) fn jobs(&self) -> Arc<[Arc<Job>]> {
+    pub(crate) fn jobs(&self) -> Arc<Listed> {
         Arc::clone(&self.jobs.read())
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isango_exports::Job;
+use isango_exports::{Flawed, Listed};
 use isango_store::config::{
     Change, ConfigStore, Contents, Error, Flaw, Invalid, Kind, Refused, Wrong,
 };
@@ -14,7 +14,7 @@ use isango_store::logpush::{self, StoredJob};
 use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
-use isango_types::gateway::DEFAULT_GATEWAY;
+use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::{Credential, Gateway, Snapshot, Timestamp, Token};
 
 use crate::config::{Config, document, exports};
@@ -36,6 +36,8 @@ pub(crate) struct Stored {
     jobs: Vec<StoredJob>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
+    /// Jobs, and gateways that may have some, that could not be read.
+    flawed: Vec<Flawed>,
 }
 
 impl Stored {
@@ -74,17 +76,22 @@ impl Stored {
         for gateway in gateways::all(contents) {
             match gateway {
                 Ok(gateway) => stored.gateways.push(gateway),
-                Err(damaged) => stored.damaged.push(damaged.to_string()),
+                Err(damaged) => stored.add_flawed(damaged.id(), damaged.to_string()),
             }
         }
         for job in logpush::all(contents) {
             match job {
                 Ok(job) => stored.jobs.push(job),
-                Err(damaged) => stored.damaged.push(damaged.to_string()),
+                Err(damaged) => stored.add_flawed(damaged.id(), damaged.to_string()),
             }
         }
         stored.count_on(&Self::default());
         stored
+    }
+
+    fn add_flawed(&mut self, id: &str, why: String) {
+        self.flawed.push(flawed(id, &why));
+        self.damaged.push(why);
     }
 
     /// Goes on from what was known `before`: uses of credentials, secrets, and tokens that are the same
@@ -185,28 +192,38 @@ impl Stored {
         gateways
     }
 
-    /// What is exported: by the file, by the management API, and traces of gateways. One that cannot
-    /// be compiled any more is not there.
-    pub(crate) fn jobs(
-        &self,
-        config: &Config,
-        snapshot: &Snapshot,
-    ) -> (Arc<[Arc<Job>]>, Vec<String>) {
-        let mut jobs: Vec<Arc<Job>> = config.exports.to_vec();
+    /// What is exported: by the file, by the management API, and traces of gateways. What cannot be
+    /// compiled any more is told apart from what is gone.
+    pub(crate) fn jobs(&self, config: &Config, snapshot: &Snapshot) -> (Arc<Listed>, Vec<String>) {
+        let mut listed = Listed {
+            jobs: config.exports.to_vec(),
+            flawed: self.flawed.clone(),
+        };
         let mut doubts = Vec::new();
         for stored in &self.jobs {
             match exports::stored(config, stored) {
-                Ok(job) => jobs.push(Arc::new(job)),
+                Ok(job) => listed.jobs.push(Arc::new(job)),
                 Err(invalid) => {
-                    let (account, number) = (&stored.account, stored.number);
-                    doubts.push(format!("the stored export `{account}/{number}`: {invalid}"));
+                    let id = StoredJob::entity_id(&stored.account, stored.number);
+                    doubts.push(format!("the stored export `{id}`: {invalid}"));
+                    listed.flawed.push(flawed(&id, &invalid.to_string()));
                 }
             }
         }
-        for gateway in snapshot.gateways() {
-            jobs.extend(exports::traces(gateway).into_iter().map(Arc::new));
+        for stored in &self.gateways {
+            let gateway = snapshot.gateway(&stored.account, &stored.id);
+            if !gateway.is_some_and(|gateway| gateway.origin == Origin::Stored) {
+                let id = StoredGateway::entity_id(&stored.account, &stored.id);
+                listed
+                    .flawed
+                    .push(flawed(&id, "its gateway is not in force"));
+            }
         }
-        (jobs.into(), doubts)
+        for gateway in snapshot.gateways() {
+            let traces = exports::traces(gateway).into_iter();
+            listed.jobs.extend(traces.map(Arc::new));
+        }
+        (Arc::new(listed), doubts)
     }
 
     /// Counts the uses of credentials on from where `before` was.
@@ -315,6 +332,13 @@ impl Stored {
         let mut snapshot = snapshot.with_door(Arc::new(config.to_door()));
         snapshot.revision = self.revision;
         (snapshot, doubts)
+    }
+}
+
+fn flawed(id: &str, why: &str) -> Flawed {
+    Flawed {
+        id: id.into(),
+        why: why.into(),
     }
 }
 
@@ -427,6 +451,49 @@ mod tests {
     }
 
     const NOW: Timestamp = Timestamp::from_micros(1);
+
+    #[test]
+    fn a_job_that_cannot_be_compiled_is_told_from_one_that_is_gone() {
+        use isango_store::seal::Keyring;
+        use isango_types::Secret;
+        let keys = "[secrets]\nkey = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+        let conf = Secret::new("https://logs.example.com/in");
+        let mut job = StoredJob {
+            account: "local".into(),
+            number: 7,
+            created_at: NOW,
+            modified_at: NOW,
+            fields: serde_json::Map::new(),
+            shown: "".into(),
+            sealed: "".into(),
+        };
+        let with_keys = config(keys);
+        let keyring: &Keyring = with_keys.keyring.as_ref().unwrap();
+        job.seal(keyring, &conf, "https://logs.example.com/in")
+            .unwrap();
+        let store = MemoryConfig::default();
+        let id = StoredJob::entity_id("local", 7);
+        let add = Change::add(Kind::Export, &id, job.body().unwrap());
+        store.commit(&[add]).unwrap();
+        let damaged = Change::add(Kind::Export, "local/8", "{}");
+        store.commit(&[damaged]).unwrap();
+        let gateway = Change::add(Kind::Gateway, "local/bad", "{}");
+        store.commit(&[gateway]).unwrap();
+        let listed = |config: &Config| {
+            let stored = Stored::read(&store).unwrap();
+            let (snapshot, _) = stored.compile(config, None);
+            let (listed, _) = stored.jobs(config, &snapshot);
+            let jobs = listed.jobs.iter().map(|job| job.spec.id.to_string());
+            let flawed = listed.flawed.iter().map(|flawed| flawed.id.to_string());
+            (jobs.collect::<Vec<_>>(), flawed.collect::<Vec<_>>())
+        };
+        let (jobs, flawed) = listed(&with_keys);
+        assert_eq!(jobs, ["local/7"]);
+        assert_eq!(flawed, ["local/bad", "local/8"]);
+        let (jobs, flawed) = listed(&config(""));
+        assert_eq!(jobs, [""; 0]);
+        assert_eq!(flawed, ["local/bad", "local/8", "local/7"]);
+    }
 
     #[test]
     fn the_files_token_wins_over_a_stored_one_of_its_name() {

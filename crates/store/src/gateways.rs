@@ -62,6 +62,14 @@ pub struct StoredGateway {
 #[error("gateway `{0}` cannot be read: what is stored is damaged, or from a newer version")]
 pub struct Damaged(Box<str>);
 
+impl Damaged {
+    /// The id of what cannot be read.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0
+    }
+}
+
 impl StoredGateway {
     /// The id in the store of the gateway `id` of `account`.
     #[must_use]

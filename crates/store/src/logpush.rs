@@ -36,6 +36,14 @@ pub struct StoredJob {
 #[error("job `{0}` cannot be read: what is stored is damaged, or from a newer version")]
 pub struct Damaged(Box<str>);
 
+impl Damaged {
+    /// The id of what cannot be read.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0
+    }
+}
+
 impl StoredJob {
     /// The id in the store of the job `number` of `account`; the export has the same.
     #[must_use]

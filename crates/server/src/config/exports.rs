@@ -177,7 +177,16 @@ fn key_of(section: &Section<'_>, around: &Around<'_>) -> Option<Box<str>> {
     match std::fs::read_to_string(&file) {
         Ok(text) => Some(text.into()),
         // That it cannot be opened was told.
-        Err(_unreadable) => None,
+        Err(_unreadable) if std::fs::File::open(&file).is_err() => None,
+        Err(error) => {
+            let message = format!(
+                "`{}` is no public key in PEM: {error}; `openssl rsa -pubin -inform DER -in …` \
+                 writes one",
+                file.display()
+            );
+            section.problem("public_key_file", message, None);
+            None
+        }
     }
 }
 

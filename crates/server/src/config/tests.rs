@@ -298,6 +298,21 @@ fn a_file_that_cannot_be_read_is_told_by_its_name() {
 }
 
 #[test]
+fn a_public_key_that_is_no_text_is_no_want_of_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("isango.toml");
+    std::fs::write(folder.path().join("key.der"), [0x30, 0x82, 0x01, 0x22]).unwrap();
+    let export = "[[exports]]\nname = \"a\"\ndestination = \"https://logs.example.com/in\"\n";
+    std::fs::write(&file, format!("{export}public_key_file = \"key.der\"")).unwrap();
+    let sources = Sources {
+        file: Some(file),
+        ..Sources::default()
+    };
+    let told = Config::load(&sources).unwrap_err().to_string();
+    assert!(told.contains("no public key in PEM"), "{told}");
+}
+
+#[test]
 fn the_data_dir_is_found_without_knowing_any_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("isango.toml");

@@ -230,6 +230,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         Absent,
         r#""env:LOGPUSH_PUBLIC_KEY""#,
-        "RSA key (PEM) that metadata and bodies of exported records are sealed with.",
+        "RSA key (PEM) that metadata and bodies of exported records are sealed with. Records that are \
+         exported whole (`dataset = \"records\"`) go without them; traces are not sealed.",
     ),
 ];
