@@ -1,12 +1,15 @@
 //! Links that let somebody in once, in a [`ConfigStore`]: to become the first owner, to follow an
 //! invitation, to choose another password. What is kept is the digest of the code.
 
+use std::collections::BTreeMap;
+
 use isango_types::key::Sha256;
 use isango_types::{Role, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Change, ConfigStore, Contents, Entity, Kind};
 use crate::tokens::{self, mint_as};
+use crate::users::StoredUser;
 
 /// What the code of a link begins with.
 const PREFIX: &str = "isl_";
@@ -43,7 +46,31 @@ pub enum Purpose {
     Password {
         /// Name of the user.
         name: Box<str>,
+        /// Who they were when it was made: somebody who has become more, or has signed out
+        /// everywhere since, is another. `None`: it was made before this was kept, and opens nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        standing: Option<Standing>,
     },
+}
+
+/// Who a user is at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    created_at: Timestamp,
+    roles: BTreeMap<Box<str>, Role>,
+    epoch: u64,
+}
+
+impl Standing {
+    /// Who they are now.
+    #[must_use]
+    pub fn of(user: &StoredUser) -> Self {
+        Self {
+            created_at: user.created_at,
+            roles: user.roles.clone(),
+            epoch: user.epoch,
+        }
+    }
 }
 
 impl Purpose {
@@ -58,7 +85,9 @@ impl Purpose {
                     ..
                 },
             ) => name == other && account == there,
-            (Self::Setup | Self::Password { .. } | Self::Invitation { .. }, _) => self == other,
+            (Self::Password { name, .. }, Self::Password { name: other, .. }) => name == other,
+            (Self::Setup, Self::Setup) => true,
+            (Self::Setup | Self::Password { .. } | Self::Invitation { .. }, _) => false,
         }
     }
 }
@@ -168,11 +197,14 @@ mod tests {
     #[test]
     fn one_link_is_kept_for_each_purpose() {
         let store = MemoryConfig::default();
-        let password = |name: &str| Purpose::Password { name: name.into() };
-        let first = create(&store, password("a"), (at(1), at(9))).unwrap();
-        create(&store, password("b"), (at(1), at(5))).unwrap();
+        let password = |name: &str, epoch: u64| Purpose::Password {
+            name: name.into(),
+            standing: Some(Standing::of(&StoredUser::new(name, at(epoch)))),
+        };
+        let first = create(&store, password("a", 1), (at(1), at(9))).unwrap();
+        create(&store, password("b", 1), (at(1), at(5))).unwrap();
         assert_eq!(purposes(&store, 2), 2);
-        let second = create(&store, password("a"), (at(2), at(9))).unwrap();
+        let second = create(&store, password("a", 2), (at(2), at(9))).unwrap();
         let contents = store.read().unwrap();
         assert!(find(&contents, &first, at(2)).is_none());
         assert!(find(&contents, &second, at(2)).is_some());

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use isango_store::config::history::Author;
 use isango_store::config::{Change, Contents, Error, Kind};
-use isango_store::links::{self, Purpose};
+use isango_store::links::{self, Purpose, Standing};
 use isango_store::users::{self, PasswordHash, StoredUser};
 use isango_types::role::EVERY_ACCOUNT;
 use isango_types::{Role, Secret, Timestamp};
@@ -153,7 +153,7 @@ pub(crate) async fn look(
             account,
             role,
         } => ("invitation", Some(name), Some((account, role))),
-        Purpose::Password { name } => ("password", Some(name), None),
+        Purpose::Password { name, .. } => ("password", Some(name), None),
     };
     let (account, role) = place.unzip();
     Ok(Done::new(LinkView {
@@ -180,7 +180,9 @@ pub(crate) async fn follow(
     let Follow { code, password } = body::read(&members)?;
     let user = match found(&control, from, &code).await?.purpose {
         Purpose::Setup => return Err(Failure::no_link()),
-        Purpose::Password { name } => choose(&control, from, (code, password), name).await?,
+        Purpose::Password { name, standing } => {
+            choose(&control, from, (code, password), (name, standing)).await?
+        }
         Purpose::Invitation {
             name,
             account,
@@ -190,12 +192,13 @@ pub(crate) async fn follow(
     begin(&control, user, from, &headers).await
 }
 
-/// Another password; all sessions are over.
+/// Another password; all sessions are over. Only of who they were when the link was made: whoever had
+/// it made ruled over that one.
 async fn choose(
     control: &Control,
     from: From,
     (code, password): (Secret, Secret),
-    name: Box<str>,
+    (name, standing): (Box<str>, Option<Standing>),
 ) -> Result<StoredUser, Failure> {
     password::check_new(&name, &password)?;
     let hash = control.people.passwords.hash(password).await?;
@@ -204,6 +207,9 @@ async fn choose(
             let entity = contents.find(Kind::User, &name);
             let entity = entity.ok_or_else(Failure::no_link)?;
             let mut user = StoredUser::parse(entity)?;
+            if standing != Some(Standing::of(&user)) {
+                return Err(Failure::no_link());
+            }
             user.password = Some(hash.clone());
             user.end_sessions(now);
             user.modified_at = now;

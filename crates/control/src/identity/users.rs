@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use isango_store::config::history::As;
 use isango_store::config::{Change, Contents, Kind};
-use isango_store::links::{self, Purpose, StoredLink};
+use isango_store::links::{self, Purpose, Standing, StoredLink};
 use isango_store::users::{self, StoredUser};
 use isango_types::role::EVERY_ACCOUNT;
 use isango_types::{Role, Secret, Timestamp};
@@ -356,7 +356,10 @@ pub(crate) async fn link(
                            another password";
             return Err(Failure::forbidden(message));
         }
-        let purpose = Purpose::Password { name: name.clone() };
+        let purpose = Purpose::Password {
+            name: name.clone(),
+            standing: Some(Standing::of(user)),
+        };
         make(control, &caller, purpose, (name, CHOOSING))
     })
     .await

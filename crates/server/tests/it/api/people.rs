@@ -533,16 +533,59 @@ async fn who_decides_on_users_decides_on_none_above_themselves() {
     assert_eq!(follow(&made["result"]["code"]).await.status(), 403);
 }
 
+/// Makes somebody who is there already somebody elsewhere, or somebody else here.
+fn promote(house: &House, name: &str, account: &str, role: Role) {
+    isango_store::users::change(&*house.store, name, NOW, |user| {
+        user.roles.insert(account.into(), role);
+        Ok::<_, isango_store::users::Error>(())
+    })
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_link_to_choose_a_password_is_of_who_they_were_when_it_was_made() {
+    let (house, owner) = House::owned("").await;
+    let admin = house.with("admin", Role::Admin).await;
+    let link = async |browser: &Browser, name: &str| {
+        let path = format!("{OWN}/users/{name}/link");
+        let reply = house.ask(&browser.ask("POST", &path, &Value::Null)).await;
+        assert_eq!(reply.status(), 200, "{}", reply.text());
+        reply.json()["result"]["code"].as_str().unwrap().to_owned()
+    };
+    let follow = async |code: &str| {
+        let body = json!({"code": code, "password": "another password"});
+        house.follow("link", &body).await
+    };
+    for (name, account, role) in [
+        ("eve", "other", Role::Viewer),
+        ("mia", "local", Role::Owner),
+        ("zoe", "*", Role::Owner),
+    ] {
+        house.with(name, Role::Viewer).await;
+        let code = link(&admin, name).await;
+        promote(&house, name, account, role);
+        let reply = follow(&code).await;
+        assert_eq!(reply.status(), 403, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["errors"][0]["code"], 7017, "{name}");
+        assert_eq!(house.sign_in(name, "another password").await.status(), 401);
+    }
+    // Who rules over all that they are now may.
+    let code = link(&owner, "eve").await;
+    assert_eq!(follow(&code).await.status(), 200);
+    // They have signed out everywhere since: it is known that this link is about.
+    let eve = Browser::of(&house.sign_in("eve", "another password").await);
+    let code = link(&owner, "eve").await;
+    let out = eve.ask("DELETE", "/client/v4/isango/sessions", &Value::Null);
+    assert_eq!(house.ask(&out).await.status(), 200);
+    assert_eq!(follow(&code).await.status(), 403);
+}
+
 #[tokio::test]
 async fn nobody_lets_a_user_of_other_accounts_choose_a_password() {
     let (house, owner) = House::owned("").await;
     let admin = house.with("admin", Role::Admin).await;
     house.with("eve", Role::Viewer).await;
-    isango_store::users::change(&*house.store, "eve", NOW, |user| {
-        user.roles.insert("other".into(), Role::Admin);
-        Ok::<_, isango_store::users::Error>(())
-    })
-    .unwrap();
+    promote(&house, "eve", "other", Role::Admin);
     let link = format!("{OWN}/users/eve/link");
     let ask_as = async |browser: &Browser| {
         let asked = browser.ask("POST", &link, &Value::Null);
