@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
-use isango_store::config::{Change, Contents, Entity, Error, Kind};
+use isango_store::config::{Change, Contents, Entity, Error, Invalid, Kind};
 use isango_store::gateways::{MAX_GATEWAYS, StoredGateway};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::{Gateway, Timestamp};
@@ -107,16 +107,18 @@ pub(crate) async fn create(
     members
         .entry("authentication")
         .or_insert_with(|| secure.into());
-    let stored = StoredGateway {
+    let mut stored = StoredGateway {
         account: account.into(),
         id: id.into(),
         created_at: author.at,
         modified_at: author.at,
         fields: members,
         settings: Map::new(),
+        sealed: BTreeMap::new(),
     };
     let done = blocking(&control, move |control| {
         let contents = control.config.read()?;
+        let text = text(control, &mut stored)?;
         if contents.of(Kind::Gateway).count() >= MAX_GATEWAYS {
             let message = format!("{MAX_GATEWAYS} gateways are stored; remove some");
             return Err(Failure::full(message));
@@ -127,7 +129,7 @@ pub(crate) async fn create(
             return Err(taken());
         }
         let entity_id = StoredGateway::entity_id(account, id);
-        let change = Change::add(Kind::Gateway, &entity_id, text(&stored)?);
+        let change = Change::add(Kind::Gateway, &entity_id, text);
         match control.config.commit_as(&author, &[change]) {
             Ok(_revision) => Ok(stored),
             Err(Error::Conflict { .. }) => Err(taken()),
@@ -247,7 +249,7 @@ pub(crate) async fn edit(
                 kind: Kind::Gateway,
                 id: StoredGateway::entity_id(&gateway.account, &gateway.id).into(),
                 based_on: version,
-                body: Some(text(&gateway)?.into()),
+                body: Some(text(control, &mut gateway)?.into()),
             };
             match control.config.commit_as(&author, &[change]) {
                 Ok(_revision) => return Ok((gateway, version + 1)),
@@ -311,6 +313,7 @@ fn unconfigured(control: &Control, path: &GatewayPath, now: Timestamp) -> Stored
         modified_at: now,
         fields: fields.into_iter().collect(),
         settings: Map::new(),
+        sealed: BTreeMap::new(),
     }
 }
 
@@ -327,8 +330,14 @@ pub(crate) fn check(members: &Map<String, Value>) -> Result<(), Failure> {
     }
 }
 
-/// Its text in the store.
-pub(crate) fn text(stored: &StoredGateway) -> Result<String, Failure> {
+/// Its text in the store, once what is secret of it is sealed.
+///
+/// # Errors
+/// Something cannot be sealed.
+pub(crate) fn text(control: &Control, stored: &mut StoredGateway) -> Result<String, Failure> {
+    let keyring = (control.keyring)();
+    let sealed = stored.seal(keyring.as_deref());
+    sealed.map_err(|Invalid(wrong)| Failure::invalid(wrong))?;
     stored.body().map_err(|error| Failure::internal(&error))
 }
 

@@ -9,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::gateways::StoredGateway;
+use isango_store::gateways::secrets::mask;
 use isango_types::{Timestamp, is_gateway_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -140,7 +141,8 @@ pub(crate) async fn apply(
 fn written(contents: &Contents, account: &str) -> Result<BTreeMap<String, Written>, Failure> {
     let of_account = of_account(contents, account);
     let stored = of_account.map(|entity| {
-        let stored = StoredGateway::parse(entity).map_err(|error| Failure::internal(&error))?;
+        let mut stored = StoredGateway::parse(entity).map_err(|error| Failure::internal(&error))?;
+        mask(&mut stored.fields);
         let gateway = Written {
             fields: stored.fields,
             settings: stored.settings,
@@ -199,7 +201,10 @@ fn compare(
         plan.changes.push(Step {
             id: id.clone(),
             before: before.cloned(),
-            after: after.cloned(),
+            after: after.cloned().map(|mut after| {
+                mask(&mut after.fields);
+                after
+            }),
         });
     }
     Ok((plan, changes))
@@ -219,15 +224,19 @@ fn step(
     let made = entity.map(StoredGateway::parse).transpose();
     let made = made.map_err(|error| Failure::internal(&error))?;
     gateways::check(&after.fields)?;
-    let stored = StoredGateway {
+    let (created_at, sealed) = made.map_or((now, BTreeMap::new()), |made| {
+        (made.created_at, made.sealed)
+    });
+    let mut stored = StoredGateway {
         account: account.into(),
         id: id.into(),
-        created_at: made.map_or(now, |made| made.created_at),
+        created_at,
         modified_at: now,
         fields: after.fields.clone(),
         settings: after.settings.clone(),
+        sealed,
     };
-    let body = gateways::text(&stored)?;
+    let body = gateways::text(control, &mut stored)?;
     let entity_id = StoredGateway::entity_id(account, id);
     Ok(Some(match entity {
         Some(entity) => Change::replace(entity, body),

@@ -4,7 +4,7 @@
 use axum::extract::{Path, State};
 use isango_store::config;
 use isango_store::config::history::As;
-use isango_store::credentials::{self, Place, Stored};
+use isango_store::credentials::{self, Origin, Place, Stored};
 use isango_types::credential::DEFAULT_ALIAS;
 use isango_types::{Provider, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -267,9 +267,8 @@ fn store(
         let message = "there is no key to seal with: the operator sets `secrets.key`";
         Failure::wrong(&["secret"], message)
     })?;
-    // Nobody but the operator lends out the identity of the machine.
     let of = (&*provider.slug, provider.path);
-    let new = credentials::checked(of, secret, rate, &|_name| None).map_err(told)?;
+    let new = credentials::checked(of, secret, rate, Origin::Api, &|_name| None).map_err(told)?;
     let author = caller.author(control);
     let now = author.at;
     let authored = As::new(&*control.config, author);
@@ -309,6 +308,6 @@ fn told(error: credentials::Error) -> Failure {
         credentials::Error::Full => Failure::full(error.to_string()),
         credentials::Error::Store(config::Error::Conflict { .. }) => Failure::changed(),
         credentials::Error::Store(error) => error.into(),
-        credentials::Error::Damaged(_) | credentials::Error::Seal(..) => Failure::internal(&error),
+        credentials::Error::Damaged(..) | credentials::Error::Seal(..) => Failure::internal(&error),
     }
 }

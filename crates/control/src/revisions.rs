@@ -2,16 +2,21 @@
 
 use axum::extract::{Path, RawQuery, State};
 use isango_store::config::history::{self, Changed, Revision};
-use isango_store::config::{Change, Kind};
+use isango_store::config::{Change, Contents, Entity, Kind};
+use isango_store::gateways::StoredGateway;
+use isango_store::gateways::secrets::mask;
 use isango_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams};
+use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, Remark};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
-use crate::{Control, blocking};
+use crate::{Control, blocking, gateways};
+
+/// Code of the remark on a secret that no history keeps.
+const FORGOTTEN: u32 = 7_023;
 
 /// A revision of the configuration.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -90,9 +95,9 @@ impl RevisionView {
             .filter(|changed| is_of(changed, account))
             .map(|changed| ChangeView {
                 kind: changed.kind.as_str(),
+                before: json(changed.kind, changed.before.as_deref()),
+                after: json(changed.kind, changed.after.as_deref()),
                 id: changed.id,
-                before: json(changed.before),
-                after: json(changed.after),
             })
             .collect();
         (!changes.is_empty()).then_some(Self {
@@ -104,11 +109,19 @@ impl RevisionView {
     }
 }
 
-/// The JSON of a body; null where there is none.
-fn json(body: Option<Box<str>>) -> Value {
-    body.map_or(Value::Null, |body| {
-        serde_json::from_str(&body).unwrap_or_default()
-    })
+/// The JSON of a body as it is told; null where there is none.
+fn json(kind: Kind, body: Option<&str>) -> Value {
+    let body = body.map(|body| serde_json::from_str(body).unwrap_or_default());
+    let mut body: Value = body.unwrap_or_default();
+    if kind == Kind::Gateway
+        && let Some(members) = body.as_object_mut()
+    {
+        members.remove("sealed");
+        if let Some(Value::Object(fields)) = members.get_mut("fields") {
+            mask(fields);
+        }
+    }
+    body
 }
 
 fn is_of(changed: &Changed, account: &str) -> bool {
@@ -201,8 +214,8 @@ pub(crate) async fn diff(
             let now = contents.find(change.kind, &change.id);
             ChangeView {
                 kind: change.kind.as_str(),
-                before: json(now.map(|entity| entity.body.clone())),
-                after: json(change.body),
+                before: json(change.kind, now.map(|entity| &*entity.body)),
+                after: json(change.kind, change.body.as_deref()),
                 id: change.id,
             }
         });
@@ -224,7 +237,8 @@ fn back_to(control: &Control, account: &str, number: u64) -> Result<Vec<Change>,
 /// Restore a revision
 ///
 /// Every gateway of the account becomes what it was at that revision, in one commit. Tokens and
-/// provider keys stay as they are: what opens something is in no history.
+/// provider keys stay as they are: what opens something is in no history. Headers of exporters of
+/// traces keep the values that they have now; `messages` names those that have none any more.
 #[utoipa::path(post, path = "/client/v4/accounts/{account_id}/isango/revisions/{revision}/restore",
     tag = "revisions", params(RevisionPath),
     responses((status = 200, body = Envelope<Restored>), (status = "4XX", body = FailureBody)))]
@@ -235,15 +249,52 @@ pub(crate) async fn restore(
 ) -> Answer<Restored> {
     let number = number(&path)?;
     blocking(&control, move |control| {
-        let changes = back_to(control, &path.account_id, number)?;
+        let mut changes = back_to(control, &path.account_id, number)?;
         let changed = changes.len() as u64;
+        let contents = control.config.read()?;
+        let mut remarks = Vec::new();
+        for change in &mut changes {
+            remarks.extend(recover(control, &contents, change)?);
+        }
         let revision = match changes.as_slice() {
             [] => control.config.revision()?,
             changes => control.config.commit_as(&caller.author(control), changes)?,
         };
-        Ok(Done::new(Restored { revision, changed }))
+        Ok(Done::new(Restored { revision, changed }).remarks(remarks))
     })
     .await
+}
+
+/// Gives a gateway of before the secrets that it has now; what is told of the others.
+fn recover(
+    control: &Control,
+    contents: &Contents,
+    change: &mut Change,
+) -> Result<Vec<Remark>, Failure> {
+    let damaged = |error| Failure::internal(&error);
+    let Some(body) = change.body.take() else {
+        return Ok(Vec::new());
+    };
+    let then = Entity {
+        kind: change.kind,
+        id: change.id.clone(),
+        version: change.based_on,
+        body,
+    };
+    let mut then = StoredGateway::parse(&then).map_err(damaged)?;
+    let now = contents.find(change.kind, &change.id);
+    let now = now.and_then(|now| StoredGateway::parse(now).ok());
+    let lost = then.recover(now.as_ref());
+    change.body = Some(gateways::text(control, &mut then)?.into());
+    let remark = |path: Vec<Box<str>>| Remark {
+        code: FORGOTTEN,
+        message: format!(
+            "`{}` of gateway `{}` is empty: its value was forgotten, set it again",
+            path.join("."),
+            then.id
+        ),
+    };
+    Ok(lost.into_iter().map(remark).collect())
 }
 
 fn number(path: &RevisionPath) -> Result<u64, Failure> {

@@ -66,7 +66,7 @@ impl Stored {
             match credential {
                 Ok(credential) => stored.credentials.push((credential, None)),
                 Err(damaged) => {
-                    if let credentials::Error::Damaged(id) = &damaged {
+                    if let credentials::Error::Damaged(_, id) = &damaged {
                         stored.unreadable.extend(credentials::place_of(id));
                     }
                     stored.damaged.push(damaged.to_string());
@@ -140,7 +140,13 @@ impl Stored {
                 let (path, message) = (Vec::new(), damaged.to_string());
                 Invalid(vec![Wrong { path, message }])
             });
-            let compiled = read.and_then(|stored| document::gateway(config, &stored));
+            let compiled = read.and_then(|stored| {
+                let (stored, closed) = opened(stored, config);
+                match closed.is_empty() {
+                    true => document::gateway(config, &stored).map(drop),
+                    false => Err(Invalid(closed)),
+                }
+            });
             wrong.extend(compiled.err().into_iter().flat_map(|invalid| invalid.0));
         }
         for change in changes.iter().filter(|one| one.kind == Kind::Export) {
@@ -182,7 +188,16 @@ impl Stored {
                 ));
                 continue;
             }
-            match document::gateway(config, stored) {
+            let (stored, closed) = opened(stored.clone(), config);
+            let (account, id) = (&stored.account, &stored.id);
+            if !closed.is_empty() {
+                let why = Invalid(closed);
+                doubts.push(format!(
+                    "an exporter of traces of the stored gateway `{id}` of account `{account}` is \
+                     not in force: {why}"
+                ));
+            }
+            match document::gateway(config, &stored) {
                 Ok(gateway) => gateways.push(gateway),
                 Err(invalid) => doubts.push(format!(
                     "the stored gateway `{id}` of account `{account}` is not in force: {invalid}"
@@ -342,6 +357,12 @@ fn flawed(id: &str, why: &str) -> Flawed {
     }
 }
 
+/// A gateway with what is sealed of it, and what of that does not open.
+fn opened(mut stored: StoredGateway, config: &Config) -> (StoredGateway, Vec<Wrong>) {
+    let closed = stored.open(config.keyring.as_deref());
+    (stored, closed)
+}
+
 /// A secret that was opened, by where it belongs and when it was stored.
 #[derive(Clone, Debug)]
 struct KnownSecret {
@@ -358,7 +379,8 @@ fn open(stored: &credentials::Stored, config: &Config) -> Result<Credential, (St
         (why.to_string(), is_unknown_key)
     })?;
     let identity = |name: &str| config.identity.get(name).cloned();
-    Credential::parse(secret.expose(), &identity).map_err(|wrong| (wrong.to_string(), false))
+    let credential = stored.origin.parse(&secret, &identity);
+    credential.map_err(|wrong| (wrong.to_string(), false))
 }
 
 /// The credential of a place as it is in force.

@@ -140,7 +140,7 @@ pub enum Kind {
     Token,
     /// A provider credential, sealed; by gateway, provider and alias.
     Credential,
-    /// A gateway, by account and id.
+    /// A gateway, what is secret of it sealed; by account and id.
     Gateway,
     /// A view of requests that somebody saved, by account and id.
     View,
@@ -185,10 +185,19 @@ impl Kind {
         match self {
             Self::Token => &["/token/digests", "/mac"],
             Self::Credential => &["/sealed"],
-            Self::Gateway | Self::View => &[],
+            Self::Gateway | Self::Export => &["/sealed"],
+            Self::View => &[],
             Self::User => &["/password", "/mac"],
             Self::Link => &["/mac"],
-            Self::Export => &["/sealed"],
+        }
+    }
+
+    /// Whether what it once was can be had again without what history forgets.
+    #[must_use]
+    pub const fn comes_back(self) -> bool {
+        match self {
+            Self::Gateway | Self::View => true,
+            Self::Token | Self::Credential | Self::User | Self::Link | Self::Export => false,
         }
     }
 

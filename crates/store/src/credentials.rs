@@ -3,11 +3,14 @@
 //! What is stored in the clear is sealed in with the secret: who swaps two rows, or raises a rate,
 //! makes them unreadable.
 
+use isango_types::credential::CredentialError;
 use isango_types::provider::PathRule;
 use isango_types::{Credential, Secret, Timestamp, is_account, is_gateway_id};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Change, ConfigStore, Contents, Entity, Flaw, Kind};
+use crate::gateways::StoredGateway;
+use crate::logpush::StoredJob;
 use crate::seal::{Keyring, SealError};
 
 /// Credentials that are stored at most.
@@ -66,12 +69,49 @@ impl Place {
     }
 }
 
+/// Who stored a credential, and with it how far it may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Whoever may write to a gateway, by the management API: it leads to no file, to no address and
+    /// to no identity of the gateway's machine.
+    #[default]
+    Api,
+    /// The operator, with a command on that machine.
+    Operator,
+}
+
+impl Origin {
+    fn is_api(&self) -> bool {
+        *self == Self::Api
+    }
+
+    /// Reads a credential of this origin. `environment` is what an identity of the machine leaves
+    /// there.
+    ///
+    /// # Errors
+    /// What [`Credential::parse`] or [`Credential::parse_foreign`] says.
+    pub fn parse(
+        self,
+        secret: &Secret,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Credential, CredentialError> {
+        match self {
+            Self::Api => Credential::parse_foreign(secret.expose(), environment),
+            Self::Operator => Credential::parse(secret.expose(), environment),
+        }
+    }
+}
+
 /// A credential as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stored {
     /// Which one it is.
     pub place: Place,
+    /// Who stored it.
+    #[serde(default, skip_serializing_if = "Origin::is_api")]
+    pub origin: Origin,
     /// The secret, sealed.
     pub sealed: Box<str>,
     /// Requests that may use it in `rate_limit_period_s`; `None`: any number.
@@ -106,6 +146,11 @@ impl Stored {
             bytes.push(u8::from(number.is_some()));
             bytes.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
         }
+        // Nobody makes it the operator's who cannot seal.
+        bytes.extend_from_slice(match self.origin {
+            Origin::Api => b"",
+            Origin::Operator => b"operator",
+        });
         bytes
     }
 
@@ -128,11 +173,11 @@ pub enum Error {
     #[error("there is no credential `{0}`")]
     Unknown(Box<str>),
     /// What is stored is none.
-    #[error("credential `{0}` cannot be read: what is stored is damaged, or from a newer version")]
-    Damaged(Box<str>),
+    #[error("{0} `{1}` cannot be read: what is stored is damaged, or from a newer version")]
+    Damaged(Kind, Box<str>),
     /// It cannot be sealed or opened.
-    #[error("credential `{0}`: {1}")]
-    Seal(Box<str>, #[source] SealError),
+    #[error("{0} `{1}`: {2}")]
+    Seal(Kind, Box<str>, #[source] SealError),
     /// Something else that is stored is not to be believed.
     #[error("{0} `{1}`: {2}")]
     Refused(Kind, Box<str>, Flaw),
@@ -163,7 +208,7 @@ pub fn place_of(id: &str) -> Option<Place> {
 }
 
 fn parse(entity: &Entity) -> Result<Stored, Error> {
-    let damaged = || Error::Damaged(entity.id.clone());
+    let damaged = || Error::Damaged(Kind::Credential, entity.id.clone());
     let stored: Stored = serde_json::from_str(&entity.body).map_err(|_unreadable| damaged())?;
     match *stored.place.id() == *entity.id && stored.place.check().is_ok() {
         true => Ok(stored),
@@ -172,7 +217,8 @@ fn parse(entity: &Entity) -> Result<Stored, Error> {
 }
 
 fn body(stored: &Stored) -> Result<String, Error> {
-    serde_json::to_string(stored).map_err(|_unwritable| Error::Damaged(stored.place.id().into()))
+    let damaged = || Error::Damaged(Kind::Credential, stored.place.id().into());
+    serde_json::to_string(stored).map_err(|_unwritable| damaged())
 }
 
 /// What is stored of a credential, beside its place.
@@ -180,14 +226,16 @@ fn body(stored: &Stored) -> Result<String, Error> {
 pub struct New {
     /// The secret itself.
     pub secret: Secret,
+    /// Who stores it.
+    pub origin: Origin,
     /// What people tell it by.
     pub preview: Box<str>,
     /// Requests in so many seconds; `None`: as it was, or any number.
     pub rate: Option<(u32, u32)>,
 }
 
-/// Checks that a secret is a credential, and one for a provider of this slug and path.
-/// `environment` is what an identity of the machine leaves there.
+/// Checks that a secret is a credential that somebody of this origin may store, and one for a provider
+/// of this slug and path. `environment` is what an identity of the machine leaves there.
 ///
 /// # Errors
 /// [`Error::Wrong`].
@@ -195,9 +243,10 @@ pub fn checked(
     (slug, path): (&str, PathRule),
     secret: Secret,
     rate: Option<(u32, u32)>,
+    origin: Origin,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<New, Error> {
-    let credential = Credential::parse(secret.expose(), environment);
+    let credential = origin.parse(&secret, environment);
     let credential = credential.map_err(|wrong| Error::Wrong(wrong.to_string()))?;
     if matches!(credential, Credential::Aws(_)) && path != PathRule::Bedrock {
         return Err(Error::Wrong(format!("`{slug}` takes no AWS signatures")));
@@ -211,6 +260,7 @@ pub fn checked(
     };
     Ok(New {
         secret,
+        origin,
         preview: preview.into(),
         rate,
     })
@@ -256,6 +306,7 @@ pub fn set(
     };
     let mut stored = Stored {
         place,
+        origin: new.origin,
         sealed: "".into(),
         rate_limit,
         rate_limit_period_s,
@@ -275,7 +326,8 @@ pub fn set(
 
 fn seal(keyring: &Keyring, stored: &mut Stored, secret: &Secret) -> Result<(), Error> {
     let sealed = keyring.current.seal(&stored.bound_to(), secret);
-    let sealed = sealed.map_err(|error| Error::Seal(stored.place.id().into(), error))?;
+    let failed = |error| Error::Seal(Kind::Credential, stored.place.id().into(), error);
+    let sealed = sealed.map_err(failed)?;
     stored.sealed = sealed.into();
     Ok(())
 }
@@ -310,20 +362,50 @@ pub fn reseal(store: &dyn ConfigStore, keyring: &Keyring) -> Result<usize, Error
         .iter()
         .map(|entity| Change::replace(entity, entity.body.clone()));
     let mut changes: Vec<Change> = vouched_anew.collect();
-    for entity in contents.of(Kind::Credential) {
-        let mut stored = parse(entity)?;
-        if keyring.is_current(&stored.sealed) {
-            continue;
-        }
-        let secret = stored.open(keyring);
-        let secret = secret.map_err(|error| Error::Seal(entity.id.clone(), error))?;
-        seal(keyring, &mut stored, &secret)?;
-        changes.push(Change::replace(entity, body(&stored)?));
+    let sealed = [Kind::Credential, Kind::Gateway, Kind::Export];
+    for entity in sealed.into_iter().flat_map(|kind| contents.of(kind)) {
+        let body = sealed_anew(entity, keyring)?;
+        changes.extend(body.map(|body| Change::replace(entity, body)));
     }
     if !changes.is_empty() {
         store.commit(&changes)?;
     }
     Ok(changes.len())
+}
+
+/// The body of an entity whose secrets are sealed with the current key; `None`: they are.
+fn sealed_anew(entity: &Entity, keyring: &Keyring) -> Result<Option<String>, Error> {
+    let damaged = || Error::Damaged(entity.kind, entity.id.clone());
+    let failed = |error| Error::Seal(entity.kind, entity.id.clone(), error);
+    match entity.kind {
+        Kind::Credential => {
+            let mut stored = parse(entity)?;
+            if keyring.is_current(&stored.sealed) {
+                return Ok(None);
+            }
+            let secret = stored.open(keyring).map_err(failed)?;
+            seal(keyring, &mut stored, &secret)?;
+            body(&stored).map(Some)
+        }
+        Kind::Gateway => {
+            let stored = StoredGateway::parse(entity);
+            let mut stored = stored.map_err(|_unreadable| damaged())?;
+            let is_changed = stored.reseal(keyring).map_err(failed)?;
+            let body = is_changed.then(|| stored.body()).transpose();
+            body.map_err(|_unwritable| damaged())
+        }
+        Kind::Export => {
+            let stored = StoredJob::parse(entity);
+            let mut stored = stored.map_err(|_unreadable| damaged())?;
+            if keyring.is_current(&stored.sealed) {
+                return Ok(None);
+            }
+            let (conf, shown) = (stored.open(keyring).map_err(failed)?, stored.shown.clone());
+            stored.seal(keyring, &conf, &shown).map_err(failed)?;
+            stored.body().map(Some).map_err(|_unwritable| damaged())
+        }
+        Kind::Token | Kind::View | Kind::User | Kind::Link => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -357,6 +439,7 @@ mod tests {
     fn new(secret: &str) -> New {
         New {
             secret: Secret::new(secret),
+            origin: Origin::Api,
             preview: "key".into(),
             rate: None,
         }
@@ -420,6 +503,15 @@ mod tests {
             .commit(&[Change::replace(entity, body(&edited).unwrap())])
             .unwrap();
         assert_eq!(opened(&store, &ring), [None, None]);
+        set(&store, &ring, place("a"), new("a"), NOW).unwrap();
+        let contents = store.read().unwrap();
+        let entity = contents.find(Kind::Credential, &place("a").id()).unwrap();
+        let mut promoted = parse(entity).unwrap();
+        promoted.origin = Origin::Operator;
+        store
+            .commit(&[Change::replace(entity, body(&promoted).unwrap())])
+            .unwrap();
+        assert_eq!(opened(&store, &ring), [None, None]);
     }
 
     #[test]
@@ -440,6 +532,37 @@ mod tests {
         let before = store.read().unwrap();
         assert!(reseal(&store, &ring(3, Some(1))).is_err());
         assert_eq!(store.read().unwrap(), before);
+    }
+
+    #[test]
+    fn another_key_seals_gateways_and_jobs_anew_too() {
+        let store = MemoryConfig::default();
+        let old = ring(1, None);
+        let otel = r#"{"account":"local","id":"shop","created_at":"2026-11-22T16:00:00Z",
+            "modified_at":"2026-11-22T16:00:00Z","fields":
+            {"otel":[{"url":"https://a.example","headers":{"x":"planted"}}]}}"#;
+        let mut gateway: StoredGateway = serde_json::from_str(otel).unwrap();
+        gateway.seal(Some(&old)).unwrap();
+        let job = r#"{"account":"local","number":7,"created_at":"2026-11-22T16:00:00Z",
+            "modified_at":"2026-11-22T16:00:00Z","fields":{},
+            "shown":"s3://b","sealed":""}"#;
+        let mut job: StoredJob = serde_json::from_str(job).unwrap();
+        job.seal(&old, &Secret::new("s3://b?key=planted"), "s3://b?key=*****")
+            .unwrap();
+        store
+            .commit(&[
+                Change::add(Kind::Gateway, "local/shop", gateway.body().unwrap()),
+                Change::add(Kind::Export, "local/7", job.body().unwrap()),
+            ])
+            .unwrap();
+        assert_eq!(reseal(&store, &ring(2, Some(1))).unwrap(), 2);
+        let (contents, new) = (store.read().unwrap(), ring(2, None));
+        let find = |kind| contents.of(kind).next().unwrap();
+        let mut gateway = StoredGateway::parse(find(Kind::Gateway)).unwrap();
+        assert_eq!(gateway.open(Some(&new)), []);
+        let job = StoredJob::parse(find(Kind::Export)).unwrap();
+        assert_eq!(job.open(&new).unwrap().expose(), "s3://b?key=planted");
+        assert_eq!(&*job.shown, "s3://b?key=*****");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Gateways in a [`ConfigStore`](crate::config::ConfigStore): as the management API was told them,
 //! so that it can tell them again unchanged.
 
+pub mod secrets;
+
+use std::collections::BTreeMap;
+
 use isango_types::{Timestamp, is_account, is_gateway_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -55,6 +59,9 @@ pub struct StoredGateway {
     /// Keys of `[[gateways]]` that have no such spelling.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
+    /// What stands as stars in `fields`, sealed; by [`secrets::Leaf::name`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<Box<str>, Box<str>>,
 }
 
 /// What is stored is no gateway.

@@ -129,25 +129,42 @@ impl Credential {
         text: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, CredentialError> {
-        let text = text.trim();
-        if !text.starts_with('{') {
-            let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-            return match !text.is_empty() && text.bytes().all(is_visible) {
-                true => Ok(Self::Key(Secret::new(text))),
-                false => Err(wrong("a key is one line of visible ASCII characters")),
-            };
-        }
-        // Not the parser's words: they may repeat what stands there.
-        let shape: Shape = serde_json::from_str(text).map_err(|error| {
-            let at = (error.line(), error.column());
-            CredentialError(format!(
-                "no credential is JSON like this; {SHAPES} ({at:?})"
-            ))
-        })?;
-        match shape {
+        match Shape::parse(text)? {
+            Shape::Key(key) => Ok(Self::Key(key)),
             Shape::Aws(keys) => Ok(Self::Aws(keys)),
             Shape::Google(account) => account.into_issuer(),
             Shape::Entra(entra) => entra.into_issuer(environment),
+        }
+    }
+
+    /// Reads a credential of somebody who does not rule over the machine that the gateway runs on: it
+    /// is a key, AWS keys, or asks an issuer that is built in. Nothing of it leads to a file, to an
+    /// address of its author's, or to the identity of the machine. `environment` may move the issuer
+    /// of Entra (`AZURE_AUTHORITY_HOST`), and tells nothing else.
+    ///
+    /// # Errors
+    /// Those of [`Credential::parse`]; or it reaches further.
+    pub fn parse_foreign(
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, CredentialError> {
+        let shape = Shape::parse(text)?;
+        if let Some(member) = shape.reaching() {
+            return Err(CredentialError(format!(
+                "`{member}` leads to a file, an address or the identity of the gateway's machine: \
+                 that is the operator's to lend, in the configuration file or with \
+                 `isango key set`"
+            )));
+        }
+        let authority = |name: &str| match name == AUTHORITY_HOST {
+            true => environment(name),
+            false => None,
+        };
+        match shape {
+            Shape::Key(key) => Ok(Self::Key(key)),
+            Shape::Aws(keys) => Ok(Self::Aws(keys)),
+            Shape::Google(account) => account.into_issuer(),
+            Shape::Entra(entra) => entra.into_issuer(&authority),
         }
     }
 
@@ -218,6 +235,9 @@ impl Credential {
     }
 }
 
+/// Where the environment tells another address of the issuer of Entra.
+const AUTHORITY_HOST: &str = "AZURE_AUTHORITY_HOST";
+
 const SHAPES: &str = "there are AWS keys (`accessKeyId`, `secretAccessKey`), service accounts of \
                       Google (`type`: `service_account`) and Entra (`entra`)";
 
@@ -228,9 +248,51 @@ fn wrong(text: &str) -> CredentialError {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Shape {
+    /// The only one that is no JSON.
+    #[serde(skip)]
+    Key(Secret),
     Aws(AwsKeys),
     Google(Google),
     Entra(Entra),
+}
+
+impl Shape {
+    fn parse(text: &str) -> Result<Self, CredentialError> {
+        let text = text.trim();
+        if !text.starts_with('{') {
+            let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+            return match !text.is_empty() && text.bytes().all(is_visible) {
+                true => Ok(Self::Key(Secret::new(text))),
+                false => Err(wrong("a key is one line of visible ASCII characters")),
+            };
+        }
+        // Not the parser's words: they may repeat what stands there.
+        serde_json::from_str(text).map_err(|error| {
+            let at = (error.line(), error.column());
+            CredentialError(format!(
+                "no credential is JSON like this; {SHAPES} ({at:?})"
+            ))
+        })
+    }
+
+    /// The member that leads to the machine of the gateway, or to an address that the author chose.
+    fn reaching(&self) -> Option<&'static str> {
+        match self {
+            Self::Key(_) | Self::Aws(_) => None,
+            Self::Google(account) => {
+                let elsewhere = |uri: &str| uri != GOOGLE;
+                let is_elsewhere = account.token_uri.as_deref().is_some_and(elsewhere);
+                is_elsewhere.then_some("token_uri")
+            }
+            Self::Entra(entra) => match entra.entra {
+                Way::WorkloadIdentity => Some("workload_identity"),
+                Way::ManagedIdentity => Some("managed_identity"),
+                Way::ClientCredentials if entra.authority.is_some() => Some("authority"),
+                Way::ClientCredentials if entra.token_file.is_some() => Some("tokenFile"),
+                Way::ClientCredentials => None,
+            },
+        }
+    }
 }
 
 /// The file that Google Cloud gives for a service account; what else it holds is of no use here.
@@ -384,7 +446,7 @@ impl Entra {
             return Err(wrong("`tenantId` is an id, or a domain name"));
         }
         let authority = self.authority.clone();
-        let authority = authority.or_else(|| environment("AZURE_AUTHORITY_HOST").map(Into::into));
+        let authority = authority.or_else(|| environment(AUTHORITY_HOST).map(Into::into));
         let authority = authority.as_deref().unwrap_or(ENTRA).trim_end_matches('/');
         address(&format!("{authority}/{id}/oauth2/v2.0/token"), "authority")
     }

@@ -451,9 +451,9 @@ export type Otel = {
   authorization?: string | null;
   /** Encoding. */
   content_type?: OtelType;
-  /** Headers. */
+  /** Headers. Their values are stored sealed, and told as `*****`; that sent back keeps the value, as long as the address is the same. */
   headers: Record<string, string>;
-  /** Address. */
+  /** Address; its query is stored sealed, and told as `*****`. */
   url: string;
 };
 
@@ -790,7 +790,7 @@ export type Strategy = 'STOP_INSERTING' | 'DELETE_OLDEST';
 
 /** Usage events. */
 export type Stripe = {
-  /** Key. */
+  /** Key; stored sealed, and told as `*****`. */
   authorization: string;
   /** What is sent. */
   usage_events: StripeEvent[];

@@ -217,10 +217,11 @@ pub(crate) struct Guardrails {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Otel {
-    /// Address.
+    /// Address; its query is stored sealed, and told as `*****`.
     #[schema(max_length = 2_048)]
     url: String,
-    /// Headers.
+    /// Headers. Their values are stored sealed, and told as `*****`; that sent back keeps the value,
+    /// as long as the address is the same.
     headers: BTreeMap<String, String>,
     /// Reference to a stored secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,7 +247,7 @@ pub(crate) enum OtelType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stripe {
-    /// Key.
+    /// Key; stored sealed, and told as `*****`.
     authorization: String,
     /// What is sent.
     usage_events: Vec<StripeEvent>,

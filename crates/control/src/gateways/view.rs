@@ -1,6 +1,7 @@
 //! A gateway as it is told.
 
 use isango_store::gateways::StoredGateway;
+use isango_store::gateways::secrets::mask;
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::limit::{Dialect, Dimension, Limit, Window};
 use isango_types::price::format_usd;
@@ -55,9 +56,11 @@ impl Listed for GatewayView {
 impl GatewayView {
     /// One that is stored; `secure` is whether it asks for a token if it does not say.
     pub(super) fn of_stored(stored: &StoredGateway, secure: bool) -> Self {
+        let mut fields = stored.fields.clone();
+        mask(&mut fields);
         // It was checked before it was stored.
-        let fields = Value::Object(stored.fields.clone());
-        let settings: Settings = serde_json::from_value(fields).unwrap_or_default();
+        let settings = serde_json::from_value(Value::Object(fields));
+        let settings: Settings = settings.unwrap_or_default();
         Self {
             id: stored.id.clone(),
             account_id: stored.account.clone(),

@@ -39,7 +39,8 @@ const ASSERTION_S: u64 = 3_600;
 const UNTOLD_LIFE: Duration = Duration::from_secs(300);
 /// The longest life that is believed.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
-/// Issuers that everybody knows; an address of the operator's own may be a private one.
+/// Issuers that everybody knows. Every other address is the operator's own, and may be a private one:
+/// [`Credential::parse_foreign`](isango_types::Credential::parse_foreign) takes none from others.
 const PUBLIC: [&str; 2] = ["login.microsoftonline.com", "oauth2.googleapis.com"];
 
 /// What an issuer is asked.

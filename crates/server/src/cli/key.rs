@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use isango_backends::config::FileConfig;
 use isango_store::config::ConfigStore as _;
-use isango_store::credentials::{self, DEFAULT_PERIOD_S, MAX_SECRET_BYTES, New, Place, Stored};
+use isango_store::credentials::{
+    self, DEFAULT_PERIOD_S, MAX_SECRET_BYTES, New, Origin, Place, Stored,
+};
 use isango_store::seal::Keyring;
 use isango_store::vouched::Vouched;
 use isango_types::credential::DEFAULT_ALIAS;
@@ -247,7 +249,9 @@ fn checked(place: &Place, secret: Secret, rate: Option<(u32, u32)>) -> anyhow::R
     let built_in = Provider::built_in()?;
     let provider = built_in.iter().find(|one| one.is_called(&place.provider));
     let path = provider.map_or(PathRule::Append, |provider| provider.path);
-    credentials::checked((&place.provider, path), secret, rate, &anything).map_err(told)
+    let of = (&*place.provider, path);
+    let new = credentials::checked(of, secret, rate, Origin::Operator, &anything);
+    new.map_err(told)
 }
 
 /// What was asked for wrongly is wrong usage; the rest has failed.
@@ -255,7 +259,7 @@ fn told(error: credentials::Error) -> anyhow::Error {
     match error {
         credentials::Error::Wrong(_) => WrongUsage(error.to_string()).into(),
         credentials::Error::Unknown(_)
-        | credentials::Error::Damaged(_)
+        | credentials::Error::Damaged(..)
         | credentials::Error::Seal(..)
         | credentials::Error::Refused(..)
         | credentials::Error::Full

@@ -20,7 +20,7 @@ use super::settings::Config;
 
 /// Keys that only the file may set: they hold secrets, or lead to addresses that nobody else may
 /// name.
-const OF_THE_FILE: [(&str, &str, &str); 5] = [
+const OF_THE_FILE: [(&str, &str, &str); 6] = [
     (
         "targets",
         "credential",
@@ -47,6 +47,12 @@ const OF_THE_FILE: [(&str, &str, &str); 5] = [
         "authorization",
         "there is no store of secrets that `authorization` could name: send the header itself, \
          `headers.Authorization`",
+    ),
+    (
+        "redact",
+        "hash_key",
+        "`hash_key` stands in the configuration file only: `hash` is for gateways of the file, \
+         others take `mask` or `drop`",
     ),
 ];
 
@@ -103,6 +109,7 @@ fn refuse_what_is_of_the_file(gateway: &Section<'_>) {
         let path = match list {
             "targets" => "gateways[].targets[]",
             "otel" => "gateways[].otel[]",
+            "redact" => "gateways[].redact[]",
             _ => "gateways[].limits[]",
         };
         for section in gateway.tables(path) {
@@ -195,6 +202,8 @@ mod tests {
 
     use super::*;
     use crate::config::Sources;
+    use crate::config::keys::{self, Key};
+    use crate::config::value::Kind;
 
     fn stored(fields: Value, settings: Value) -> StoredGateway {
         let object = |value: Value| value.as_object().unwrap().clone();
@@ -205,6 +214,28 @@ mod tests {
             modified_at: isango_types::Timestamp::default(),
             fields: object(fields),
             settings: object(settings),
+            sealed: Default::default(),
+        }
+    }
+
+    /// What is secret of a gateway is either sealed, or not taken.
+    #[test]
+    fn no_key_that_may_hold_a_secret_is_stored_in_the_clear() {
+        let secret = |key: &&Key| matches!(key.kind, Kind::Secret | Kind::SecretTable);
+        let of_gateways = keys::all().filter_map(|key| {
+            let path = key.path.strip_prefix("gateways[].")?;
+            secret(&key).then_some(path)
+        });
+        for path in of_gateways {
+            let (list, member) = path.split_once("[].").unwrap();
+            let member = member.split("[]").next().unwrap();
+            let is_refused = OF_THE_FILE
+                .iter()
+                .any(|(of, key, _)| (*of, *key) == (list, member));
+            let is_sealed = list == "otel" && ["url", "headers"].contains(&member);
+            // Neither of these is taken at all.
+            let is_of_file = ["alerts", "logpush"].contains(&list);
+            assert!(is_refused || is_sealed || is_of_file, "{path}");
         }
     }
 
@@ -304,6 +335,14 @@ mod tests {
         check(
             target(json!({"base_url": "http://10.0.0.1"})),
             "targets/1/base_url",
+            "file only",
+        );
+        check(
+            json!({"redact": [
+                {"detect": ["card"]},
+                {"pattern": "a", "action": "hash", "hash_key": "planted-0123456789"},
+            ]}),
+            "redact/1/hash_key",
             "file only",
         );
         check(json!({"targets": {}}), "targets", "list of tables");

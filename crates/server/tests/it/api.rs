@@ -14,6 +14,7 @@ mod own;
 mod people;
 mod plan;
 mod requests;
+mod secrets;
 mod tail;
 mod trial;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use isango_backends::config::FileConfig;
 use isango_store::config::{Change, ConfigStore, Kind};
-use isango_store::credentials::{self, New, Place, Stored};
+use isango_store::credentials::{self, New, Origin, Place, Stored};
 use isango_store::memory::MemoryConfig;
 use isango_store::seal::{Keyring, SealKey};
 use isango_store::tokens;
@@ -50,6 +50,7 @@ fn place(gateway: &str, alias: &str) -> Place {
 fn store_as(store: &dyn ConfigStore, alias: &str, secret: &str, rate: Option<(u32, u32)>) {
     let new = New {
         secret: Secret::new(secret),
+        origin: Origin::Api,
         preview: "key".into(),
         rate,
     };
@@ -261,6 +262,7 @@ async fn what_is_only_sealed_anew_goes_on_before_the_gateway_knows_the_key() {
     // Another secret under the new key is not the old one, which is used no more.
     let new = New {
         secret: Secret::new("sk-b"),
+        origin: Origin::Api,
         preview: "key".into(),
         rate: None,
     };
@@ -283,6 +285,43 @@ async fn what_is_only_sealed_anew_goes_on_before_the_gateway_knows_the_key() {
     assert_eq!(gateway.ask(&ask()).await.status(), 200);
     let last = upstream.requests().pop().unwrap().head;
     assert_eq!(last.header("authorization"), Some("Bearer sk-b"));
+}
+
+/// What a provider and an issuer have received once a request was made with a credential of `origin`
+/// that has a file of the machine sent to the issuer; and the answer.
+async fn lending(origin: Origin) -> (Reply, usize, usize) {
+    let issued = r#"{"access_token":"planted-token","expires_in":3600}"#;
+    let issuer = Upstream::start([json(issued)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "planted-file").unwrap();
+    let secret = serde_json::json!({
+        "entra": "workload_identity", "tenantId": "t", "clientId": "c",
+        "tokenFile": file, "authority": issuer.url(),
+    });
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let store: Arc<dyn ConfigStore> = Arc::new(MemoryConfig::default());
+    let new = New {
+        secret: Secret::new(secret.to_string()),
+        origin,
+        preview: "entra".into(),
+        rate: None,
+    };
+    credentials::set(&*store, &ring(1), place("default", "default"), new, NOW).unwrap();
+    let text = format!("{}{}", sealed_with(1), providers(&upstream));
+    let config = harness::config(&text);
+    let gateway = Harness::start_stored(&config, store, Clock::manual(NOW));
+    let reply = gateway.ask(&ask("")).await;
+    (reply, issuer.count(), upstream.count())
+}
+
+#[tokio::test]
+async fn only_what_the_operator_stored_reaches_files_and_addresses_of_the_machine() {
+    let (reply, asked, sent) = lending(Origin::Operator).await;
+    assert_eq!((reply.status(), asked, sent), (200, 1, 1));
+    let (reply, asked, sent) = lending(Origin::Api).await;
+    check(&reply, 502, 3031, "is not available");
+    assert_eq!((asked, sent), (0, 0));
 }
 
 #[tokio::test]

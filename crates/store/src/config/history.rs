@@ -153,8 +153,8 @@ fn without(body: &str, pointers: &[&str]) -> Box<str> {
     value.to_string().into()
 }
 
-/// What leads from what there is back to how it was at a revision; of entities of which history
-/// forgets nothing and that `concerns` admits.
+/// What leads from what there is back to how it was at a revision, without what history forgets; of
+/// entities that come back ([`Kind::comes_back`]) and that `concerns` admits.
 ///
 /// # Errors
 /// The store cannot be read; or the revision is older than what is remembered.
@@ -179,8 +179,7 @@ pub fn back_to(
                 return Ok(Some(differences(&now, &then)));
             }
             for changed in one.changes {
-                let is_plain = changed.kind.forgotten().is_empty();
-                if is_plain && concerns(changed.kind, &changed.id) {
+                if changed.kind.comes_back() && concerns(changed.kind, &changed.id) {
                     then.retain(|one| (one.kind, &one.id) != (changed.kind, &changed.id));
                     then.push(changed);
                 }
@@ -193,11 +192,16 @@ pub fn back_to(
     }
 }
 
+/// Whether two bodies are the same but for what history forgets.
+fn is_same(kind: Kind, now: &str, then: &str) -> bool {
+    now == then || without(now, kind.forgotten()) == without(then, kind.forgotten())
+}
+
 fn differences(now: &Contents, then: &[Changed]) -> Vec<Change> {
     let change = |was: &Changed| {
         let current: Option<&Entity> = now.find(was.kind, &was.id);
         match (current, &was.before) {
-            (Some(current), Some(body)) if current.body == *body => None,
+            (Some(current), Some(body)) if is_same(was.kind, &current.body, body) => None,
             (Some(current), Some(body)) => Some(Change::replace(current, body.clone())),
             (Some(current), None) => Some(Change::remove(current)),
             (None, Some(body)) => Some(Change::add(was.kind, &was.id, body.clone())),
@@ -233,7 +237,24 @@ mod tests {
             r#"{"preview":"x"}"#,
         );
         check(Kind::Credential, "no JSON, sealed", "null");
-        check(Kind::Gateway, r#"{"sealed":1}"#, r#"{"sealed":1}"#);
+        check(Kind::Gateway, r#"{"id":"a","sealed":{}}"#, r#"{"id":"a"}"#);
+        check(Kind::View, r#"{"sealed":1}"#, r#"{"sealed":1}"#);
+    }
+
+    #[test]
+    fn what_history_forgets_is_no_difference() {
+        let store = MemoryConfig::default();
+        let body = |sealed: &str| format!(r#"{{"sealed":"{sealed}","id":"a"}}"#);
+        store
+            .commit(&[Change::add(Kind::Gateway, "a", body("1"))])
+            .unwrap();
+        let contents = store.read().unwrap();
+        let entity = contents.of(Kind::Gateway).next().unwrap();
+        store.commit(&[Change::replace(entity, body("2"))]).unwrap();
+        let changes = back_to(&store, 1, &|_, _| true).unwrap();
+        assert_eq!(changes, Some(Vec::new()));
+        let gone = back_to(&store, 0, &|_, _| true).unwrap().unwrap();
+        assert_eq!(gone.len(), 1);
     }
 
     #[test]

@@ -98,6 +98,70 @@ fn entra_is_asked_in_three_ways() {
 }
 
 #[test]
+fn a_foreign_credential_leads_to_no_file_address_or_identity_of_the_machine() {
+    let everything = |name: &str| {
+        Some(String::from(match name {
+            "AZURE_AUTHORITY_HOST" => "https://login.microsoftonline.us",
+            "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" => "of-the-machine",
+            _ => "http://127.0.0.1:9/planted",
+        }))
+    };
+    let foreign = |text: &str| Credential::parse_foreign(text, &everything);
+    let google = r#""type":"service_account","private_key":"PEM","client_email":"a@b""#;
+    let own = r#""entra":"client_credentials","tenantId":"t","clientId":"c","clientSecret":"s""#;
+    for (text, member) in [
+        (r#"{"entra":"workload_identity"}"#, "workload_identity"),
+        (
+            r#"{"entra":"workload_identity","tenantId":"t","clientId":"c",
+                "tokenFile":"/proc/self/environ","authority":"https://evil.example"}"#,
+            "workload_identity",
+        ),
+        (r#"{"entra":"managed_identity"}"#, "managed_identity"),
+        (
+            r#"{"entra":"managed_identity","authority":"http://10.0.0.1"}"#,
+            "managed_identity",
+        ),
+        (
+            &*format!("{{{own},\"authority\":\"https://evil.example\"}}"),
+            "authority",
+        ),
+        (
+            &*format!("{{{own},\"tokenFile\":\"/etc/passwd\"}}"),
+            "tokenFile",
+        ),
+        (
+            &*format!("{{{google},\"token_uri\":\"http://127.0.0.1:9/token\"}}"),
+            "token_uri",
+        ),
+        (
+            &*format!("{{{google},\"token_uri\":\"https://oauth2.googleapis.com/token/x\"}}"),
+            "token_uri",
+        ),
+    ] {
+        let told = foreign(text).unwrap_err().to_string();
+        assert!(told.contains(&format!("`{member}`")), "{text}: {told}");
+        assert!(Credential::parse(text, &everything).is_ok(), "{text}");
+    }
+    let account = format!("{{{google},\"token_uri\":\"https://oauth2.googleapis.com/token\"}}");
+    for (text, place) in [
+        (account, "oauth2.googleapis.com"),
+        // The operator says where Entra is.
+        (format!("{{{own}}}"), "login.microsoftonline.us"),
+    ] {
+        let Ok(Credential::Issued(issuer)) = foreign(&text) else {
+            panic!("{text} is a credential of anybody's");
+        };
+        assert_eq!(&*issuer.url.authority, place);
+    }
+    // Who it is, the environment does not say.
+    assert!(foreign(r#"{"entra":"client_credentials","clientSecret":"s"}"#).is_err());
+    assert_eq!(
+        foreign("sk-abc"),
+        Ok(Credential::Key(Secret::new("sk-abc")))
+    );
+}
+
+#[test]
 fn what_is_no_credential_is_told_without_repeating_it() {
     for wrong in [
         r#"{"planted-secret":1}"#,

@@ -16,7 +16,7 @@ fn described() -> serde_json::Map<String, Value> {
 }
 
 /// Every method and path of the description below the accounts, with its placeholders filled.
-fn routes(account: &str) -> Vec<(String, String)> {
+pub(super) fn routes(account: &str) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for (path, item) in described() {
         if !path.starts_with("/client/v4/accounts/") {

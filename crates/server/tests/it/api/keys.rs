@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const SEALED: &str = "[secrets]\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n";
+pub(super) const SEALED: &str =
+    "[secrets]\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n";
 
 fn configs() -> String {
     format!("{GATEWAYS}/default/provider_configs")
@@ -82,6 +83,29 @@ async fn what_is_no_key_is_told() {
     check(json!({"rate_limit": 0}), "secret").await;
     check(json!({"rate_limit_period": 5}), "rate_limit_period").await;
     check(json!({"secert": "x"}), "secert").await;
+    // Nobody but the operator has the machine's files, addresses and identity lent out.
+    let evil = Upstream::start([json(COMPLETION)]).await;
+    let application = json!({
+        "entra": "client_credentials", "tenantId": "t", "clientId": "c", "clientSecret": "s",
+        "authority": evil.url(),
+    });
+    for reaching in [
+        json!({
+            "entra": "workload_identity", "tenantId": "t", "clientId": "c",
+            "tokenFile": "/proc/self/environ", "authority": evil.url(),
+        }),
+        json!({"entra": "managed_identity", "authority": evil.url()}),
+        application,
+        json!({
+            "type": "service_account", "client_email": "a@b", "private_key": "k",
+            "token_uri": format!("{}/token", evil.url()),
+        }),
+    ] {
+        check(json!({"secret": reaching.to_string()}), "secret").await;
+    }
+    let chat = Ask::post(harness::CHAT, PROMPT).with("cf-aig-byok-alias", "a");
+    assert_eq!(managed.gateway.ask(&chat).await.status(), 400);
+    assert_eq!((evil.count(), managed.upstream.count()), (0, 0));
     let unsealed = Managed::start("").await;
     let new = json!({
         "provider_slug": "openai", "alias": "a", "default_config": false, "secret": "sk-one",
