@@ -65,6 +65,20 @@ pub(crate) async fn handle(
     } else {
         serve(proxy, &config, &mut exchange, request, &activity).await
     };
+    let response = respond(exchange, served, activity);
+    if response.body().holds_nothing() {
+        // Kept out of the future of every request.
+        return Box::pin(recorded(response)).await;
+    }
+    response
+}
+
+/// The answer to the client, whose body ends the exchange.
+fn respond(
+    mut exchange: Exchange,
+    served: Result<Reply, Error>,
+    activity: Activity,
+) -> Response<Relay> {
     // A refusal because nothing can be recorded does not wait for its record.
     let is_strict = !matches!(served, Err(Error::Unrecorded)) && exchange.is_strict();
     let reply = match served {
@@ -83,26 +97,20 @@ pub(crate) async fn handle(
     head.version = Version::HTTP_11;
     sign(&mut head.headers, &exchange);
     let relay = Relay::new(source, reply.filter, reply.pace, exchange, activity);
-    let mut response = Response::from_parts(head, relay);
-    if is_strict {
-        response = response.map(|relay| relay.holding());
-        if response.body().holds_nothing() {
-            // Its head is its end. Kept out of the future of every request.
-            Box::pin(record_now(&mut response)).await;
-        }
-    }
-    response
+    let relay = if is_strict { relay.holding() } else { relay };
+    Response::from_parts(head, relay)
 }
 
-/// Waits for the record of an answer without a body; it is another one where that fails.
-async fn record_now(response: &mut Response<Relay>) {
-    if response.body_mut().record_now().await {
-        return;
+/// An answer without a body, which ends with its head: its record is waited for, and it is another
+/// one where that fails.
+async fn recorded(mut response: Response<Relay>) -> Response<Relay> {
+    if !response.body_mut().record_now().await {
+        let (status, headers, body) = Error::Unrecorded.to_answer();
+        *response.status_mut() = status;
+        response.headers_mut().extend(headers);
+        response.body_mut().replace(body);
     }
-    let (status, headers, body) = Error::Unrecorded.to_answer();
-    *response.status_mut() = status;
-    response.headers_mut().extend(headers);
-    response.body_mut().replace(body);
+    response
 }
 
 async fn serve(

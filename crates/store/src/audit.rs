@@ -316,7 +316,7 @@ fn of_link(
     let link: Option<StoredLink> = body.and_then(|body| serde_json::from_str(body).ok());
     match link.map(|link| link.purpose) {
         Some(Purpose::Invitation { name, account, .. }) => vec![(account, name)],
-        Some(Purpose::Password { name }) => {
+        Some(Purpose::Password { name, .. }) => {
             let user = user(&name).and_then(|body| serde_json::from_str::<StoredUser>(&body).ok());
             let accounts = user.map(|user| user.roles.into_keys().collect());
             let accounts: Vec<Box<str>> = accounts.unwrap_or_default();

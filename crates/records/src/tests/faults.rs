@@ -356,6 +356,22 @@ struct Known {
     gone: Vec<RecordId>,
 }
 
+fn rename(media: &mut BTreeMap<u64, Medium>, from: &Path, to: &Path) {
+    let of = |name: &Path| {
+        let mut found = media.iter();
+        let found = found.find(|(_, one)| one.name.as_deref() == Some(name));
+        found.map(|(inode, _)| *inode)
+    };
+    let (moved, replaced) = (of(from), of(to));
+    let before = replaced
+        .and_then(|inode| media.remove(&inode))
+        .map(Box::new);
+    if let Some(medium) = moved.and_then(|inode| media.get_mut(&inode)) {
+        medium.name = Some(to.to_owned());
+        (medium.is_named, medium.before) = (false, before);
+    }
+}
+
 /// The folder that a crash after `ops` leaves, and what was known.
 fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
     let mut media: BTreeMap<u64, Medium> = BTreeMap::new();
@@ -409,22 +425,7 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
                     (medium.is_named, medium.before) = (true, None);
                 }
             }),
-            Op::Rename { from, to } => {
-                let of = |name: &PathBuf| {
-                    let mut found = media
-                        .iter()
-                        .filter(|(_, one)| one.name.as_ref() == Some(name));
-                    found.next().map(|(inode, _)| *inode)
-                };
-                let (moved, replaced) = (of(from), of(to));
-                let before = replaced
-                    .and_then(|inode| media.remove(&inode))
-                    .map(Box::new);
-                if let Some(medium) = moved.and_then(|inode| media.get_mut(&inode)) {
-                    medium.name = Some(to.clone());
-                    (medium.is_named, medium.before) = (false, before);
-                }
-            }
+            Op::Rename { from, to } => rename(&mut media, from, to),
             Op::Remove { name } => media.retain(|_, medium| medium.name.as_ref() != Some(name)),
             Op::Acknowledge { ids } => known.acknowledged.extend(ids),
             Op::Erase { ids, is_done } => {

@@ -159,7 +159,7 @@ enum Format {
     Jsonl,
     /// Comma-separated values with a header
     Csv,
-    /// Columns, for Polars, DuckDB, pandas and the like
+    /// Columns in Parquet, for Polars, pandas and the like
     Parquet,
 }
 
