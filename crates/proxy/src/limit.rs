@@ -6,8 +6,9 @@
 //! together, so that a request that is refused has drawn nothing.
 //!
 //! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `subject` is what
-//! limits look at, `admit` is what the pipeline calls, `notice` what clients are told, `pledge` notes what is held where a crash does not reach it, `ledger` brings
-//! counters back after a restart, `view` shows them to others.
+//! limits look at, `admit` is what the pipeline calls, `notice` what clients are told, `pledge` notes
+//! what is held where a crash does not reach it, `ledger` brings counters back after a restart, `time`
+//! is what clocks tell, `view` shows counters to others.
 
 mod admit;
 mod bucket;
@@ -21,6 +22,7 @@ mod simulation;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod time;
 mod view;
 
 use std::collections::HashMap;
@@ -50,6 +52,7 @@ pub(crate) use notice::tell;
 pub(crate) use permit::{Lease, Overrun, Permit, Spent};
 pub(crate) use pledge::{Pledge, Pledges};
 pub(crate) use subject::{asked_model_at, model_behind, served_before};
+use time::{Present, Time};
 pub use view::Drawn;
 
 /// Buckets that each limit has at most; beyond, its new values share one. Nobody's values take the
@@ -73,8 +76,7 @@ pub(crate) struct Limits {
     shares: Mutex<HashMap<Box<str>, Arc<AtomicUsize>>>,
     max_buckets: usize,
     serial: AtomicU64,
-    /// The latest moment that was seen, in microseconds.
-    latest: AtomicU64,
+    time: Time,
     /// Requests that wait for others to end.
     waiting: AtomicUsize,
     /// What answers of each model were like.
@@ -207,7 +209,7 @@ impl Limits {
             shares: Mutex::default(),
             max_buckets,
             serial: AtomicU64::new(0),
-            latest: AtomicU64::new(0),
+            time: Time::default(),
             waiting: AtomicUsize::new(0),
             observed: Observed::default(),
             pledges,
@@ -224,11 +226,12 @@ impl Limits {
         wants: Vec<Want<'_>>,
         now: Timestamp,
     ) -> Result<(Vec<Lease>, Option<Headroom>), Box<Refusal>> {
-        let now = self.present(now);
+        let time = self.time.present(now);
+        let now = time.now;
         let found: Vec<(Want<'_>, Arc<Bucket>)> = wants
             .into_iter()
             .map(|mut want| {
-                let bucket = self.bucket_of(gateway, &mut want, now);
+                let bucket = self.bucket_of(gateway, &mut want, time);
                 (want, bucket)
             })
             .collect();
@@ -237,7 +240,7 @@ impl Limits {
             .iter()
             .zip(&mut states)
             .map(|((want, _), state)| {
-                let at = state.roll(want.limit, now);
+                let at = state.roll(want.limit, time);
                 (at, state.judge(want.limit, want.need, want.least))
             })
             .collect();
@@ -275,25 +278,15 @@ impl Limits {
         Ok((leases, headroom))
     }
 
-    /// `now`, or the latest moment before it if the clock was set back a little since.
-    fn present(&self, now: Timestamp) -> Timestamp {
-        let latest = self.latest.fetch_max(now.as_micros(), Ordering::Relaxed);
-        if latest > now.as_micros().saturating_add(bucket::MAX_SET_BACK) {
-            self.latest.store(now.as_micros(), Ordering::Relaxed);
-            return now;
-        }
-        Timestamp::from_micros(latest.max(now.as_micros()))
-    }
-
     /// The bucket of what is wanted; of the values that all share where the limit has too many.
-    fn bucket_of(&self, gateway: &Gateway, want: &mut Want<'_>, now: Timestamp) -> Arc<Bucket> {
+    fn bucket_of(&self, gateway: &Gateway, want: &mut Want<'_>, time: Present) -> Arc<Bucket> {
         want.values.iter_mut().flatten().for_each(clip);
-        match self.bucket(gateway, want.limit, &want.values, now) {
+        match self.bucket(gateway, want.limit, &want.values, time) {
             Some(bucket) => bucket,
             None => {
                 let others = vec![Some(OTHERS.into())];
                 want.crowded = Some(std::mem::replace(&mut want.values, others));
-                self.others(gateway, want.limit, now)
+                self.others(gateway, want.limit, time)
             }
         }
     }
@@ -304,7 +297,7 @@ impl Limits {
         gateway: &Gateway,
         limit: &Arc<Limit>,
         values: &[Option<Box<str>>],
-        now: Timestamp,
+        time: Present,
     ) -> Option<Arc<Bucket>> {
         let key = key(gateway, limit, values);
         let mut shard = self.shard(&key);
@@ -317,14 +310,14 @@ impl Limits {
         };
         let rule = definition(gateway, limit);
         let mut share = self.share(&rule, most);
-        if share.is_none() && self.evict(&mut shard, now) > 0 {
+        if share.is_none() && self.evict(&mut shard, time) > 0 {
             share = self.share(&rule, most);
         }
-        Some(self.insert(&mut shard, key, (limit, share?), now))
+        Some(self.insert(&mut shard, key, (limit, share?), time))
     }
 
     /// The bucket that all values of a limit share for which there is none.
-    fn others(&self, gateway: &Gateway, limit: &Arc<Limit>, now: Timestamp) -> Arc<Bucket> {
+    fn others(&self, gateway: &Gateway, limit: &Arc<Limit>, time: Present) -> Arc<Bucket> {
         self.overflows.fetch_add(1, Ordering::Relaxed);
         let key = key(gateway, limit, &[Some(OTHERS.into())]);
         let mut shard = self.shard(&key);
@@ -336,7 +329,7 @@ impl Limits {
             &mut shard,
             key,
             (limit, share.unwrap_or_else(|| Share::of(Arc::default()))),
-            now,
+            time,
         )
     }
 
@@ -358,12 +351,12 @@ impl Limits {
         shard: &mut HashMap<Box<str>, Arc<Bucket>>,
         key: String,
         (limit, share): (&Arc<Limit>, Share),
-        now: Timestamp,
+        time: Present,
     ) -> Arc<Bucket> {
         let bucket = Arc::new(Bucket {
             serial: self.serial.fetch_add(1, Ordering::Relaxed),
             limit: Arc::clone(limit),
-            state: Mutex::new(State::new(limit, now)),
+            state: Mutex::new(State::new(limit, time)),
             freed: Arc::new(Notify::new()),
             _share: share,
         });
@@ -378,19 +371,19 @@ impl Limits {
 
     /// Forgets buckets that hold nothing, and says how many. One that a request looks at, or that
     /// has anything in its window, is never forgotten.
-    fn evict(&self, shard: &mut HashMap<Box<str>, Arc<Bucket>>, now: Timestamp) -> usize {
+    fn evict(&self, shard: &mut HashMap<Box<str>, Arc<Bucket>>, time: Present) -> usize {
         let before = shard.len();
         shard.retain(|_, bucket| {
-            Arc::strong_count(bucket) > 1 || !bucket.state.lock().is_idle(&bucket.limit, now)
+            Arc::strong_count(bucket) > 1 || !bucket.state.lock().is_idle(&bucket.limit, time)
         });
         before - shard.len()
     }
 
     /// Forgets every bucket that holds nothing at `now`.
     pub(crate) fn sweep(&self, now: Timestamp) {
-        let now = self.present(now);
+        let time = self.time.present(now);
         for shard in &self.shards {
-            self.evict(&mut shard.lock(), now);
+            self.evict(&mut shard.lock(), time);
         }
         self.shares
             .lock()
@@ -415,6 +408,13 @@ impl Limits {
 
 #[cfg(test)]
 impl Limits {
+    /// How much every bucket keeps.
+    fn pieces(&self) -> usize {
+        let count = |bucket: &Arc<Bucket>| bucket.state.lock().pieces().len();
+        let of = |shard: &Mutex<HashMap<_, _>>| shard.lock().values().map(count).sum::<usize>();
+        self.shards.iter().map(of).sum()
+    }
+
     /// What every bucket holds.
     fn sums(&self) -> Vec<(Box<str>, bucket::Sum)> {
         let mut sums = Vec::new();

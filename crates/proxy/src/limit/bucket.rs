@@ -6,15 +6,17 @@ use std::time::Duration;
 use isango_types::limit::{Mode, Unit, Window};
 use isango_types::{Limit, Timestamp};
 
+use super::time::{DOUBT, LEAP, Present};
+
 /// Parts of a rolling window in which amounts are put together; what is drawn within one counts
 /// until the last of it is out of the window, so that no window ever holds more than the limit.
 const PARTS: u64 = 1_024;
 /// Entries up to which requests in a rolling window are kept one by one, to the microsecond.
 const MAX_EXACT: usize = 2_048;
-
-/// How far a clock may be set back without opening windows again, in microseconds: an hour. Where
-/// it goes back further, it was wrong before.
-pub(super) const MAX_SET_BACK: u64 = 3_600_000_000;
+/// Windows that are kept beside the one under way, and entries of a rolling one that do not count
+/// in it, because the clock may come back to them, or has come back from them.
+const MAX_ASIDE: usize = 16;
+const MAX_ROLLING_ASIDE: usize = 2_048;
 
 /// Amounts in the unit of the bucket's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,22 +52,85 @@ impl Sum {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     kept: Kept,
+    /// Of the window under way.
     sum: Sum,
+    /// The time that it was rolled to.
+    seen: Present,
 }
 
 #[derive(Clone, Debug)]
 enum Kept {
-    /// The window under way.
-    Window { start: Timestamp, end: Timestamp },
-    /// What was drawn when, oldest first, and the length of the window.
+    /// The window under way, and others that the clock may come to.
+    Window {
+        start: Timestamp,
+        end: Timestamp,
+        aside: Vec<Turn>,
+    },
+    /// What was drawn when, oldest first, and the length of the window. What the clock may come to
+    /// is set aside; the two never overlap.
     Rolling {
-        drawn: VecDeque<(Timestamp, Sum)>,
+        drawn: Drawn,
+        aside: Drawn,
         length: Duration,
-        /// How far the window has moved.
-        rolled: Timestamp,
     },
     /// What is held now.
     Now,
+}
+
+/// What was drawn when, oldest first.
+type Drawn = VecDeque<(Timestamp, Sum)>;
+
+/// A window that does not roll.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    start: Timestamp,
+    end: Timestamp,
+    sum: Sum,
+}
+
+impl Turn {
+    /// Whether the clock may come to it, or back to it.
+    fn matters(&self, time: Present) -> bool {
+        let latest = time.now.as_micros().saturating_add(DOUBT);
+        !self.sum.is_zero() && time.least < self.end && self.start.as_micros() <= latest
+    }
+}
+
+/// Adds to what was drawn at `at`.
+fn insert(drawn: &mut Drawn, (at, sum): (Timestamp, Sum)) {
+    match drawn.binary_search_by_key(&at, |(at, _)| *at) {
+        Ok(place) => drawn[place].1.add(sum),
+        Err(place) => drawn.insert(place, (at, sum)),
+    }
+}
+
+/// Where in time what was drawn stands to a rolling window.
+#[derive(Clone, Copy)]
+struct Reach {
+    time: Present,
+    length: Duration,
+}
+
+impl Reach {
+    /// It counts no more.
+    fn is_over(self, at: Timestamp) -> bool {
+        at.plus(self.length) <= self.time.now
+    }
+
+    /// It does not count yet: no window holds it together with what is drawn now.
+    fn is_ahead(self, at: Timestamp) -> bool {
+        self.time.now.plus(2 * self.length) <= at
+    }
+
+    fn counts(self, at: Timestamp) -> bool {
+        !self.is_over(at) && !self.is_ahead(at)
+    }
+
+    /// The clock may come to it, or back to it.
+    fn matters(self, at: Timestamp) -> bool {
+        let ahead = Duration::from_micros(DOUBT).saturating_add(2 * self.length);
+        at.plus(self.length) > self.time.least && at <= self.time.now.plus(ahead)
+    }
 }
 
 /// What a bucket says to a request.
@@ -80,64 +145,115 @@ pub(crate) enum Judgement {
 }
 
 impl State {
-    pub(crate) fn new(limit: &Limit, now: Timestamp) -> Self {
+    pub(crate) fn new(limit: &Limit, seen: Present) -> Self {
         let kept = match (limit.unit, &limit.window) {
             (Unit::Concurrent, _) => Kept::Now,
             (_, Window::Sliding(length)) => Kept::Rolling {
-                drawn: VecDeque::new(),
+                drawn: Drawn::new(),
+                aside: Drawn::new(),
                 length: *length,
-                rolled: now,
             },
             (_, window @ (Window::Calendar { .. } | Window::Fixed(_))) => {
-                let (start, end) = window.around(now);
-                Kept::Window { start, end }
+                let (start, end) = window.around(seen.now);
+                let aside = Vec::new();
+                Kept::Window { start, end, aside }
             }
         };
-        Self {
-            kept,
-            sum: Sum::default(),
+        let sum = Sum::default();
+        Self { kept, sum, seen }
+    }
+
+    /// Moves the window to `time`. The moment at which a request that is admitted now draws, which
+    /// may differ a little.
+    ///
+    /// What comes with a time just before another that was there first finds the later window.
+    pub(crate) fn roll(&mut self, limit: &Limit, time: Present) -> Timestamp {
+        let is_late =
+            time.now < self.seen.now && self.seen.now.as_micros() - time.now.as_micros() <= LEAP;
+        if !is_late {
+            self.seen = time;
+        }
+        let now = self.seen.now;
+        match &mut self.kept {
+            Kept::Window { start, .. } if now < *start => self.turn(limit),
+            Kept::Window { end, .. } if now >= *end => self.turn(limit),
+            Kept::Window { aside, .. } => aside.retain(|turn| turn.matters(self.seen)),
+            Kept::Rolling { .. } => self.shift(),
+            Kept::Now => {}
+        }
+        match &self.kept {
+            Kept::Rolling { drawn, length, .. } => {
+                let exact = limit.unit == Unit::Requests && drawn.len() < MAX_EXACT;
+                match exact {
+                    true => now,
+                    false => rounded_up(now, *length),
+                }
+            }
+            Kept::Window { .. } | Kept::Now => now,
         }
     }
 
-    /// Moves the window to `now`. The moment at which a request that is admitted now draws, which
-    /// may differ a little: a clock that was set back does not open a window again.
-    pub(crate) fn roll(&mut self, limit: &Limit, now: Timestamp) -> Timestamp {
-        match &mut self.kept {
-            Kept::Window { start, end } => {
-                let was_wrong = start.as_micros() > now.as_micros().saturating_add(MAX_SET_BACK);
-                if now >= *end || was_wrong {
-                    (*start, *end) = limit.window.around(now);
-                    self.sum = Sum::default();
-                }
-                now.max(*start)
-            }
-            Kept::Rolling {
-                drawn,
-                length,
-                rolled,
-            } => {
-                let was_wrong = rolled.as_micros() > now.as_micros().saturating_add(MAX_SET_BACK);
-                if was_wrong {
-                    drawn.clear();
-                    self.sum = Sum::default();
-                    *rolled = now;
-                }
-                *rolled = now.max(*rolled);
-                while let Some((at, sum)) = drawn.front()
-                    && at.plus(*length) <= *rolled
-                {
-                    self.sum.take(*sum);
-                    drawn.pop_front();
-                }
-                let exact = limit.unit == Unit::Requests && drawn.len() < MAX_EXACT;
-                let at = match exact {
-                    true => now,
-                    false => rounded_up(now, *length),
-                };
-                drawn.back().map_or(at, |(last, _)| at.max(*last))
-            }
-            Kept::Now => now,
+    /// Goes to the window that the time is in. What was drawn in it before is there again, and the
+    /// one that is left is kept where the clock may come to it.
+    fn turn(&mut self, limit: &Limit) {
+        let Kept::Window { start, end, aside } = &mut self.kept else {
+            return;
+        };
+        let left = Turn {
+            start: *start,
+            end: *end,
+            sum: std::mem::take(&mut self.sum),
+        };
+        if left.matters(self.seen) {
+            aside.push(left);
         }
+        (*start, *end) = limit.window.around(self.seen.now);
+        if let Some(place) = aside.iter().position(|turn| turn.start == *start) {
+            self.sum = aside.swap_remove(place).sum;
+        }
+        aside.retain(|turn| turn.matters(self.seen));
+        if aside.len() > MAX_ASIDE {
+            // Of those behind, the clock comes to the last one last.
+            let is_behind = |turn: &Turn| (turn.end <= *start, turn.end);
+            let places = 0..aside.len();
+            let last = places.max_by_key(|place| is_behind(&aside[*place]));
+            last.map(|place| aside.swap_remove(place));
+        }
+    }
+
+    /// Moves a rolling window to the time.
+    fn shift(&mut self) {
+        let time = self.seen;
+        let Kept::Rolling {
+            drawn,
+            aside,
+            length,
+        } = &mut self.kept
+        else {
+            return;
+        };
+        let reach = Reach {
+            time,
+            length: *length,
+        };
+        while let Some(first) = drawn.pop_front_if(|(at, _)| reach.is_over(*at)) {
+            self.sum.take(first.1);
+            if reach.matters(first.0) && aside.len() < MAX_ROLLING_ASIDE {
+                insert(aside, first);
+            }
+        }
+        while let Some(last) = drawn.pop_back_if(|(at, _)| reach.is_ahead(*at)) {
+            self.sum.take(last.1);
+            insert(aside, last);
+        }
+        let first = aside.partition_point(|(at, _)| reach.is_over(*at));
+        let end = aside.partition_point(|(at, _)| !reach.is_ahead(*at));
+        for one in aside.drain(first..end.max(first)) {
+            self.sum.add(one.1);
+            insert(drawn, one);
+        }
+        while aside.pop_front_if(|(at, _)| !reach.matters(*at)).is_some() {}
+        while aside.pop_back_if(|(at, _)| !reach.matters(*at)).is_some() {}
     }
 
     pub(crate) const fn sum(&self) -> Sum {
@@ -145,9 +261,14 @@ impl State {
     }
 
     /// Whether forgetting it changes nothing at `now`.
-    pub(crate) fn is_idle(&mut self, limit: &Limit, now: Timestamp) -> bool {
-        self.roll(limit, now);
-        self.sum.is_zero()
+    pub(crate) fn is_idle(&mut self, limit: &Limit, time: Present) -> bool {
+        self.roll(limit, time);
+        let is_all = match &self.kept {
+            Kept::Window { aside, .. } => aside.is_empty(),
+            Kept::Rolling { aside, .. } => aside.is_empty(),
+            Kept::Now => true,
+        };
+        is_all && self.sum.is_zero()
     }
 
     /// What the bucket, rolled to now, says to a request that may draw `need`, and surely draws
@@ -192,16 +313,13 @@ impl State {
         self.put(at, held);
     }
 
-    /// Holds `more` beside what is held from `at` on, if that is still in the window.
+    /// Holds `more` beside what is held from `at` on, if that is still kept.
     pub(crate) fn extend(&mut self, at: Timestamp, more: u64) {
-        let is_within = match &self.kept {
-            Kept::Window { start, end } => *start <= at && at < *end,
-            Kept::Rolling { drawn, .. } => drawn.binary_search_by_key(&at, |(at, _)| *at).is_ok(),
-            Kept::Now => true,
+        let more = Sum {
+            used: 0,
+            reserved: more,
         };
-        if is_within {
-            self.hold(at, more);
-        }
+        self.change(at, Sum::default(), more);
     }
 
     /// Draws `charged` in the place of `held`, which was held from `at` on.
@@ -214,81 +332,97 @@ impl State {
             used: charged,
             reserved: 0,
         };
+        let is_kept = self.change(at, before, after);
+        if let (Kept::Rolling { .. }, false) = (&self.kept, is_kept) {
+            // Nothing was held there.
+            self.put(at, after);
+        }
+    }
+
+    /// Puts `after` in the place of `before` at `at`; whether anything is kept of that moment.
+    fn change(&mut self, at: Timestamp, before: Sum, after: Sum) -> bool {
+        let change = |sum: &mut Sum| {
+            sum.take(before);
+            sum.add(after);
+        };
         match &mut self.kept {
-            Kept::Window { start, end } => {
-                if *start <= at && at < *end {
-                    self.sum.take(before);
-                    self.sum.add(after);
-                }
+            Kept::Window { start, end, .. } if *start <= at && at < *end => {
+                change(&mut self.sum);
+                true
             }
-            Kept::Rolling {
-                drawn,
-                length,
-                rolled,
-            } => {
-                if let Ok(place) = drawn.binary_search_by_key(&at, |(at, _)| *at) {
-                    let sum = &mut drawn[place].1;
-                    sum.take(before);
-                    sum.add(after);
-                    let is_nothing = sum.is_zero();
-                    self.sum.take(before);
-                    self.sum.add(after);
-                    if is_nothing {
-                        drawn.remove(place);
+            Kept::Window { aside, .. } => {
+                let mut aside = aside.iter_mut();
+                let turn = aside.find(|turn| turn.start <= at && at < turn.end);
+                turn.map(|turn| change(&mut turn.sum)).is_some()
+            }
+            Kept::Rolling { drawn, aside, .. } => {
+                let find = |drawn: &Drawn| drawn.binary_search_by_key(&at, |(at, _)| *at);
+                let (list, place) = match (find(drawn), find(aside)) {
+                    (Ok(place), _) => {
+                        change(&mut self.sum);
+                        (drawn, place)
                     }
-                } else if at.plus(*length) > *rolled {
-                    // Nothing was held there.
-                    self.put(at, after);
+                    (_, Ok(place)) => (aside, place),
+                    (Err(_), Err(_)) => return false,
+                };
+                change(&mut list[place].1);
+                if list[place].1.is_zero() {
+                    list.remove(place);
                 }
+                true
             }
-            Kept::Now => self.sum.take(before),
+            Kept::Now => {
+                change(&mut self.sum);
+                true
+            }
         }
     }
 
     /// Counts what was drawn at `at` in the life of another process; the bucket is rolled to now.
     pub(crate) fn restore(&mut self, limit: &Limit, at: Timestamp, charged: u64) {
-        let drawn = Sum {
-            used: charged,
-            reserved: 0,
+        let at = match &self.kept {
+            Kept::Rolling { drawn, length, .. }
+                if limit.unit != Unit::Requests || drawn.len() >= MAX_EXACT =>
+            {
+                rounded_up(at, *length)
+            }
+            Kept::Rolling { .. } | Kept::Window { .. } | Kept::Now => at,
         };
-        let is_within = match &self.kept {
-            Kept::Window { start, end } => *start <= at && at < *end,
-            Kept::Rolling { length, rolled, .. } => at.plus(*length) > *rolled,
-            Kept::Now => false,
-        };
-        if is_within {
-            let at = match &self.kept {
-                Kept::Rolling { drawn, length, .. }
-                    if limit.unit != Unit::Requests || drawn.len() >= MAX_EXACT =>
-                {
-                    rounded_up(at, *length)
-                }
-                Kept::Rolling { .. } | Kept::Window { .. } | Kept::Now => at,
-            };
-            self.put(at, drawn);
-        }
+        self.add_piece(limit, (at, charged));
     }
 
     /// What is drawn for good, and when; a window that does not roll has it from its beginning.
     pub(crate) fn pieces(&self) -> Vec<(Timestamp, u64)> {
-        let pieces = match &self.kept {
-            Kept::Window { start, .. } => vec![(*start, self.sum.used)],
-            Kept::Rolling { drawn, .. } => drawn.iter().map(|(at, sum)| (*at, sum.used)).collect(),
+        let pieces: Vec<(Timestamp, Sum)> = match &self.kept {
+            Kept::Window { start, aside, .. } => {
+                let aside = aside.iter().map(|turn| (turn.start, turn.sum));
+                std::iter::once((*start, self.sum)).chain(aside).collect()
+            }
+            Kept::Rolling { drawn, aside, .. } => drawn.iter().chain(aside).copied().collect(),
             Kept::Now => Vec::new(),
         };
-        pieces.into_iter().filter(|(_, used)| *used > 0).collect()
+        let used = pieces.into_iter().map(|(at, sum)| (at, sum.used));
+        used.filter(|(_, used)| *used > 0).collect()
     }
 
     /// Counts such a piece, if it still matters to the bucket, which is rolled to now.
-    pub(crate) fn add_piece(&mut self, (at, used): (Timestamp, u64)) {
-        let matters = match &self.kept {
-            Kept::Window { start, end } => *start <= at && at < *end,
-            Kept::Rolling { length, rolled, .. } => at.plus(*length) > *rolled,
-            Kept::Now => false,
-        };
-        if matters {
-            let drawn = Sum { used, reserved: 0 };
-            self.put(at, drawn);
+    pub(crate) fn add_piece(&mut self, limit: &Limit, (at, used): (Timestamp, u64)) {
+        let drawn = Sum { used, reserved: 0 };
+        match &mut self.kept {
+            Kept::Window { start, end, .. } if *start <= at && at < *end => self.sum.add(drawn),
+            Kept::Window { aside, .. } => {
+                let (start, end) = limit.window.around(at);
+                if let Some(turn) = aside.iter_mut().find(|turn| turn.start == start) {
+                    return turn.sum.add(drawn);
+                }
+                let sum = drawn;
+                let turn = Turn { start, end, sum };
+                if turn.matters(self.seen) && aside.len() < MAX_ASIDE {
+                    aside.push(turn);
+                }
+            }
+            Kept::Rolling { .. } => self.put(at, drawn),
+            Kept::Now => {}
         }
     }
 
@@ -296,11 +430,23 @@ impl State {
         if amount.is_zero() {
             return;
         }
-        if let Kept::Rolling { drawn, .. } = &mut self.kept {
-            match drawn.binary_search_by_key(&at, |(at, _)| *at) {
-                Ok(place) => drawn[place].1.add(amount),
-                Err(place) => drawn.insert(place, (at, amount)),
+        if let Kept::Rolling {
+            drawn,
+            aside,
+            length,
+        } = &mut self.kept
+        {
+            let reach = Reach {
+                time: self.seen,
+                length: *length,
+            };
+            if !reach.counts(at) {
+                if reach.matters(at) && aside.len() < MAX_ROLLING_ASIDE {
+                    insert(aside, (at, amount));
+                }
+                return;
             }
+            insert(drawn, (at, amount));
         }
         self.sum.add(amount);
     }

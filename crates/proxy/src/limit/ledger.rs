@@ -19,6 +19,7 @@ use isango_wire::tokens;
 use self::checkpoint::{Checkpoint, Saved};
 use super::bucket::State;
 use super::pledge::{Entry, Pledge, Unreturned};
+use super::time::Present;
 use super::{Limits, OTHERS, definition, key};
 
 /// How long before it drew a request may have begun, its body and its turn included.
@@ -65,7 +66,7 @@ struct Reading<'r> {
     reader: &'r dyn LogReader,
     /// What need not be read again; `None`: all must.
     checkpoint: Option<&'r Checkpoint>,
-    now: Timestamp,
+    time: Present,
 }
 
 impl Reading<'_> {
@@ -83,7 +84,7 @@ impl Reading<'_> {
     /// checkpoint does not have.
     fn whole(&self, mut see: impl FnMut(&Record)) -> Result<(), Error> {
         let unknown = self.limits().filter(|(_, _, saved)| saved.is_none());
-        let begins = unknown.map(|(_, limit, _)| limit.window.around(self.now).0.minus(SLACK));
+        let begins = unknown.map(|(_, limit, _)| limit.window.around(self.time.now).0.minus(SLACK));
         let Some(since) = begins.min() else {
             return Ok(());
         };
@@ -174,14 +175,14 @@ impl Ledger {
     /// Counts all records that can matter to the windows under way, but for what the checkpoint
     /// has; that is taken from there. Requests that left a record go from `unreturned`.
     fn read(reading: &Reading<'_>, unreturned: &mut Unreturned) -> Result<Self, Error> {
-        let now = reading.now;
+        let time = reading.time;
         let mut ledger = Self::default();
         let mut known = HashSet::new();
         for (gateway, limit, saved) in reading.limits() {
             for bucket in saved.map_or(&[][..], |(_, buckets)| buckets) {
-                let account = ledger.account(gateway, limit, &bucket.values, now);
+                let account = ledger.account(gateway, limit, &bucket.values, time);
                 let pieces = bucket.drawn.iter().copied();
-                pieces.for_each(|piece| account.state.add_piece(piece));
+                pieces.for_each(|piece| account.state.add_piece(limit, piece));
             }
             known.extend(saved.map(|_| Arc::as_ptr(limit)));
         }
@@ -190,7 +191,7 @@ impl Ledger {
             let gateway = reading.config.gateway(&record.account, &record.gateway);
             if let Some(gateway) = gateway {
                 let is_due = |limit: &Arc<Limit>| known.contains(&Arc::as_ptr(limit)) == is_known;
-                ledger.count(gateway, &record.limits, (now, &is_due));
+                ledger.count(gateway, &record.limits, (time, &is_due));
             }
         };
         reading.whole(|record| count(record, false))?;
@@ -203,7 +204,7 @@ impl Ledger {
         &mut self,
         gateway: &Arc<Gateway>,
         decisions: &[Decision],
-        (now, is_due): (Timestamp, Due<'_>),
+        (time, is_due): (Present, Due<'_>),
     ) {
         for decision in decisions.iter().filter(|decision| decision.charged > 0) {
             let limit = limit_of(gateway, &decision.rule, decision.unit);
@@ -212,8 +213,8 @@ impl Ledger {
             };
             let limit = limit.filter(is_split_so);
             if let Some(limit) = limit.filter(|limit| is_due(limit)) {
-                let account = self.account(gateway, limit, &decision.bucket, now);
-                account.state.roll(limit, now);
+                let account = self.account(gateway, limit, &decision.bucket, time);
+                account.state.roll(limit, time);
                 account.state.restore(limit, decision.at, decision.charged);
             }
         }
@@ -221,30 +222,30 @@ impl Ledger {
 
     /// Counts what requests that left no record had noted; what counts in no window any more goes
     /// from `unreturned`.
-    fn count_unreturned(&mut self, config: &Snapshot, unreturned: &mut Unreturned, now: Timestamp) {
+    fn count_unreturned(&mut self, config: &Snapshot, unreturned: &mut Unreturned, time: Present) {
         unreturned.retain(|_, entries| {
-            entries.retain(|(_, entry)| self.count_entry(config, entry, now));
+            entries.retain(|(_, entry)| self.count_entry(config, entry, time));
             !entries.is_empty()
         });
     }
 
-    /// Forgets buckets that hold nothing at `now`.
-    fn sweep(&mut self, now: Timestamp) {
+    /// Forgets buckets that hold nothing at `time`.
+    fn sweep(&mut self, time: Present) {
         self.0
-            .retain(|_, account| !account.state.is_idle(&account.limit, now));
+            .retain(|_, account| !account.state.is_idle(&account.limit, time));
     }
 
     /// Counts what a request that left no record had noted; whether it counts in any window.
-    fn count_entry(&mut self, config: &Snapshot, entry: &Entry<'_>, now: Timestamp) -> bool {
+    fn count_entry(&mut self, config: &Snapshot, entry: &Entry<'_>, time: Present) -> bool {
         let Some(gateway) = config.gateway(&entry.account, &entry.gateway) else {
             return false;
         };
         let mut counts = false;
         for share in &entry.shares {
             let limit = limit_of(gateway, &share.rule, share.unit);
-            let is_in = |limit: &&Arc<Limit>| limit.window.around(now).0 <= share.at;
+            let is_in = |limit: &&Arc<Limit>| limit.window.around(time.least).0 <= share.at;
             if let Some(limit) = limit.filter(is_in) {
-                let account = self.account(gateway, limit, &share.bucket, now);
+                let account = self.account(gateway, limit, &share.bucket, time);
                 account.state.restore(limit, share.at, share.amount);
                 counts = true;
             }
@@ -257,7 +258,7 @@ impl Ledger {
         gateway: &Arc<Gateway>,
         limit: &Arc<Limit>,
         values: &[Option<Box<str>>],
-        now: Timestamp,
+        time: Present,
     ) -> &mut Account {
         let key = key(gateway, limit, values);
         self.0.entry(key.into()).or_insert_with(|| Account {
@@ -265,7 +266,7 @@ impl Ledger {
             gateway: Arc::clone(gateway),
             limit: Arc::clone(limit),
             values: values.to_vec(),
-            state: State::new(limit, now),
+            state: State::new(limit, time),
         })
     }
 }
@@ -306,24 +307,25 @@ impl Recorded {
     /// Buckets that are counted before empty ones are looked for.
     const FEW: usize = 1_024;
 
-    fn count(&mut self, gateway: &Arc<Gateway>, decisions: &[Decision], now: Timestamp) {
+    fn count(&mut self, gateway: &Arc<Gateway>, decisions: &[Decision], time: Present) {
         let is_counted = |limit: &Arc<Limit>| limit.unit != Unit::Concurrent;
-        self.ledger.count(gateway, decisions, (now, &is_counted));
+        self.ledger.count(gateway, decisions, (time, &is_counted));
         if self.ledger.0.len() > 2 * self.swept + Self::FEW {
-            self.sweep(now);
+            self.sweep(time);
         }
     }
 
-    fn sweep(&mut self, now: Timestamp) {
-        self.ledger.sweep(now);
+    fn sweep(&mut self, time: Present) {
+        self.ledger.sweep(time);
         self.swept = self.ledger.0.len();
     }
 
     /// All of it, of the records before `position`. What is configured is in it even if nothing was
     /// drawn. `None`: there is nothing to save.
-    fn write(&mut self, config: &Snapshot, position: Position, now: Timestamp) -> Option<Vec<u8>> {
-        self.sweep(now);
-        let mut checkpoint = Checkpoint::at(position);
+    fn write(&mut self, config: &Snapshot, position: Position, time: Present) -> Option<Vec<u8>> {
+        self.sweep(time);
+        let now = time.now;
+        let mut checkpoint = Checkpoint::at(position, time.least);
         for gateway in config.gateways() {
             for limit in counted(gateway) {
                 let since = self.since.entry(definition(gateway, limit).into());
@@ -382,10 +384,10 @@ impl Limits {
         // Nobody else looks between a record and its count.
         let mut recorded = self.recorded.lock();
         append(batch)?;
-        let now = self.present(now);
+        let time = self.time.present(now);
         for (at, gateway) in booked.gateways.drain(..) {
             let decisions = batch.get(at).map_or(&[][..], |record| &record.limits);
-            recorded.count(&gateway, decisions, now);
+            recorded.count(&gateway, decisions, time);
         }
         booked.pledges.drain(..).for_each(Pledge::returned);
         Ok(())
@@ -401,10 +403,14 @@ impl Limits {
         reader: &dyn LogReader,
         now: Timestamp,
     ) -> Result<(), RestoreError> {
-        let now = self.present(now);
+        let time = self.time.present(now);
         let mut recorded = self.recorded.lock();
-        let bytes = recorded.write(config, reader.end()?, now);
-        let Some(bytes) = bytes.filter(|bytes| recorded.saved.as_ref() != Some(bytes)) else {
+        let bytes = recorded.write(config, reader.end()?, time);
+        let is_new = |bytes: &Vec<u8>| {
+            let saved = recorded.saved.as_deref();
+            saved.is_none_or(|saved| !checkpoint::is_same(saved, bytes))
+        };
+        let Some(bytes) = bytes.filter(is_new) else {
             return Ok(());
         };
         // Their records are counted in what is saved, and are not looked for again.
@@ -446,11 +452,15 @@ impl Limits {
         }
         let mut unreturned = self.pledges.load()?;
         let saved = self.saved()?;
+        if let Some(saved) = &saved {
+            self.time.goes_on_from(saved.at.min(now));
+        }
+        let time = self.time.present(now);
         let reading = Reading {
             config,
             reader,
             checkpoint: saved.as_ref(),
-            now,
+            time,
         };
         let mut ledger = Ledger::read(&reading, &mut unreturned)?;
         let since = reading.limits().map(|(gateway, limit, saved)| {
@@ -465,18 +475,18 @@ impl Limits {
             saved: None,
             is_kept: saved.is_some(),
         };
-        ledger.count_unreturned(config, &mut unreturned, now);
+        ledger.count_unreturned(config, &mut unreturned, time);
         self.pledges.keep(|_| true, &slots(&unreturned));
         let count = ledger.0.len();
         for (_, account) in ledger.0 {
             let (gateway, limit) = (&account.gateway, &account.limit);
-            match self.bucket(gateway, limit, &account.values, now) {
+            match self.bucket(gateway, limit, &account.values, time) {
                 Some(bucket) => *bucket.state.lock() = account.state,
                 None => {
-                    let others = self.others(gateway, limit, now);
+                    let others = self.others(gateway, limit, time);
                     let mut state = others.state.lock();
                     let pieces = account.state.pieces().into_iter();
-                    pieces.for_each(|piece| state.add_piece(piece));
+                    pieces.for_each(|piece| state.add_piece(limit, piece));
                 }
             }
         }
@@ -485,11 +495,12 @@ impl Limits {
 
     /// What every counter has drawn in its window at `now`, by key.
     pub(super) fn drawn(&self, now: Timestamp) -> HashMap<Box<str>, u64> {
+        let time = self.time.present(now);
         let mut drawn = HashMap::new();
         for shard in &self.shards {
             for (key, bucket) in &*shard.lock() {
                 let mut state = bucket.state.lock();
-                state.roll(&bucket.limit, now);
+                state.roll(&bucket.limit, time);
                 drawn.insert(key.clone(), state.sum().used);
             }
         }
@@ -507,7 +518,7 @@ impl Limits {
         now: &dyn Fn() -> Timestamp,
         pause: &dyn Fn(),
     ) -> Result<Vec<Drift>, RestoreError> {
-        let begun = now();
+        let begun = self.time.present(now()).now;
         let before = self.drawn(begun);
         pause();
         let (known, mut unreturned) = self.pledges.lost()?;
@@ -519,10 +530,10 @@ impl Limits {
             config,
             reader,
             checkpoint: saved.as_ref(),
-            now: begun,
+            time: self.time.present(begun),
         };
         let mut ledger = Ledger::read(&reading, &mut unreturned)?;
-        ledger.count_unreturned(config, &mut unreturned, begun);
+        ledger.count_unreturned(config, &mut unreturned, reading.time);
         let is_known = |slot| known.contains(&slot);
         self.pledges.keep(is_known, &slots(&unreturned));
         let since = match against {
@@ -537,14 +548,14 @@ impl Limits {
             against == Against::Checkpoint
                 || since.is_some_and(|since| *since < limit.window.around(begun).0)
         };
-        let ended = now();
-        let after = self.drawn(ended);
+        let ended = self.time.present(now());
+        let after = self.drawn(ended.now);
         let mut drifts = Vec::new();
         for (key, account) in &mut ledger.0 {
             if !is_compared(&account.gateway, &account.limit) {
                 continue;
             }
-            account.state.roll(&account.limit, begun);
+            account.state.roll(&account.limit, reading.time);
             let then = account.state.sum().used;
             account.state.roll(&account.limit, ended);
             let recorded = account.state.sum().used;

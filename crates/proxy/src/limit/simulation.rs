@@ -1,6 +1,7 @@
 //! Random histories of requests, from seeds, and what must hold in each of them: nothing is held
 //! when nobody is there, each lease is settled once, no window admits more than its limit, and
-//! counters are what was drawn, also when the process was killed and they were rebuilt.
+//! counters are what was drawn, also when the process was killed and they were rebuilt, and when the
+//! clock leapt ahead and came back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ struct Admitted {
 
 struct Running {
     id: RecordId,
+    begun: Timestamp,
     permit: Permit,
     /// What it will draw in the end.
     actual: u64,
@@ -75,6 +77,9 @@ struct World {
     honest: bool,
     /// Processes are killed; then no clock is set back.
     crashes: bool,
+    /// The clock leaps ahead at times, and comes back; and whether it is there.
+    leaps: bool,
+    is_ahead: bool,
     running: Vec<Running>,
     /// Those whose end was forgotten on purpose.
     forgotten: Vec<Permit>,
@@ -103,6 +108,8 @@ impl World {
             now: BEGUN,
             honest: seed.is_multiple_of(2),
             crashes: seed.is_multiple_of(3),
+            leaps: seed.is_multiple_of(4),
+            is_ahead: false,
             running: Vec::new(),
             forgotten: Vec::new(),
             drawn: Default::default(),
@@ -132,12 +139,13 @@ impl World {
             let drawn = drawn.filter(|(_, drawn)| *drawn > 0);
             drawn.collect::<std::collections::BTreeMap<_, _>>()
         });
-        match own == all {
-            true => Ok(()),
-            false => Err(format!(
+        if own != all {
+            return Err(format!(
                 "what was saved leads to {own:?}, all records to {all:?}"
-            )),
+            ));
         }
+        self.limits.save(config, logs, self.now).unwrap();
+        Ok(())
     }
 
     /// Whether what is broken breaks now.
@@ -157,7 +165,8 @@ impl World {
             _ if self.random.below(20) == 0 => {
                 // A clock is set back, or a process is killed; or nothing happens for long.
                 let far = Duration::from_secs(self.random.below(90));
-                match self.random.below(2) {
+                match self.random.below(if self.leaps { 6 } else { 2 }) {
+                    2.. => self.leap(),
                     0 if self.crashes => return self.crash(),
                     0 => self.now = self.now.minus(far / 9),
                     _ => self.now = self.now.plus(far),
@@ -170,6 +179,16 @@ impl World {
             _ => self.limits.sweep(self.engine_now()),
         }
         Ok(())
+    }
+
+    /// The clock goes ahead by two hours, or comes back from there.
+    fn leap(&mut self) {
+        self.is_ahead = !self.is_ahead;
+        let far = Duration::from_secs(7_200);
+        self.now = match self.is_ahead {
+            true => self.now.plus(far),
+            false => self.now.minus(far),
+        };
     }
 
     /// The time as the engine is told.
@@ -210,8 +229,13 @@ impl World {
         let counters = Drawn::new(Arc::clone(&self.limits));
         for (tenant, drawn) in TENANTS.into_iter().zip(&self.drawn) {
             let counter = counters.of(&self.gateway, &self.rule, &[Some(tenant.into())], now);
-            let (start, _) = self.window(self.now);
-            let within = drawn.iter().filter(|one| start <= one.at);
+            let (start, end) = self.window(self.now);
+            let end = match self.rule.window {
+                // What is drawn now may be in one window with what the clock comes to.
+                Window::Sliding(length) => self.now.plus(2 * length),
+                Window::Calendar { .. } | Window::Fixed(_) => end,
+            };
+            let within = drawn.iter().filter(|one| start <= one.at && one.at < end);
             let charged: u64 = within.map(|one| one.charged).sum();
             if counter != charged {
                 return Err(format!("{tenant} has {counter}, and drew {charged}"));
@@ -240,6 +264,7 @@ impl World {
             permit.take(leases, headroom);
             self.running.push(Running {
                 id: RecordId::new(self.now),
+                begun: self.now,
                 permit,
                 actual,
                 sent: false,
@@ -277,7 +302,12 @@ impl World {
 
     /// A request ends having drawn `charged`, and its record is stored.
     fn settle(&mut self, running: Running, charged: u64) {
-        let Running { id, mut permit, .. } = running;
+        let Running {
+            id,
+            begun,
+            mut permit,
+            ..
+        } = running;
         let tenants: Vec<usize> = permit.held().iter().map(|(tenant, ..)| *tenant).collect();
         let spent = Spent {
             requests: charged.min(1),
@@ -301,7 +331,7 @@ impl World {
         if self.crashes {
             let record = Record {
                 id,
-                created_at: self.now,
+                created_at: begun,
                 account: self.gateway.account.clone(),
                 gateway: self.gateway.id.clone(),
                 limits,

@@ -481,3 +481,76 @@ fn a_crowd_gets_the_limit_and_no_more() {
         assert!((80_000..=100_100).contains(&used), "{used}");
     }
 }
+
+/// The clock leaps by so many seconds, and comes back: what was drawn before, and what was held,
+/// still counts, and what was drawn meanwhile when its time comes.
+#[track_caller]
+fn check_leap(unit: Unit, window: &Window, leap: u64) {
+    let one = One::new(Limit {
+        window: window.clone(),
+        ..limit(unit)
+    });
+    let what = one.limit.describe();
+    for permit in one.admits("a", 30, NOW) {
+        permit.settle(&tokens(1));
+    }
+    let held = one.admits("a", 30, at(1));
+    one.limits.sweep(at(leap));
+    let ahead = one.admits("a", 150, at(leap));
+    assert_eq!(ahead.len(), 100, "{what}: by the clock nothing is drawn");
+    for permit in held.into_iter().chain(ahead) {
+        permit.settle(&tokens(1));
+    }
+    // To a moment before the leap.
+    assert_eq!(one.admits("a", 150, NOW).len(), 40, "{what}: was forgotten");
+    for permit in one.admits("a", 150, at(2)) {
+        permit.settle(&tokens(1));
+    }
+    let passes = |from: u64, to: u64| {
+        let moments = (from..to).step_by(240);
+        moments.for_each(|moment| one.limits.sweep(at(moment)));
+    };
+    passes(2, leap);
+    let is_full = one.draw("a", 1, at(leap + 1)).is_err();
+    assert!(is_full, "{what}: its time has come");
+    // A day after it was last in doubt nothing is kept of what is over.
+    passes(leap + 1, 2 * leap + 2 * 86_400);
+    assert_eq!(one.limits.buckets(), 0, "{what}");
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_and_comes_back_finds_its_windows_again() {
+    for unit in [Unit::Requests, Unit::Tokens] {
+        let minute = Duration::from_secs(60);
+        check_leap(unit, &Window::Fixed(minute), 7_200);
+        check_leap(unit, &Window::Sliding(minute), 7_200);
+        check_leap(unit, &Window::Sliding(Duration::from_secs(3_000)), 7_200);
+        let calendar = |period| Window::calendar(period, "Africa/Johannesburg").unwrap();
+        check_leap(unit, &calendar(Period::Minute), 7_200);
+        check_leap(unit, &calendar(Period::Hour), 7_200);
+        check_leap(unit, &calendar(Period::Day), 86_400);
+    }
+}
+
+#[test]
+fn a_bucket_keeps_little_for_a_clock_that_may_come_back() {
+    let second = Duration::from_secs(1);
+    for (window, most) in [
+        (Window::Fixed(second), 1 + 16),
+        (Window::Sliding(second), 100 + 2_048),
+    ] {
+        let one = One::new(Limit {
+            window,
+            ..limit(Unit::Requests)
+        });
+        let fill = |seconds| {
+            for micros in 0..100 {
+                let now = at(seconds).plus(Duration::from_micros(micros));
+                one.draw("a", 1, now).unwrap().settle(&tokens(1));
+            }
+        };
+        fill(0);
+        (7_200..7_260).for_each(fill);
+        assert_eq!(one.limits.pieces(), most);
+    }
+}

@@ -29,7 +29,7 @@ impl Drawn {
         let found = self.0.shard(&key).get(&*key).cloned();
         found.map_or(0, |bucket| {
             let mut state = bucket.state.lock();
-            state.roll(limit, self.0.present(now));
+            state.roll(limit, self.0.time.present(now));
             state.sum().used
         })
     }

@@ -1,5 +1,5 @@
-//! What was on record of limits at one moment, as bytes: a position among the records, and for each
-//! limit what its buckets had drawn in what was before it.
+//! What was on record of limits at one moment, as bytes: a position among the records, the moment, and
+//! for each limit what its buckets had drawn in what was before it.
 //!
 //! Numbers are little-endian, texts begin with their length. A limit is known by its names and a
 //! digest of its definition: one that counts something else than before, in other windows or other
@@ -15,7 +15,9 @@ use crate::limit::pledge::{Bytes, text, values};
 use crate::limit::{Values, definition};
 
 /// The form of the bytes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Where the moment stands: behind version and position.
+const MOMENT: std::ops::Range<usize> = 9..17;
 
 /// A digest of what a limit counts.
 pub(super) type Print = [u8; 32];
@@ -25,6 +27,8 @@ pub(super) type Print = [u8; 32];
 pub(super) struct Checkpoint {
     /// Behind what is counted.
     pub(super) position: Position,
+    /// What time it was; the earliest that it may have been, if the clock had leapt.
+    pub(super) at: Timestamp,
     limits: HashMap<Box<str>, Covered>,
 }
 
@@ -32,6 +36,8 @@ pub(super) struct Checkpoint {
 #[derive(Debug)]
 struct Covered {
     print: Print,
+    /// The same of what it was split by.
+    split: Print,
     /// What was drawn before is not counted: it did not count so then.
     since: Timestamp,
     buckets: Vec<Saved>,
@@ -47,9 +53,10 @@ pub(super) struct Saved {
 
 impl Checkpoint {
     /// Of nothing, up to `position`.
-    pub(super) fn at(position: Position) -> Self {
+    pub(super) fn at(position: Position, at: Timestamp) -> Self {
         Self {
             position,
+            at,
             limits: HashMap::new(),
         }
     }
@@ -67,6 +74,7 @@ impl Checkpoint {
     ) -> &mut Vec<Saved> {
         let covered = || Covered {
             print: print(gateway, limit),
+            split: split(limit),
             since,
             buckets: Vec::new(),
         };
@@ -78,20 +86,26 @@ impl Checkpoint {
     }
 
     /// Since when it is counted, and what its buckets had drawn; `None`: not all that matters was
-    /// counted.
+    /// counted. One that was split by something else begins with nothing: records do not tell what
+    /// the values of a bucket are of.
     pub(super) fn of(&self, gateway: &Gateway, limit: &Limit) -> Option<(Timestamp, &[Saved])> {
         let known = self.limits.get(&name(gateway, limit))?;
+        if known.split != split(limit) {
+            return Some((self.at, &[]));
+        }
         (known.print == print(gateway, limit)).then_some((known.since, &*known.buckets))
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.position.count().to_le_bytes());
+        out.extend_from_slice(&self.at.as_micros().to_le_bytes());
         let mut limits: Vec<_> = self.limits.iter().collect();
         limits.sort_unstable_by_key(|(name, _)| *name);
         for (name, covered) in limits {
             text(&mut out, name);
             out.extend_from_slice(&covered.print);
+            out.extend_from_slice(&covered.split);
             out.extend_from_slice(&covered.since.as_micros().to_le_bytes());
             count(&mut out, covered.buckets.len());
             for bucket in &covered.buckets {
@@ -113,10 +127,11 @@ impl Checkpoint {
         if version != VERSION {
             return None;
         }
-        let mut checkpoint = Self::at(Position::after(bytes.number()?));
+        let position = Position::after(bytes.number()?);
+        let mut checkpoint = Self::at(position, Timestamp::from_micros(bytes.number()?));
         while !bytes.is_empty() {
             let name = bytes.text()??;
-            let print = bytes.take()?;
+            let (print, split) = (bytes.take()?, bytes.take()?);
             let since = Timestamp::from_micros(bytes.number()?);
             let count = u32::from_le_bytes(bytes.take()?);
             let mut buckets = Vec::new();
@@ -125,6 +140,7 @@ impl Checkpoint {
             }
             let covered = Covered {
                 print,
+                split,
                 since,
                 buckets,
             };
@@ -132,6 +148,12 @@ impl Checkpoint {
         }
         Some(checkpoint)
     }
+}
+
+/// Whether two say the same, at whatever moments.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.get(..MOMENT.start) == other.get(..MOMENT.start)
+        && one.get(MOMENT.end..) == other.get(MOMENT.end..)
 }
 
 fn bucket(bytes: &mut Bytes<'_>) -> Option<Saved> {
@@ -162,8 +184,18 @@ fn print(gateway: &Gateway, limit: &Limit) -> Print {
             text.extend_from_slice(format!("\0{}:{value}", value.len()).as_bytes());
         }
     }
+    print_of(&text)
+}
+
+/// Tells apart what limits are split by.
+fn split(limit: &Limit) -> Print {
+    let by: Vec<String> = limit.by.iter().map(ToString::to_string).collect();
+    print_of(by.join("\0").as_bytes())
+}
+
+fn print_of(text: &[u8]) -> Print {
     let mut print = Print::default();
-    print.copy_from_slice(digest(&SHA256, &text).as_ref());
+    print.copy_from_slice(digest(&SHA256, text).as_ref());
     print
 }
 
@@ -181,8 +213,8 @@ mod tests {
     fn sample() -> (Gateway, Arc<Limit>, Checkpoint) {
         let limit = Arc::new(limit(Unit::Tokens));
         let gateway = gateway(&limit);
-        let mut checkpoint = Checkpoint::at(Position::after(4_711));
         let at = Timestamp::from_micros(1_795_363_823_000_001);
+        let mut checkpoint = Checkpoint::at(Position::after(4_711), at);
         let saved = checkpoint.covers((&gateway, &limit), at);
         saved.push(Saved {
             values: vec![Some("acme".into()), None, Some("".into())],
@@ -200,7 +232,10 @@ mod tests {
         let (gateway, limit, checkpoint) = sample();
         let bytes = checkpoint.to_bytes();
         let read = Checkpoint::from_bytes(&bytes).unwrap();
-        assert_eq!(read.position, checkpoint.position);
+        assert_eq!(
+            (read.position, read.at),
+            (checkpoint.position, checkpoint.at)
+        );
         assert_eq!(read.of(&gateway, &limit), checkpoint.of(&gateway, &limit));
         assert_eq!(read.of(&gateway, &limit).unwrap().1.len(), 2);
         for end in 0..bytes.len() {
@@ -241,13 +276,12 @@ mod tests {
             },
             false,
         );
-        check(
-            Limit {
-                by: Vec::new(),
-                ..same()
-            },
-            false,
-        );
+        for by in [Vec::new(), vec![Dimension::Token]] {
+            let other = Limit { by, ..same() };
+            // It begins with nothing.
+            let began = (checkpoint.at, &[][..]);
+            assert_eq!(checkpoint.of(&gateway, &other), Some(began));
+        }
         let window = |period, zone| Window::calendar(period, zone).unwrap();
         for other in [
             Window::Sliding(Duration::from_secs(60)),

@@ -6,6 +6,7 @@ use isango_store::conformance::sample;
 use isango_store::later::Deletion;
 use isango_store::logs::LogWriter as _;
 use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges};
+use isango_types::limit::Dimension;
 use isango_types::price::PriceTable;
 use parking_lot::Mutex;
 
@@ -330,12 +331,14 @@ fn a_limit_that_counts_otherwise_is_read_from_the_records() {
         start_with(counted),
         (Vec::new(), "all, 0 from 1".to_owned())
     );
-    // What counted in buckets by other values counts in none of these.
-    let whole = Limit {
-        by: Vec::new(),
-        ..limit(Unit::Tokens)
-    };
-    assert_eq!(start_with(whole), (Vec::new(), "all, 0 from 1".to_owned()));
+    // What counted in buckets by other values counts in none of these, also if they are as many.
+    for by in [Vec::new(), vec![Dimension::Token]] {
+        let other = Limit {
+            by,
+            ..limit(Unit::Tokens)
+        };
+        assert_eq!(start_with(other), (Vec::new(), "0 from 1".to_owned()));
+    }
     let less = Limit { limit: 31, ..same };
     assert_eq!(start_with(less), (vec![30], "0 from 1".to_owned()));
 }
