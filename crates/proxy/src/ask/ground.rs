@@ -261,7 +261,7 @@ pub(super) async fn admit(
             exchange.remark(&format!(
                 "target `{name}` was passed over: limit `{rule}` has no room"
             ));
-            Err(full.passes_over(exchange))
+            Err(full.passes_over(exchange, entry))
         }
     }
 }

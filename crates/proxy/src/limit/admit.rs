@@ -112,9 +112,12 @@ impl Full {
     }
 
     /// The request is not sent to the target that this limit guards, and may go to the next.
-    pub(crate) fn passes_over(self, exchange: &mut Exchange) -> Error {
+    pub(crate) fn passes_over(self, exchange: &mut Exchange, entry: Entry) -> Error {
         if let Some(mut permit) = exchange.take_permit() {
             permit.passes_over(self.decision);
+            if entry == Entry::Beside {
+                permit.passes_for_another();
+            }
             exchange.holds_permit(permit);
         }
         self.error

@@ -310,6 +310,11 @@ impl Permit {
     /// The request is admitted at a target; the others were passed over for it.
     pub(super) fn arrives(&mut self, place: &str) {
         self.is_for(place);
+        self.passes_for_another();
+    }
+
+    /// What was passed over was so for a target that the request is sent to.
+    pub(super) fn passes_for_another(&mut self) {
         self.passed
             .iter_mut()
             .for_each(|one| one.verdict = Verdict::Diverted);

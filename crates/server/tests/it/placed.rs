@@ -1,7 +1,7 @@
 //! Limits of targets: they count and guard the target that a request is really sent to, in a group,
 //! after a failure, beside another.
 
-use isango_testkit::answer::{Answer, json, status};
+use isango_testkit::answer::{Answer, Step, json, status};
 use isango_testkit::client::{Ask, Reply};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::Upstream;
@@ -19,7 +19,7 @@ async fn answering(answer: Answer) -> Upstream {
 /// A gateway with targets `a`, `b`, … at these upstreams.
 async fn gateway(settings: &str, upstreams: &[&Upstream]) -> Harness {
     let mut toml = format!("[[gateways]]\nid = \"g\"\n{settings}\n");
-    for (name, upstream) in ["a", "b", "c"].into_iter().zip(upstreams) {
+    for (name, upstream) in ["a", "b", "c", "d"].into_iter().zip(upstreams) {
         toml += &format!(
             "[[gateways.targets]]\nname = \"{name}\"\nprovider = \"openai\"\n\
              credential = \"configured-key-of-{name}\"\nbase_url = \"{}/{name}\"\n",
@@ -279,4 +279,114 @@ async fn a_limit_does_not_send_it_where_its_token_may_not_go() {
     let record = gateway.records(2).await.remove(1);
     assert_eq!(decisions(&record), [told("dear", Verdict::Refused, 0)]);
     assert_eq!((a.count(), b.count()), (1, 0));
+}
+
+/// A gateway whose target `a` has answered often enough to be known as fast, and then does as in
+/// `then`; what takes longer is sent to `b` as well, and of `d` to `c`.
+async fn hedging(rules: &str, upstreams: [&Upstream; 4]) -> Harness {
+    let hedge = "fallback = { a = [\"b\"], d = [\"c\"] }\n[gateways.hedge]\nenabled = true\n\
+                 min_delay = \"10ms\"\nmax_delay = \"10ms\"\n";
+    let gateway = gateway(&format!("{hedge}{rules}"), &upstreams).await;
+    for at in ["a", "d"] {
+        for _ in 0..KNOWN {
+            assert_eq!(from(&gateway.ask(&chat(at)).await), (200, at));
+        }
+    }
+    gateway
+}
+
+/// So many answers make a target known as fast.
+const KNOWN: usize = 20;
+
+async fn fast(then: Answer) -> Upstream {
+    let before = std::iter::repeat_n(json(COMPLETION), KNOWN);
+    Upstream::start(before.chain([then])).await
+}
+
+/// The records of what came behind those that made targets known, oldest first.
+async fn later(gateway: &Harness, count: usize) -> Vec<Record> {
+    gateway
+        .records(2 * KNOWN + count)
+        .await
+        .split_off(2 * KNOWN)
+}
+
+#[tokio::test]
+async fn a_second_send_does_not_go_to_a_full_target() {
+    let slow = || json(COMPLETION).first(Step::Wait);
+    let (a, b) = (fast(slow()).await, answering(json(COMPLETION)).await);
+    let (c, d) = (answering(json(COMPLETION)).await, fast(slow()).await);
+    let of_b = rule(
+        "of-b",
+        "only = { target = [\"b\"] }\nunit = \"requests\"\nlimit = 1",
+    );
+    let gateway = hedging(&of_b, [&a, &b, &c, &d]).await;
+    assert_eq!(from(&gateway.ask(&chat("b")).await), (200, "b"));
+    let mut first = gateway.send(&chat("a")).await;
+    a.request(KNOWN).await;
+    // One that was sent later has been overtaken: the first would have been by now.
+    assert_eq!(from(&gateway.ask(&chat("d")).await), (200, "c"));
+    a.go();
+    let reply = first.reply().await;
+    assert_eq!((from(&reply), b.count()), ((200, "a"), 1));
+    assert_eq!(reply.header("cf-aig-attempts"), Some("1"));
+    let records = later(&gateway, 3).await;
+    let alone = records
+        .iter()
+        .find(|one| one.target.as_deref() == Some("a"));
+    // It stands on record, and refused nothing.
+    assert_eq!(
+        decisions(alone.unwrap()),
+        [told("of-b", Verdict::Diverted, 0)]
+    );
+}
+
+#[tokio::test]
+async fn of_two_sends_each_target_draws_a_request_and_one_of_them_tokens() {
+    let (a, d) = (
+        fast(Answer::raw([Step::Stall])).await,
+        fast(json(COMPLETION)).await,
+    );
+    let (b, c) = (
+        answering(json(COMPLETION)).await,
+        answering(json(COMPLETION)).await,
+    );
+    let limits = |by: &str, name: &str| {
+        rule(
+            &format!("{name}-r"),
+            &format!("{by}unit = \"requests\"\nlimit = 1_000"),
+        ) + &rule(
+            &format!("{name}-t"),
+            &format!("{by}unit = \"tokens\"\nlimit = 100_000"),
+        )
+    };
+    let rules = limits("by = [\"target\"]\n", "own") + &limits("", "all");
+    let gateway = hedging(&rules, [&a, &b, &c, &d]).await;
+    assert_eq!(from(&gateway.ask(&chat("a")).await), (200, "b"));
+    a.given_up(KNOWN).await;
+    let record = later(&gateway, 1).await.remove(0);
+    let expected = [
+        told("all-r", Verdict::Admitted, 1),
+        told("all-t", Verdict::Admitted, TOKENS),
+        told("own-r a", Verdict::Admitted, 1),
+        told("own-r b", Verdict::Admitted, 1),
+        told("own-t a", Verdict::Admitted, 0),
+        told("own-t b", Verdict::Admitted, TOKENS),
+    ];
+    assert_eq!(decisions(&record), expected);
+    // And the counters are what the record says.
+    assert_eq!(from(&gateway.ask(&chat("b")).await), (200, "b"));
+    let mut record = later(&gateway, 2).await.remove(1);
+    record
+        .limits
+        .sort_by(|one, other| one.rule.cmp(&other.rule));
+    let before = record.limits.iter().map(|one| (&*one.rule, one.before));
+    let known = 2 * u64::try_from(KNOWN).unwrap() + 1;
+    let expected = [
+        ("all-r", known),
+        ("all-t", known * TOKENS),
+        ("own-r", 1),
+        ("own-t", TOKENS),
+    ];
+    assert_eq!(before.collect::<Vec<_>>(), expected);
 }
