@@ -149,7 +149,28 @@ pub(crate) fn take_out_of_trailers(trailers: &mut HeaderMap) {
 /// The token in a header's name, which somebody put into the place of a value.
 fn of_name(name: &HeaderName) -> Option<Box<str>> {
     let name = name.as_str().as_bytes();
-    may_be_in(name).then(|| within(name, 1)).flatten()
+    (is_unusual(name) && may_be_in(name))
+        .then(|| within(name, 1))
+        .flatten()
+}
+
+/// Whether a header's name has one of the bytes without which no token is in it: eight at a time,
+/// which for texts so short costs half of a search.
+fn is_unusual(name: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // Zero is the only byte that borrows (Warren, Hacker's Delight, section 6-1).
+    let has = |word: u64, byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero & (ONES << 7) != 0
+    };
+    let is_in = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        has(word, b'_') | has(word, b'%')
+    };
+    match name.last_chunk() {
+        Some(last) => is_in(last) || name.as_chunks().0.iter().any(is_in),
+        None => name.iter().any(|byte| matches!(byte, b'_' | b'%')),
+    }
 }
 
 /// Takes the values with a token out of those of one name.
@@ -355,6 +376,19 @@ mod tests {
         take_out_of_trailers(&mut trailers);
         for left in [headers, trailers] {
             assert_eq!(left.keys().collect::<Vec<_>>(), ["x_name_of_somebodys"]);
+        }
+    }
+
+    #[test]
+    fn a_byte_of_tokens_is_found_wherever_it_stands_in_a_name() {
+        for length in 0..40 {
+            let name = vec![b'-'; length];
+            assert!(!is_unusual(&name), "{length}");
+            for (at, byte) in (0..length).flat_map(|at| [(at, b'_'), (at, b'%')]) {
+                let mut name = name.clone();
+                name[at] = byte;
+                assert!(is_unusual(&name), "{length} {at}");
+            }
         }
     }
 
