@@ -134,24 +134,30 @@ impl Post for Webhooks {
             patience: PATIENCE,
         };
         let receipt = self.courier.post(parcel, self.clock.now()).await;
-        let receipt = receipt
-            .map_err(|error| without_address(&why(&error), &webhook.authority, &webhook.path))?;
+        let shown = |text: &str| without_address(text, &webhook.authority, &webhook.path);
+        let receipt = receipt.map_err(|error| shown(&why(&error)))?;
         Ok(Posted {
             status: receipt.status,
             retry_after: receipt.retry_after,
-            text: String::from_utf8_lossy(&receipt.body).into_owned(),
+            text: shown(&String::from_utf8_lossy(&receipt.body)),
         })
     }
 }
 
-/// The same without any part of the webhook's address: resolvers and TLS like to repeat it.
+/// The same without any part of the webhook's address: resolvers and TLS like to repeat it, and so
+/// do webhooks. Of a path, what stands between its slashes counts if it is long enough to be secret.
 pub(crate) fn without_address(text: &str, authority: &str, path: &Secret) -> String {
     const MARK: &str = "[webhook]";
+    const LEAST_SECRET: usize = 8;
     let host = authority
         .rsplit_once(':')
         .map_or(authority, |(host, _port)| host);
-    let parts = [path.expose(), authority, host].into_iter();
-    parts
+    let path = path.expose();
+    let segments = path.split(['/', '?', '&', '=']);
+    let segments = segments.filter(|segment| segment.len() >= LEAST_SECRET);
+    [path, authority, host]
+        .into_iter()
+        .chain(segments)
         .filter(|part| part.len() > 1)
         .fold(text.to_owned(), |text, part| text.replace(part, MARK))
 }
@@ -179,11 +185,15 @@ mod tests {
 
     #[test]
     fn no_part_of_an_address_is_told() {
-        let path = Secret::new("/services/T0/planted");
+        let path = Secret::new("/services/T0/planted-secret");
         for (told, shown) in [
             ("no record of hooks.example.com", "no record of [webhook]"),
             ("hooks.example.com:8443: refused", "[webhook]: refused"),
-            ("GET /services/T0/planted failed", "GET [webhook] failed"),
+            (
+                "GET /services/T0/planted-secret failed",
+                "GET [webhook] failed",
+            ),
+            ("no hook planted-secret in T0", "no hook [webhook] in T0"),
             ("connect_timeout", "connect_timeout"),
         ] {
             let authority = "hooks.example.com:8443";

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use isango_testkit::answer::{Step, json, status};
+use isango_testkit::answer::{Answer, Step, json, status};
 use isango_testkit::client::{Ask, ask};
 use isango_testkit::fixtures::{COMPLETION, PROMPT};
 use isango_testkit::upstream::{Received, Upstream};
@@ -304,7 +304,9 @@ fn alerts_test(folder: &Path, words: &[&str]) -> (Option<i32>, Value, String) {
 async fn a_test_message_is_marked_and_its_fate_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = Upstream::start([json(COMPLETION)]).await;
-    let receiver = Upstream::start([json("ok"), status(404)]).await;
+    let last = PATH.rsplit('/').next().unwrap();
+    let echo = format!("POST {PATH} has no hook {last}");
+    let receiver = Upstream::start([json("ok"), Answer::new(404).body(echo)]).await;
     configure(folder.path(), &upstream, &budget(&receiver, "slack"));
     let test = |words: &'static [&'static str]| {
         tokio::task::block_in_place(|| alerts_test(folder.path(), words))
@@ -320,7 +322,12 @@ async fn a_test_message_is_marked_and_its_fate_is_told() {
     assert_eq!(message[0], "Test: 80.0 % of monthly-spend is drawn");
     let (code, told, _) = test(&["monthly-spend-100"]);
     assert_eq!((code, &told["delivered"]), (Some(1), &false.into()));
-    assert_eq!(told["status"], 404);
+    // What it says of its own address is not shown.
+    let echoed = "POST [webhook] has no hook [webhook]";
+    assert_eq!(
+        (&told["status"], &told["said"]),
+        (&404.into(), &echoed.into())
+    );
     let (code, _, said) = test(&["monthly-spend-90"]);
     assert_eq!(code, Some(2));
     assert!(
