@@ -4,7 +4,7 @@ use std::fmt;
 
 use isango_types::operation::Operation;
 use isango_types::record::{Blame, CacheStatus, Outcome};
-use isango_types::{RecordId, Timestamp};
+use isango_types::{RecordId, Timestamp, nearest};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as NameError, StrDeserializer};
@@ -62,14 +62,14 @@ pub enum FilterError {
     #[error(
         "there is no field `{name}`{}; fields are {}, meta.<key>; a text to search for that holds \
          one of `:=<>` needs quotes",
-        nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default(),
+        help.as_ref().map(|help| format!(", {help}")).unwrap_or_default(),
         FIELDS.map(|(name, _)| name).join(", ")
     )]
     UnknownField {
         /// The name as it was given.
         name: String,
-        /// The valid name that is most like it.
-        nearest: Option<&'static str>,
+        /// Advice: the valid name that is most like it.
+        help: Option<String>,
     },
     /// A field cannot have this value.
     #[error("`{value}` is no value for `{field}`: expected {expected}")]
@@ -284,7 +284,7 @@ impl Parser<'_> {
         let Some((name, field)) = FIELDS.iter().find(|(known, _)| *known == lower) else {
             return Err(FilterError::UnknownField {
                 name: name.into(),
-                nearest: nearest(&lower, FIELDS.iter().map(|(name, _)| *name)),
+                help: nearest(&lower, FIELDS.iter().map(|(name, _)| *name)),
             });
         };
         Ok(match *field {
@@ -589,27 +589,4 @@ pub(super) fn write_pattern(f: &mut fmt::Formatter<'_>, pieces: &[Box<str>]) -> 
         }
     }
     Ok(())
-}
-
-/// The known name with the fewest edits from `name`, if it is at all like it.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let ranked = known.map(|known| (distance(name, known), known));
-    let (edits, best) = ranked.min_by_key(|(edits, _)| *edits)?;
-    (edits <= best.len().div_ceil(2).min(3)).then_some(best)
-}
-
-/// Levenshtein's distance, in characters.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (n, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = n + 1;
-        for (m, b) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[m + 1];
-            row[m + 1] = changed.min(diagonal + 1).min(row[m] + 1);
-        }
-    }
-    row[to.len()]
 }
