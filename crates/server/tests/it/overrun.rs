@@ -383,3 +383,25 @@ async fn a_deployment_is_the_same_in_any_case() {
         assert_eq!(sa.count(), if only.is_empty() { 2 } else { 1 });
     }
 }
+
+#[tokio::test]
+async fn a_deployment_costs_the_same_in_any_case() {
+    // What does not name its model is priced as the one that the target maps.
+    let without = |body: &str| body.replacen("\"model\"", "\"other\"", 1);
+    let (unasked, unnamed) = (without(PROMPT), without(COMPLETION));
+    let sa = Upstream::start([json(unnamed.clone())]).await;
+    let limit = "[[gateways.limits]]\nid = \"all\"\nunit = \"cost\"\nlimit = 5\nwindow = \"day\"\n";
+    let toml = regions(&sa.url(), &sa.url(), CHAIN) + limit;
+    let gateway = Harness::start(&toml).await;
+    let mut costs = Vec::new();
+    for (at, name) in ["chat", "Chat", "CHAT", "other"].into_iter().enumerate() {
+        let path = AZURE.replace("sa/chat/", &format!("sa/{name}/"));
+        let ask = Ask::post(&path, unasked.clone()).with("api-key", "k");
+        assert_eq!(gateway.ask(&ask).await.status(), 200, "{name}");
+        let record = gateway.records(at + 1).await.remove(at);
+        assert_eq!(record.limits[0].charged, record.cost.nanousd.unwrap_or(0));
+        costs.push(record.cost.nanousd);
+    }
+    assert!(costs[0].is_some_and(|cost| cost > 0), "{costs:?}");
+    assert_eq!(costs, [costs[0], costs[0], costs[0], None]);
+}
