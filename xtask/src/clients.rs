@@ -6,6 +6,7 @@
 //! on record.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ const MANAGER: &str = "isg_planted-manager-0123456789";
 /// How long a record may take to be found after its answer.
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What every credential of the clients begins with.
-const PLANTED: &str = "planted-";
+/// What every credential of the clients, and every token, begins with.
+const SECRETS: [&str; 2] = ["planted-", "isg_"];
 
 /// A request of a client that must be on record.
 #[derive(Debug, Deserialize)]
@@ -60,34 +61,27 @@ pub(crate) fn run() -> Result<()> {
     let api = format!("http://{}/client/v4", isango.address("admin")?);
     let report = scratch.file("report.jsonl");
 
-    let sources = shell::root().join("tests/clients");
+    let sources = shell::root().join("tests/clients/python");
     let mut failures = Vec::new();
-    let mut on_python = Command::new(&python);
-    on_python.arg(sources.join("python/run.py"));
-    let mut manage_on_python = Command::new(&python);
-    manage_on_python.arg(sources.join("python/manage.py"));
-    let mut manage_on_node = Command::new("node");
-    manage_on_node
-        .arg("--test")
-        .arg(node.join("manage.test.mjs"));
-    let mut on_node = Command::new("node");
-    on_node.arg("--test").arg(node.join("clients.test.mjs"));
-    let mut in_workerd = Command::new("npm");
-    in_workerd
-        .args(["run", "--silent", "test"])
-        .current_dir(worker);
-    for (name, gateway, command) in [
-        ("python", "default", &mut on_python),
-        ("node", "default", &mut on_node),
-        ("worker", "worker", &mut in_workerd),
-        ("python, managing", "default", &mut manage_on_python),
-        ("node, managing", "default", &mut manage_on_node),
+    let on_python = |file: &str| with(&python, [sources.join(file)]);
+    let on_node = |file: &str| with("node", ["--test".into(), node.join(file)]);
+    let mut in_workerd = with("npm", ["run", "--silent", "test"]);
+    in_workerd.current_dir(worker);
+    for (name, gateway, mut command) in [
+        ("python", "default", on_python("run.py")),
+        ("node", "default", on_node("clients.test.mjs")),
+        ("worker", "worker", in_workerd),
+        ("python, managing", "default", on_python("manage.py")),
+        ("node, managing", "default", on_node("manage.test.mjs")),
+        ("python, tokens", "guarded", on_python("tokens.py")),
     ] {
         command
             .env("ISANGO_API", &api)
             .env("ISANGO_TOKEN", MANAGER)
             .env("ISANGO_GATEWAY", format!("{url}/{gateway}"))
-            .env("ISANGO_REPORT", &report);
+            .env("ISANGO_REPORT", &report)
+            .env("ISANGO_BINARY", &binary)
+            .env("ISANGO_CONFIG", scratch.file("isango.toml"));
         // The clients' own settings must not point them elsewhere.
         for variable in [
             "OPENAI_BASE_URL",
@@ -101,7 +95,7 @@ pub(crate) fn run() -> Result<()> {
         ] {
             command.env_remove(variable);
         }
-        if let Err(error) = shell::run(command) {
+        if let Err(error) = shell::run(&mut command) {
             failures.push(format!("{name}: {error}"));
         }
         failures.extend(unrecorded(&binary, &scratch, &report)?);
@@ -142,6 +136,16 @@ fn read_columns(binary: &Path, scratch: &Scratch, python: &Path) -> Result<()> {
     )
 }
 
+/// A program with its arguments.
+fn with<A: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = A>,
+) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
 /// Starts a simulator that answers at once.
 ///
 /// # Errors
@@ -171,8 +175,8 @@ scopes = ["read", "write"]
 secret = "isg_planted-manager-0123456789"
 "#;
 
-/// Two resources of Azure, of which the second stands in for the first; and the gateway of the
-/// Worker, which has a tenant with a limit.
+/// Two resources of Azure, of which the second stands in for the first; the gateway of the Worker,
+/// which has a tenant with a limit; and one that asks for tokens.
 const TARGETS: &str = r#"
 [[gateways]]
 id = "default"
@@ -202,6 +206,10 @@ only = { "metadata.tenantId" = ["small"] }
 unit = "requests"
 limit = 1
 window = "day"
+
+[[gateways]]
+id = "guarded"
+authentication = true
 "#;
 
 /// What the Worker is made of, and its test.
@@ -258,8 +266,10 @@ fn records(binary: &Path, scratch: &Scratch) -> Result<BTreeMap<String, Value>> 
         "--data-dir",
     ]);
     let text = shell::output(command.arg(scratch.file("data")))?;
-    if text.contains(PLANTED) {
-        bail!("a credential of a client is on record");
+    for secret in SECRETS {
+        if text.contains(secret) {
+            bail!("a credential of a client, or a token, is on record");
+        }
     }
     let values: Vec<Value> = serde_json::Deserializer::from_str(&text)
         .into_iter()
