@@ -63,7 +63,8 @@ async function ask(question: Question, session: Session, env: Env): Promise<Resp
   if (env.AZURE_OPENAI_KEY) headers.set('api-key', env.AZURE_OPENAI_KEY);
   if (env.ISANGO_TOKEN) headers.set('cf-aig-authorization', `Bearer ${env.ISANGO_TOKEN}`);
 
-  // 2. The cache: an equal question of the same tenant is answered at once, streams included.
+  // 2. The cache: an equal question of the same tenant is answered at once, streams included. The key
+  // is added to the question, unless the gateway has `cache_key_mode = "replace"`.
   if (question.cache !== false) {
     headers.set('cf-aig-cache-ttl', '3600');
     headers.set('cf-aig-cache-key', session.tenantId);
