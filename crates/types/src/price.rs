@@ -337,6 +337,21 @@ impl PriceTable {
         }
     }
 
+    /// What `usage` cost at least, in nano-dollars: those parts of it that the price of the model
+    /// has a rate for. `None`: the model has no price. A budget counts this where the cost is not
+    /// known; nobody is told it as a cost.
+    #[must_use]
+    pub fn known_nanousd(
+        &self,
+        provider: &str,
+        model: &str,
+        usage: &Usage,
+        at: Timestamp,
+    ) -> Option<u64> {
+        let price = self.find(provider, model, at)?;
+        Some(price.period.known_nanousd(usage).0)
+    }
+
     /// The price of `model` at `provider` (a slug) that is in force at `at`.
     ///
     /// Looks for the exact name, then without date, version and leading path segments, then by

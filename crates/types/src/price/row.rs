@@ -84,19 +84,28 @@ impl Period {
     /// What `usage` costs in nano-dollars, rounded half up once; saturates. `None` when it holds
     /// something that this price has no rate for.
     pub(super) fn nanousd(&self, usage: &Usage) -> Option<u64> {
-        let mut parts = 0_u128;
+        let (nanousd, is_all) = self.known_nanousd(usage);
+        is_all.then_some(nanousd)
+    }
+
+    /// The same of those parts that it has a rate for, and whether these are all.
+    pub(super) fn known_nanousd(&self, usage: &Usage) -> (u64, bool) {
+        let (mut parts, mut is_all) = (0_u128, true);
         let quantities = Charge::quantities(usage);
         for (&charge, &quantity) in Charge::ALL.iter().zip(&quantities) {
             if quantity == 0 || self.is_included(charge) {
                 continue;
             }
-            let nanos_times_per = self.times_rate(charge, quantity, usage)?;
+            let Some(nanos_times_per) = self.times_rate(charge, quantity, usage) else {
+                is_all = false;
+                continue;
+            };
             let parts_per_unit = u128::from(PARTS_PER_NANO / charge.per());
             parts = parts.saturating_add(nanos_times_per.saturating_mul(parts_per_unit));
         }
         let half = u128::from(PARTS_PER_NANO / 2);
         let nanousd = parts.saturating_add(half) / u128::from(PARTS_PER_NANO);
-        Some(u64::try_from(nanousd).unwrap_or(u64::MAX))
+        (u64::try_from(nanousd).unwrap_or(u64::MAX), is_all)
     }
 
     /// Whether there is nothing to pay for it beside what else is paid: a fee for each request that

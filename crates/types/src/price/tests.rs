@@ -517,6 +517,11 @@ fn a_part_without_a_rate_leaves_the_whole_unpriced() {
         },
     ] {
         unknown(&acme("plain", usage, "2026-01-05"), CostStatus::Unpriced);
+        // What is known of it is what a budget counts.
+        let prices = PriceTable::parse(LIST).unwrap();
+        let known = |usage: &Usage| prices.known_nanousd("acme", "plain", usage, at("2026-01-05"));
+        assert_eq!(known(&usage), known(&input(5)), "{usage:?}");
+        assert!(known(&usage) > Some(0));
     }
     unknown(
         &acme(
