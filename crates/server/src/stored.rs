@@ -15,7 +15,7 @@ use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
-use isango_types::{Credential, Gateway, Snapshot, Timestamp, Token};
+use isango_types::{Credential, Gateway, Limit, Snapshot, Timestamp, Token};
 
 use crate::config::{Config, document, exports};
 
@@ -332,9 +332,9 @@ impl Stored {
                 "the stored token `{name}` has no effect: the configuration has one of its name"
             )
         }));
-        let tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
+        let mut tokens: Vec<Token> = config.tokens.iter().chain(stored).cloned().collect();
         let mut gateways = self.gateways(config, &mut doubts);
-        add_caps(config, &tokens, &mut gateways);
+        add_caps(config, &mut tokens, &mut gateways, &mut doubts);
         self.hand_out(config, (&mut gateways, before), &mut doubts);
         doubts.extend(locked_out(&gateways, &config.default_gateway, &tokens));
         let snapshot = Snapshot::new(
@@ -391,16 +391,37 @@ fn opened_before(before: &Snapshot, place: &credentials::Place) -> Option<Arc<Cr
     gateway.credentials.iter().find(is_it)?.credential.clone()
 }
 
-/// Gives gateways the spend caps of the tokens that open them.
-fn add_caps(config: &Config, tokens: &[Token], gateways: &mut Vec<Gateway>) {
-    for token in tokens {
+/// Gives gateways the spend caps of the tokens that open them. Tokens beyond [`tokens::MAX_CAPPED`] of one
+/// gateway, of the configuration or stored, would spend without one: they open nothing.
+fn add_caps(
+    config: &Config,
+    tokens: &mut Vec<Token>,
+    gateways: &mut Vec<Gateway>,
+    doubts: &mut Vec<String>,
+) {
+    tokens.retain(|token| {
         let (Some(cap), Some(id)) = (token.to_limit(), token.gateways.first()) else {
-            continue;
+            return true;
         };
-        if let Some(gateway) = find(gateways, config, &token.account, id) {
-            gateway.limits.push(Arc::new(cap));
+        // A revoked one spends nothing.
+        let found = find(gateways, config, &token.account, id);
+        let Some(gateway) = found.filter(|_| !token.digests.is_empty()) else {
+            return true;
+        };
+        // No other limit has a dot in its name.
+        let is_cap = |limit: &&Arc<Limit>| limit.id.contains('.');
+        if gateway.limits.iter().filter(is_cap).count() >= tokens::MAX_CAPPED {
+            doubts.push(format!(
+                "the token `{}` has no effect: {} tokens with a spend limit open gateway `{id}` \
+                 already",
+                token.name,
+                tokens::MAX_CAPPED
+            ));
+            return false;
         }
-    }
+        gateway.limits.push(Arc::new(cap));
+        true
+    });
 }
 
 /// The gateway `id` of `account`. A `default` that nobody configured becomes one that is, so that
@@ -529,6 +550,30 @@ mod tests {
             "isg_0123456789abcdef"
         ))));
         assert_eq!(doubts.len(), 1, "{doubts:?}");
+    }
+
+    #[test]
+    fn a_token_beyond_the_caps_that_a_gateway_can_have_opens_nothing() {
+        let secret = |at: usize| format!("isg_0123456789abcdef{at}");
+        let token = |at: usize| {
+            format!(
+                "[[tokens]]\nname = \"t{at}\"\nsecret = \"{}\"\ngateways = [\"shop\"]\n\
+                 spend = {{ limit = 1.0, window = \"day\" }}\n",
+                secret(at)
+            )
+        };
+        let all: String = (0..=tokens::MAX_CAPPED).map(token).collect();
+        let config = config(&format!("[[gateways]]\nid = \"shop\"\n{all}"));
+        let stored = Stored::read(&MemoryConfig::default()).unwrap();
+        let (snapshot, doubts) = stored.compile(&config, None);
+        let opens = |at: usize| {
+            let sha256 = tokens::sha256(&isango_types::Secret::new(secret(at)));
+            snapshot.token(&sha256.0, NOW).is_some()
+        };
+        assert!(opens(tokens::MAX_CAPPED - 1) && !opens(tokens::MAX_CAPPED));
+        let limits = &snapshot.gateway("local", "shop").unwrap().limits;
+        assert_eq!(limits.len(), tokens::MAX_CAPPED);
+        assert!(doubts[0].contains("`t256` has no effect"), "{doubts:?}");
     }
 
     #[test]

@@ -176,7 +176,9 @@ fn capped_beside(contents: &Contents, token: &Token) -> usize {
         .map(|stored| stored.token);
     let is_beside = |other: &Token| {
         let is_live = other.spend.is_some() && !other.digests.is_empty();
-        is_live && other.account == token.account && other.gateways == token.gateways
+        is_live
+            && other.account == token.account
+            && other.gateways.first() == token.gateways.first()
     };
     tokens.filter(is_beside).count()
 }
