@@ -34,6 +34,7 @@ use http::uri::{Authority, PathAndQuery};
 use isango_types::policy::Timeouts;
 use isango_types::provider::{BaseUrl, PathRule};
 use isango_types::{Gateway, Provider, Snapshot, Target, Wire, is_account, is_gateway_id};
+use isango_wire::path::ends_with;
 
 pub use self::redirect::can_redirect;
 pub(crate) use self::redirect::redirect;
@@ -486,14 +487,14 @@ fn target_of<'c>(
 /// The format of an endpoint: providers serve other providers' formats beside their own, under the
 /// paths that the clients of those formats send.
 fn endpoint_wire(wire: Wire, path: &str) -> Wire {
-    let openai =
-        path.ends_with("/chat/completions") || (wire == Wire::Gemini && path.contains("/openai/"));
     match wire {
         Wire::Opaque => Wire::Opaque,
         Wire::Openai | Wire::Anthropic | Wire::Gemini | Wire::Bedrock | Wire::Cohere => {
-            if openai {
+            if ends_with(path, "/chat/completions")
+                || wire == Wire::Gemini && path.contains("/openai/")
+            {
                 Wire::Openai
-            } else if path.ends_with("/v1/messages") {
+            } else if ends_with(path, "/v1/messages") {
                 Wire::Anthropic
             } else {
                 wire

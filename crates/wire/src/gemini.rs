@@ -43,6 +43,8 @@ pub(crate) fn facts<'p>(method: &str, path: &'p str) -> Facts<'p> {
             _ => Facts::default(),
         };
     };
+    // An escaped slash stands before it where `models/` is part of the segment.
+    let model = split_last(model.clone(), '/').map_or(model, |(_, model)| model);
     let (operation, stream) = verb_facts(&verb, &model);
     Facts {
         operation,
@@ -63,27 +65,39 @@ fn split_last(text: Cow<'_, str>, at: char) -> Option<(Cow<'_, str>, Cow<'_, str
     }
 }
 
-/// What the method of a model tells, and whether it streams. `predict` says nothing of what is
-/// made; the family of the model does.
+/// What the method of a model tells, in any case, and whether it streams. `predict` says nothing of
+/// what is made; the family of the model does.
 fn verb_facts(verb: &str, model: &str) -> (Operation, Option<bool>) {
-    match verb {
-        "generateContent" => (Operation::GenerateContent, Some(false)),
-        "streamGenerateContent" => (Operation::GenerateContent, Some(true)),
-        "countTokens" => (Operation::CountTokens, Some(false)),
-        "embedContent" | "batchEmbedContents" => (Operation::Embeddings, Some(false)),
-        "predictLongRunning" => (Operation::Video, Some(false)),
-        "predict" if model.starts_with("imagen") || model.starts_with("imagegeneration") => {
-            (Operation::Image, Some(false))
-        }
-        "predict" if model.contains("embedding") || model.contains("gecko") => {
-            (Operation::Embeddings, Some(false))
-        }
-        "rawPredict" if model == "count-tokens" => (Operation::CountTokens, Some(false)),
+    const VERBS: [(&str, Operation, Option<bool>); 8] = [
+        ("generateContent", Operation::GenerateContent, Some(false)),
+        (
+            "streamGenerateContent",
+            Operation::GenerateContent,
+            Some(true),
+        ),
+        ("countTokens", Operation::CountTokens, Some(false)),
+        ("embedContent", Operation::Embeddings, Some(false)),
+        ("batchEmbedContents", Operation::Embeddings, Some(false)),
+        ("predictLongRunning", Operation::Video, Some(false)),
         // Models of others: whether they stream is said in the body.
-        "rawPredict" => (Operation::Chat, None),
-        "streamRawPredict" => (Operation::Chat, Some(true)),
-        _ => (Operation::Other, None),
+        ("rawPredict", Operation::Chat, None),
+        ("streamRawPredict", Operation::Chat, Some(true)),
+    ];
+    let is = |known: &str| verb.eq_ignore_ascii_case(known);
+    if is("predict") {
+        return if model.starts_with("imagen") || model.starts_with("imagegeneration") {
+            (Operation::Image, Some(false))
+        } else if model.contains("embedding") || model.contains("gecko") {
+            (Operation::Embeddings, Some(false))
+        } else {
+            (Operation::Other, None)
+        };
     }
+    if is("rawPredict") && model == "count-tokens" {
+        return (Operation::CountTokens, Some(false));
+    }
+    let found = VERBS.into_iter().find(|(known, ..)| is(known));
+    found.map_or((Operation::Other, None), |(_, kind, stream)| (kind, stream))
 }
 
 /// The state of one stream.

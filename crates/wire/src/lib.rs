@@ -13,6 +13,7 @@ pub mod facts;
 pub mod filter;
 pub mod flow;
 pub mod form;
+pub mod path;
 pub mod read;
 pub mod refusal;
 pub mod scan;
@@ -33,7 +34,6 @@ mod json;
 mod json_stream;
 mod opaque;
 mod openai;
-mod path;
 #[cfg(test)]
 mod recordings;
 mod repeat;

@@ -1,5 +1,7 @@
 //! Reads path segments without decoding them.
 
+use isango_wire::path::unescaped;
+
 /// Splits off the first segment; the rest begins behind the slash.
 pub(super) fn first(path: &str) -> (&str, &str) {
     path.split_once('/').unwrap_or((path, ""))
@@ -15,7 +17,7 @@ pub(super) fn has_dots(path: &str) -> bool {
     }
     let mut rest = path.as_bytes();
     let (mut dots, mut others) = (0_u32, false);
-    while let Some((byte, after)) = decoded(rest) {
+    while let Some((byte, after)) = unescaped(rest) {
         match byte {
             b'/' | b'\\' | b';' => {
                 if !others && matches!(dots, 1 | 2) {
@@ -35,7 +37,7 @@ pub(super) fn has_dots(path: &str) -> bool {
 pub(super) fn spells(segment: &str, word: &str) -> bool {
     let mut rest = segment.as_bytes();
     let mut word = word.bytes();
-    while let Some((byte, after)) = decoded(rest) {
+    while let Some((byte, after)) = unescaped(rest) {
         if word
             .next()
             .is_none_or(|expected| !expected.eq_ignore_ascii_case(&byte))
@@ -45,32 +47,6 @@ pub(super) fn spells(segment: &str, word: &str) -> bool {
         rest = after;
     }
     word.next().is_none()
-}
-
-/// The first byte with all its percent-encodings undone (`%252e` is a dot too), and what follows.
-fn decoded(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let (&byte, mut rest) = bytes.split_first()?;
-    if byte != b'%' {
-        return Some((byte, rest));
-    }
-    while let Some(after) = rest.strip_prefix(b"25") {
-        rest = after;
-    }
-    if let [high, low, after @ ..] = rest
-        && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-    {
-        return Some((high << 4 | low, after));
-    }
-    Some((byte, rest))
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 /// Whether `text` is a DNS label of 1 to 63 letters, digits and inner hyphens (RFC 1123 section

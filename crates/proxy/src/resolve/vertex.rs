@@ -27,13 +27,21 @@ pub(super) fn map(path: &str) -> Result<Mapped<'_>, Error> {
                 return Err(invalid("write `locations` in the path in plain lower case"));
             }
             "publishers" if wire.is_none() => {
-                wire = Some(match segments.next() {
-                    Some("google") => Wire::Gemini,
-                    Some("anthropic") => Wire::Anthropic,
-                    Some(_) | None => Wire::Opaque,
+                let publisher = segments.next().unwrap_or("");
+                wire = Some(if segment::spells(publisher, "google") {
+                    Wire::Gemini
+                } else if segment::spells(publisher, "anthropic") {
+                    Wire::Anthropic
+                } else {
+                    Wire::Opaque
                 });
             }
-            "endpoints" if wire.is_none() && segments.next() == Some("openapi") => {
+            "endpoints"
+                if wire.is_none()
+                    && segments
+                        .next()
+                        .is_some_and(|name| segment::spells(name, "openapi")) =>
+            {
                 wire = Some(Wire::Openai);
             }
             _ => {}
