@@ -22,11 +22,22 @@ pub fn with_include_usage(body: &[u8]) -> Option<Vec<u8>> {
 /// nothing is parsed again. `scanned` must be the scan of this `body`.
 #[must_use]
 pub fn with_include_usage_as_scanned(body: &[u8], scanned: &Scan<'_>) -> Option<Vec<u8>> {
+    edited(body, scanned, false)
+}
+
+/// The same of a request whose usage has to be told: an `include_usage` of another value than `true`
+/// becomes `true`.
+#[must_use]
+pub fn with_include_usage_in_any_case(body: &[u8], scanned: &Scan<'_>) -> Option<Vec<u8>> {
+    edited(body, scanned, true)
+}
+
+fn edited(body: &[u8], scanned: &Scan<'_>, in_any_case: bool) -> Option<Vec<u8>> {
     if !scanned.is_object || scanned.stream != Some(true) || scanned.has_data_sources {
         return None;
     }
     if scanned.has_stream_options {
-        return extend_options(body);
+        return extend_options(body, in_any_case);
     }
     // The object has a `stream` member, so that the comma is never one too many.
     let inside = memchr::memchr(b'{', body)? + 1;
@@ -68,7 +79,7 @@ pub fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
     ))
 }
 
-fn extend_options(body: &[u8]) -> Option<Vec<u8>> {
+fn extend_options(body: &[u8], in_any_case: bool) -> Option<Vec<u8>> {
     let mut last: Option<&RawValue> = None;
     json::each_member(body, |name, value| {
         if name == "stream_options" {
@@ -84,13 +95,20 @@ fn extend_options(body: &[u8]) -> Option<Vec<u8>> {
             &[b"{", MEMBER, b"}"],
         )),
         Kind::Object => {
-            let (mut is_empty, mut is_told) = (true, false);
-            json::each_member(options.as_bytes(), |name, _| {
+            let (mut is_empty, mut told): (_, Option<&RawValue>) = (true, None);
+            json::each_member(options.as_bytes(), |name, value| {
                 is_empty = false;
-                is_told |= name == "include_usage";
+                if name == "include_usage" {
+                    told = Some(value);
+                }
             });
-            let comma: &[u8] = if is_empty { b"" } else { b"," };
-            (!is_told).then(|| splice(body, start + 1..start + 1, &[MEMBER, comma]))
+            let Some(told) = told.map(RawValue::get) else {
+                let comma: &[u8] = if is_empty { b"" } else { b"," };
+                return Some(splice(body, start + 1..start + 1, &[MEMBER, comma]));
+            };
+            let start = told.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+            let is_other = in_any_case && told != "true";
+            is_other.then(|| splice(body, start..start + told.len(), &[b"true"]))
         }
         Kind::Array | Kind::Text | Kind::Number | Kind::Bool => None,
     }
@@ -174,6 +192,33 @@ mod tests {
             "",
         ] {
             check(body, None);
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_told_is_asked_for_in_any_case() {
+        for (body, expected) in [
+            (
+                r#"{"stream":true,"stream_options":{ "include_usage" : false , "a":1}}"#,
+                Some(r#"{"stream":true,"stream_options":{ "include_usage" : true , "a":1}}"#),
+            ),
+            (
+                r#"{"stream":true,"stream_options":{"include_usage":null}}"#,
+                Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
+            ),
+            (
+                r#"{"stream":true}"#,
+                Some(r#"{"stream_options":{"include_usage":true},"stream":true}"#),
+            ),
+            (
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+                None,
+            ),
+            (r#"{"stream":true,"data_sources":[]}"#, None),
+        ] {
+            let edited = with_include_usage_in_any_case(body.as_bytes(), &scan(body.as_bytes()));
+            let edited = edited.map(|edited| String::from_utf8(edited).unwrap());
+            assert_eq!(edited.as_deref(), expected, "{body}");
         }
     }
 

@@ -29,6 +29,11 @@ pub struct Scan<'b> {
     /// some parsers do not tell apart; or there are `models` to choose from, or a `preset` that has
     /// some (`OpenRouter`, "Model routing" and "Presets"; read 2026-11-23). [`models`] tells which.
     pub names_others: bool,
+    /// `background` is set: the answer will be made after this one, which tells nothing of it
+    /// (Responses). Anything but `false` and `null` sets it, and a member in other letters may.
+    pub background: bool,
+    /// `max_output_tokens` is a number: the bound of Responses.
+    pub has_max_output_tokens: bool,
     /// The body is a whole, valid JSON object.
     pub is_object: bool,
 }
@@ -113,6 +118,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
                     scan.has_data_sources = true;
                     map.next_value::<IgnoredAny>()?;
                 }
+                Member::Background => scan.background |= map.next_value::<Flag>()?.may_be_set,
                 Member::MaxCompletionTokens => completion = map.next_value::<Value<'_>>()?.count(),
                 Member::MaxOutputTokens => output = map.next_value::<Value<'_>>()?.count(),
                 Member::MaxTokens => max = map.next_value::<Value<'_>>()?.count(),
@@ -121,6 +127,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
                 }
             }
         }
+        scan.has_max_output_tokens = output.is_some();
         scan.max_output_tokens = completion.or(output).or(max);
         Ok(scan)
     }
@@ -133,6 +140,7 @@ enum Member {
     Stream,
     StreamOptions,
     DataSources,
+    Background,
     MaxCompletionTokens,
     MaxOutputTokens,
     MaxTokens,
@@ -165,6 +173,7 @@ impl Visitor<'_> for MemberVisitor {
             "max_output_tokens" => Member::MaxOutputTokens,
             "max_tokens" => Member::MaxTokens,
             "include_usage" => Member::IncludeUsage,
+            _ if name.eq_ignore_ascii_case("background") => Member::Background,
             _ if names_models(name) => Member::OtherModels,
             _ => Member::Other,
         })
@@ -274,7 +283,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut include_usage = None;
         while let Some(member) = map.next_key()? {
             if matches!(member, Member::IncludeUsage) {
-                include_usage = map.next_value::<Flag>()?.0;
+                include_usage = map.next_value::<Flag>()?.value;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -285,16 +294,23 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 /// A value that is a flag or not; unlike [`Value`], it does not look into objects, so that nesting
 /// costs no stack.
-struct Flag(Option<bool>);
+struct Flag {
+    /// `None`: of another type.
+    value: Option<bool>,
+    /// It is not surely unset.
+    may_be_set: bool,
+}
 
 impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         let value = <&serde_json::value::RawValue>::deserialize(reader)?;
-        Ok(Self(match value.get() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }))
+        let (value, may_be_set) = match value.get() {
+            "true" => (Some(true), true),
+            "false" => (Some(false), false),
+            "null" => (None, false),
+            _ => (None, true),
+        };
+        Ok(Self { value, may_be_set })
     }
 }
 

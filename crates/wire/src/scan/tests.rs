@@ -30,6 +30,14 @@ fn by_tree(tree: &serde_json::Value) -> Scan<'static> {
         names_others: object
             .keys()
             .any(|name| name != "model" && names_models(name)),
+        background: object.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("background")
+                && !matches!(
+                    value,
+                    serde_json::Value::Null | serde_json::Value::Bool(false)
+                )
+        }),
+        has_max_output_tokens: count("max_output_tokens").is_some(),
         is_object: true,
     }
 }
@@ -172,6 +180,8 @@ pub(crate) fn object(
         Just("messages"),
         Just("models"),
         Just("Model"),
+        Just("background"),
+        Just("BackGround"),
     ]
     .prop_map(str::to_owned);
     let name = prop_oneof![4 => name, 1 => "\\PC{0,4}".prop_map(|name: String| name)];
