@@ -49,7 +49,7 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: HeaderMap,
     /// The operator's, where it is more than a key in the headers.
     pub(crate) credential: Option<Arc<Credential>>,
-    /// How often that may be used; `None`: as often as anybody likes, or it is counted already.
+    /// How often that may be used; `None`: as often as anybody likes.
     pub(crate) allowance: Option<Allowance>,
     pub(crate) body: CallBody,
     /// The body as it came, where `include_usage` was added to it.
@@ -64,14 +64,21 @@ impl Call<'_> {
         self.original.as_ref().or(self.body.whole())
     }
 
-    /// Counts the use of its credential, once, however often it is sent.
+    /// Counts the use of its credential in the send that comes next, if that is not done yet.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
     pub(crate) fn use_credential(&mut self, clock: &Clock) -> Result<(), Error> {
-        match self.allowance.take() {
+        match &mut self.allowance {
             None => Ok(()),
-            Some(allowance) => allowance.take(clock.now()),
+            Some(allowance) => allowance.take(clock),
+        }
+    }
+
+    /// It is sent, and so its credential used.
+    fn uses_credential(&mut self) {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.used();
         }
     }
 
@@ -285,9 +292,11 @@ pub(crate) async fn by_plan(
         match ground.next(exchange, &failure, now, (way.as_ref(), leg.permit.as_ref())) {
             Next::Stop => return best_now.tell(exchange),
             Next::Retry { wait, reason } => {
+                let turn = again(proxy, exchange, (&mut leg, call), (wait, reason));
+                if !turn.await {
+                    return best_now.tell(exchange);
+                }
                 best = Some(best_now);
-                sleep(wait).await;
-                exchange.waited(wait, reason);
             }
             Next::Fallback => {
                 // Nobody is busy with it while the next one is asked.
@@ -306,6 +315,27 @@ pub(crate) async fn by_plan(
             }
         }
     }
+}
+
+/// Waits before the request is sent where it is once more; whether its credential may be used for
+/// that, which is counted. The record tells so, or why not.
+async fn again<'a>(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    (leg, call): (&mut Leg<'a>, &mut Call<'a>),
+    (wait, reason): (Duration, &'static str),
+) -> bool {
+    sleep(wait).await;
+    let current = leg.moved.as_mut().unwrap_or(call);
+    let used = current.use_credential(proxy.sink.clock());
+    match &used {
+        Ok(()) => exchange.waited(wait, reason),
+        Err(spent) => {
+            let name = current.route.target_name();
+            exchange.remark(&format!("`{name}` was not asked again: {spent}"));
+        }
+    }
+    used.is_ok()
 }
 
 type Judged = (Option<Failure>, Result<Answer, Error>);
@@ -412,6 +442,8 @@ async fn attempt(
     call: &mut Call<'_>,
     bounds: &Bounds,
 ) -> Result<Response<Source>, Error> {
+    call.use_credential(proxy.sink.clock())?;
+    call.uses_credential();
     let started_us = exchange.elapsed_us();
     exchange.attempting(started_us);
     let mut sending = Sending::default();
@@ -436,13 +468,30 @@ async fn attempt(
         credentials::answered(proxy, call, answer);
     }
     let took_us = exchange.elapsed_us() - started_us;
-    exchange.attempted(account(
-        &call.route,
-        &answer,
+    tell(
+        exchange,
+        (&call.route, &answer),
         &sending,
         (started_us, took_us),
-    ));
+    );
     answer
+}
+
+/// Puts a send on the record.
+fn tell(
+    exchange: &mut Exchange,
+    (route, answer): (&Route, &Result<Response<Source>, Error>),
+    sending: &Sending,
+    times: (u64, u64),
+) {
+    if let Err(Error::FirstByteTimeout { limit_ms }) = answer {
+        let limit = Duration::from_millis(*limit_ms);
+        // One that waits as long as the operator does waits no longer for its provider's sake.
+        if route.timeouts().first_byte.is_none_or(|own| limit < own) {
+            exchange.gave_up(limit);
+        }
+    }
+    exchange.attempted(account(route, answer, sending, times));
 }
 
 /// What a call sends, but for its body.

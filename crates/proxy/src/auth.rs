@@ -5,9 +5,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use isango_types::credential::{DEFAULT_ALIAS, Rate, StoredCredential};
 use isango_types::key::{Scope, Token};
-use isango_types::{
-    CostStatus, Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp, Usage,
-};
+use isango_types::price::Charge;
+use isango_types::{Clock, Credential, Gateway, Operation, Provider, Secret, Snapshot, Timestamp};
 use isango_wire::scan;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -137,15 +136,14 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
     let Some(models) = asked_models(draft, call) else {
         return forbidden("what the request may cost cannot be told: it names no model");
     };
-    let usage = Usage {
-        input: 1,
-        output: 1,
-        ..Usage::default()
-    };
     let (prices, slug) = (&draft.config.prices, &route.provider.slug);
     let is_unpriced = |model: &str| {
-        let cost = prices.cost(slug, model, &usage, draft.created_at);
-        cost.status == CostStatus::Unpriced
+        let price = prices.find(slug, model, draft.created_at);
+        !price.is_some_and(|price| {
+            let has_all =
+                |charges: &&[Charge]| charges.iter().all(|one| price.rate(*one).is_some());
+            billed_by(draft.operation).iter().any(has_all)
+        })
     };
     let Some(model) = models.iter().find(|model| is_unpriced(model)) else {
         return Ok(());
@@ -163,6 +161,46 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
             ))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// What answers of a kind may be billed by, the usual first: a price with all the rates of one of
+/// these is one for them.
+const fn billed_by(operation: Operation) -> &'static [&'static [Charge]] {
+    use Charge::{
+        Audio, AudioInput, AudioOutput, Character, Image, ImageOutput, Input, Output, Request,
+        Search,
+    };
+    match operation {
+        Operation::Chat
+        | Operation::TextCompletion
+        | Operation::Responses
+        | Operation::GenerateContent
+        | Operation::Other => &[&[Input, Output]],
+        Operation::Embeddings
+        | Operation::Moderation
+        | Operation::CountTokens
+        | Operation::Models => &[&[Input], &[Request]],
+        Operation::Rerank => &[&[Input], &[Search], &[Request]],
+        Operation::Image | Operation::Video => &[
+            &[Image],
+            &[Input, ImageOutput],
+            &[Input, Output],
+            &[Request],
+        ],
+        Operation::Speech => &[
+            &[Character],
+            &[Input, AudioOutput],
+            &[Input, Output],
+            &[Audio],
+            &[Request],
+        ],
+        Operation::Transcription => &[
+            &[Audio],
+            &[AudioInput, Output],
+            &[Input, Output],
+            &[Request],
+        ],
     }
 }
 
@@ -229,26 +267,39 @@ pub(crate) struct Allowance {
     rate: Arc<Rate>,
     provider: Box<str>,
     alias: Box<str>,
+    /// The next use was counted already.
+    is_taken: bool,
 }
 
 impl Allowance {
-    /// One more use.
+    /// Counts one more use, which is to come; only once before it does.
     ///
     /// # Errors
     /// [`Error::RateLimited`]: there were as many as there may be.
-    pub(crate) fn take(&self, now: Timestamp) -> Result<(), Error> {
+    pub(crate) fn take(&mut self, clock: &Clock) -> Result<(), Error> {
         let Self {
             rate,
             provider,
             alias,
+            is_taken,
         } = self;
-        rate.take(now).map_err(|retry_after_s| {
-            let message = format!(
-                "Rate limited: credential '{alias}' of provider '{provider}' ({} requests per {} s)",
-                rate.limit, rate.period_s
-            );
-            Error::RateLimited(Box::new(Notice::new(&message, retry_after_s, rate.limit)))
-        })
+        if !*is_taken {
+            rate.take(clock.now()).map_err(|retry_after_s| {
+                let message = format!(
+                    "Rate limited: credential '{alias}' of provider '{provider}' ({} requests per \
+                     {} s)",
+                    rate.limit, rate.period_s
+                );
+                Error::RateLimited(Box::new(Notice::new(&message, retry_after_s, rate.limit)))
+            })?;
+            *is_taken = true;
+        }
+        Ok(())
+    }
+
+    /// The use that was counted has come.
+    pub(crate) const fn used(&mut self) {
+        self.is_taken = false;
     }
 }
 
@@ -286,6 +337,7 @@ pub(crate) fn credential(
                     rate,
                     provider: stored.provider.clone(),
                     alias: stored.alias.clone(),
+                    is_taken: false,
                 });
             }
             None if auth.optional => {}

@@ -40,6 +40,16 @@ pub enum Error {
     /// A limit of cost has no room.
     #[error("{0}")]
     SpendLimited(Box<Notice>),
+    /// The answer is to be made in the background, without a bound, and a limit of tokens or cost is
+    /// for it: nobody would see what it draws.
+    #[error(
+        "set `max_output_tokens`: what an answer in the background draws is not told, so all that \
+         it may draws from the limit '{rule}'"
+    )]
+    Unbounded {
+        /// The limit.
+        rule: Box<str>,
+    },
     /// The path cannot be mapped to the provider: dotted or encoded segments, missing parts, a
     /// resource or region that is no DNS label. Says what was wrong and what would be right.
     #[error("{0}")]
@@ -175,6 +185,7 @@ impl Error {
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, 3017, Blame::Client),
             Self::Residency { .. } => (StatusCode::FORBIDDEN, 3018, Blame::Client),
             Self::BadLegs(_) => (StatusCode::BAD_REQUEST, 3021, Blame::Client),
+            Self::Unbounded { .. } => (StatusCode::BAD_REQUEST, 3033, Blame::Client),
             Self::ConnectFailed(_) => (StatusCode::BAD_GATEWAY, 3010, Blame::Upstream),
             Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, 3011, Blame::Upstream),
             Self::TlsFailed(_) => (StatusCode::BAD_GATEWAY, 3012, Blame::Upstream),
@@ -214,6 +225,7 @@ impl Error {
             | Self::UnknownAlias(_)
             | Self::Residency { .. }
             | Self::BadLegs(_)
+            | Self::Unbounded { .. }
             | Self::BodyTooLarge { .. }
             | Self::BodyBroken(_)
             | Self::BodyTimeout
@@ -355,7 +367,10 @@ mod tests {
                 allowed: "a region".into(),
             },
             Some(Error::Residency { .. }) => Error::BadLegs("a leg".into()),
-            Some(Error::BadLegs(_)) => Error::ConnectFailed(cause()),
+            Some(Error::BadLegs(_)) => Error::Unbounded {
+                rule: "tenant".into(),
+            },
+            Some(Error::Unbounded { .. }) => Error::ConnectFailed(cause()),
             Some(Error::ConnectFailed(_)) => Error::ConnectTimeout,
             Some(Error::ConnectTimeout) => Error::TlsFailed(cause()),
             Some(Error::TlsFailed(_)) => Error::NoAnswer(cause()),

@@ -27,7 +27,7 @@ use crate::resolve::{self, Route};
 use crate::secrets::Secrets;
 use crate::sink::Sink;
 
-pub(crate) use draft::{Cut, Draft};
+pub(crate) use draft::{Background, Cut, Draft};
 
 /// Headers in which providers name an answer, the best first.
 const PROVIDER_IDS: [HeaderName; 3] = [
@@ -79,6 +79,7 @@ impl Exchange {
             operation: Operation::Other,
             model: None,
             names_others: false,
+            background: Background::default(),
             is_json: false,
             request: None,
             status: None,
@@ -87,6 +88,7 @@ impl Exchange {
             provider_id: None,
             response: sink.capture(OWN_ANSWER_BYTES),
             attempts: Vec::new(),
+            given_up_us: Vec::new(),
             sends: 0,
             step: 0,
             wait: None,
@@ -227,6 +229,16 @@ impl Exchange {
     /// Whether its body names other models, too, of which its provider may choose.
     pub(crate) fn names_others(&mut self, names_others: bool) {
         self.note(|draft| draft.names_others = names_others);
+    }
+
+    /// Whether its answer is to be made in the background.
+    pub(crate) fn runs_in(&mut self, background: Background) {
+        self.note(|draft| draft.background = background);
+    }
+
+    /// The request's own timeout has ended a send that took so long.
+    pub(crate) fn gave_up(&mut self, after: Duration) {
+        self.note(|draft| draft.given_up_us.push(micros(after)));
     }
 
     /// The copy that the request's body is shown to.

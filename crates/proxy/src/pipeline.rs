@@ -149,7 +149,10 @@ async fn serve(
     if !call.route.gateway.limits.is_empty() {
         Box::pin(divert::admit(proxy, config, exchange, &mut call, true)).await?;
     }
-    call.use_credential(proxy.sink.clock())?;
+    if call.route.group.is_none() {
+        // Of a group, who is asked is not known yet.
+        call.use_credential(proxy.sink.clock())?;
+    }
     // Ask; after the first byte there is no way back.
     let wishes = exchange.wishes();
     let is_plain = call.route.target.is_none() && Plan::of(&call.route, wishes).is_none();

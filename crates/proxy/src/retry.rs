@@ -61,6 +61,7 @@ impl Failure {
             | Error::UnknownAlias(_)
             | Error::Residency { .. }
             | Error::BadLegs(_)
+            | Error::Unbounded { .. }
             | Error::BodyTooLarge { .. }
             | Error::BodyBroken(_)
             | Error::BodyTimeout

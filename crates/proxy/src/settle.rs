@@ -3,13 +3,14 @@
 
 mod bodies;
 mod error;
+mod presumed;
 mod spent;
 
 use std::collections::BTreeMap;
 
 use http::{HeaderValue, Method, Version};
-use isango_types::Cost;
 use isango_types::record::{MetadataValue, Outcome, Record, Timing};
+use isango_types::{Cost, Operation};
 use isango_wire::body::{Kept, read_body};
 use isango_wire::read::{self, Answer, Reading};
 
@@ -65,7 +66,7 @@ fn assemble(draft: &mut Draft, asked: Sent, reading: Reading) -> Record {
     }
     let was_recalled = cache.as_ref().is_some_and(|cache| cache.saved.is_some());
     let paid = (!was_recalled).then_some((usage.as_ref(), &cost));
-    let limits = settle_limits(draft, &reading, paid);
+    let limits = settle_limits(draft, &asked, &reading, paid);
     let metadata = labels(draft, &mut notes);
     let payload = keeps_payload(draft);
     let request = request(draft, asked, payload, &mut notes);
@@ -193,7 +194,7 @@ fn read_answer(draft: &mut Draft, readings: &mut Readings) -> Reading {
             ..Reading::default()
         };
     };
-    let reading = read::read(&Answer {
+    let mut reading = read::read(&Answer {
         wire: route.wire,
         operation: draft.operation,
         status: draft.status.map_or(0, |status| status.as_u16()),
@@ -204,10 +205,27 @@ fn read_answer(draft: &mut Draft, readings: &mut Readings) -> Reading {
         complete: draft.outcome == Some(Outcome::Answered),
         keep_raw: route.gateway.record_raw_streams,
     });
+    if draft.operation == Operation::Other && was_paid_before(draft, &reading) {
+        reading.usage = None;
+        reading.delivered_text.clear();
+    }
     if let Some(given) = given {
         readings.keep(given, &reading);
     }
     reading
+}
+
+/// Whether an answer of a kind that is not known tells of one that was made before, and was paid for
+/// then: it is fetched, or the request names it in its path, to change or to cancel it.
+fn was_paid_before(draft: &Draft, reading: &Reading) -> bool {
+    let makes = |method: &Method| matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if !draft.method.as_ref().is_some_and(makes) || reading.usage.is_some_and(|one| one.is_empty())
+    {
+        return true;
+    }
+    let path = draft.path.split('?').next().unwrap_or("");
+    let is_named = |id: &str| path.split('/').any(|segment| segment == id);
+    !reading.is_stream && reading.id.as_deref().is_some_and(is_named)
 }
 
 /// The model that served: as the answer says, else by the deployment map, else as asked.

@@ -14,7 +14,7 @@ use isango_wire::scan::{Scan, scan};
 use crate::Proxy;
 use crate::ask::Call;
 use crate::call::CallBody;
-use crate::exchange::Exchange;
+use crate::exchange::{Background, Exchange};
 use crate::headers;
 use crate::resolve::Route;
 
@@ -56,6 +56,10 @@ pub(crate) fn understand(proxy: &Proxy, exchange: &mut Exchange, call: &mut Call
     exchange.streams(facts.stream.or(scan.stream).unwrap_or(false));
     exchange.understood(facts.operation, model, scan.is_object);
     exchange.names_others(scan.names_others && facts.model.is_none());
+    exchange.runs_in(Background {
+        is_asked: scan.background && facts.operation == Operation::Responses,
+        is_bounded: scan.has_max_output_tokens,
+    });
     let edited = with_usage_option(proxy, route, &facts, (whole, &scan));
     put(edited, call);
 }
@@ -95,14 +99,21 @@ fn with_usage_option(
         && route.wire == Wire::Openai
         && matches!(facts.operation, Operation::Chat | Operation::TextCompletion)
         && route.provider.stream_usage_option
-        && scan.include_usage.is_none()
+        && scan.include_usage != Some(true)
         && !scan.has_data_sources
         && takes_usage_option(route)
         && !proxy.refusals.contains(route);
-    match edits {
-        true => edit::with_include_usage_as_scanned(whole, scan),
-        false => None,
+    match (edits, scan.has_stream_options) {
+        (false, _) => None,
+        (true, true) if is_metered(route) => edit::with_include_usage_in_any_case(whole, scan),
+        (true, _) => edit::with_include_usage_as_scanned(whole, scan),
     }
+}
+
+/// Whether a limit needs to know what an answer used: no client can keep that to itself.
+fn is_metered(route: &Route) -> bool {
+    let mut limits = route.gateway.limits.iter();
+    limits.any(|limit| limit.unit.is_estimated())
 }
 
 /// Azure `OpenAI` knows `stream_options` from the API version 2024-09-01-preview on.

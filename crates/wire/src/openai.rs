@@ -137,10 +137,7 @@ impl Openai {
         let is_json = json::each_member(body, |name, value| {
             if !identify(&name, value, out) {
                 match &*name {
-                    // A stored answer that is fetched again was paid for when it was made.
-                    "usage" if operation != Operation::Other => {
-                        out.usage = usage::read(operation, value).or(out.usage);
-                    }
+                    "usage" => out.usage = usage::read(operation, value).or(out.usage),
                     // Workers AI wraps its answers.
                     "result" if json::kind(value) == Kind::Object => {
                         Self::whole(operation, value.get().as_bytes(), out);

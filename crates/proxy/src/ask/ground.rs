@@ -199,15 +199,20 @@ impl Ground<'_> {
         let own = call.route.target.as_ref();
         let own = own.is_some_and(|own| own.name == target.name);
         let moved = match own {
-            true => None,
-            false => match self.moved(exchange, call, target) {
-                Ok(moved) => Some(moved),
-                Err(why) => {
-                    let name = &target.name;
-                    exchange.remark(&format!("target `{name}` was passed over: it {why}"));
-                    return None;
-                }
-            },
+            true => {
+                let used = call.use_credential(self.proxy.sink.clock());
+                used.map(|()| None)
+                    .map_err(|error| without_credential(&error))
+            }
+            false => self.moved(exchange, call, target).map(Some),
+        };
+        let moved = match moved {
+            Ok(moved) => moved,
+            Err(why) => {
+                let name = &target.name;
+                exchange.remark(&format!("target `{name}` was passed over: it {why}"));
+                return None;
+            }
         };
         Some(Leg {
             step: self.begin + step,

@@ -9,7 +9,7 @@ use isango_types::record::Attempt;
 use tokio::time::{Instant, sleep};
 
 use super::ground::{Ground, Leg, admit};
-use super::{Answer, Best, Call, account, checked, head, judge, usable};
+use super::{Answer, Best, Call, checked, head, judge, tell, usable};
 use crate::Proxy;
 use crate::credentials;
 use crate::error::Error;
@@ -164,7 +164,13 @@ fn is_failure((head, _): &End, runner: &Runner<'_>) -> bool {
 }
 
 impl<'a> Runner<'a> {
-    fn start(ground: &Ground<'_>, exchange: &Exchange, call: &Call<'a>, mut leg: Leg<'a>) -> Self {
+    fn start(
+        ground: &Ground<'_>,
+        exchange: &Exchange,
+        call: &mut Call<'a>,
+        mut leg: Leg<'a>,
+    ) -> Self {
+        leg.moved.as_mut().unwrap_or(&mut *call).uses_credential();
         let call = leg.moved.take().unwrap_or_else(|| call.copy());
         let began = Instant::now();
         if let Some(permit) = &mut leg.permit {
@@ -207,7 +213,7 @@ impl<'a> Runner<'a> {
         }
         let took_us = exchange.elapsed_us() - self.started_us;
         exchange.goes_to(self.leg.step, Arc::clone(route));
-        exchange.attempted(account(route, head, sending, (self.started_us, took_us)));
+        tell(exchange, (route, head), sending, (self.started_us, took_us));
     }
 
     /// Its failure, for the case that the other one fails as well: of a refusal, the beginning is

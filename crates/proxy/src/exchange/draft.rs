@@ -33,6 +33,14 @@ pub(crate) enum Cut {
     Total(Duration),
 }
 
+/// Whether an answer is to be made after the exchange has ended (Responses).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Background {
+    pub(crate) is_asked: bool,
+    /// The request says how long it may be.
+    pub(crate) is_bounded: bool,
+}
+
 /// All that is known of an exchange, in the shape it was learned; [`crate::settle`] makes a record
 /// of it, off the request's path.
 pub(crate) struct Draft {
@@ -62,6 +70,8 @@ pub(crate) struct Draft {
     pub(crate) model: Option<Box<str>>,
     /// Its body names other models, too, of which its provider may choose.
     pub(crate) names_others: bool,
+    /// Whether its answer is to be made in the background.
+    pub(crate) background: Background,
     /// The request's body was seen to be a JSON object.
     pub(crate) is_json: bool,
     /// `None` until it is known where the request goes.
@@ -72,6 +82,9 @@ pub(crate) struct Draft {
     pub(crate) provider_id: Option<HeaderValue>,
     pub(crate) response: Capture,
     pub(crate) attempts: Vec<Attempt>,
+    /// How long each send took that the request's own timeout ended before the operator's would
+    /// have, in microseconds.
+    pub(crate) given_up_us: Vec<u64>,
     /// Sends to providers, also those that the list is too short for.
     pub(crate) sends: u32,
     /// Which target of the plan, or which leg, is asked.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use isango_wire::facts::facts;
 
-use super::{Exchange, micros};
+use super::{Draft, Exchange, micros};
 use crate::ask::Call;
 use crate::cache::asked::Wish;
 use crate::cache::{self, Caching, Terms};
@@ -48,6 +48,11 @@ impl Exchange {
         let fits = |body: &Bytes| body.len() <= cache::MAX_REQUEST_BYTES;
         if terms.is_some() && !call.question().is_some_and(fits) {
             self.cached(Caching::bypassed("its body is larger than 25 MiB"));
+            return None;
+        }
+        let later = |draft: &Draft| draft.background.is_asked;
+        if terms.is_some() && self.draft().is_some_and(later) {
+            self.cached(Caching::bypassed("its answer is made in the background"));
             return None;
         }
         terms

@@ -189,6 +189,9 @@ async fn draw(
         return Ok((Admission::Passes, Duration::ZERO));
     }
     if let Stage::Send(body) = stage {
+        if draft.background.is_asked && !draft.background.is_bounded {
+            may_be_unbounded(&due)?;
+        }
         subject.estimate = Some(subject.estimate(sink.limits(), body));
     }
     let mut waits = Waits::of_limits();
@@ -207,6 +210,18 @@ async fn draw(
             permit.refused(full.decision);
             Err(full.error)
         }
+    }
+}
+
+/// What is made in the background without a bound draws what nobody can tell, now or later: no limit
+/// that refuses anything lets it pass.
+fn may_be_unbounded(due: &[(&Arc<Limit>, Values)]) -> Result<(), Error> {
+    let refuses = |limit: &Limit| !limit.shadow && limit.on_exceeded != OnExceeded::Warn;
+    match due.iter().find(|(limit, _)| refuses(limit)) {
+        None => Ok(()),
+        Some((limit, _)) => Err(Error::Unbounded {
+            rule: limit.id.clone(),
+        }),
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Estimate {
     pub(crate) likely: (u64, u64),
     /// How many answers are asked for.
     pub(crate) answers: u64,
+    /// Most characters that it can have to be spoken: bytes of its body.
+    pub(crate) characters: u64,
     /// Tokens of output in all, where the request itself sets a bound.
     bound: Option<u64>,
     /// What the model called itself in answers before, mostly one name.
@@ -149,6 +151,11 @@ pub(crate) fn estimate(observed: &Observed, asked: Asked<'_>, body: &CallBody) -
         output: 0,
         likely: (0, 0),
         answers,
+        characters: match body {
+            CallBody::Whole(whole) => whole.len() as u64,
+            CallBody::Passing(passing) => passing.least_bytes(),
+            CallBody::Gone => 0,
+        },
         bound,
         served: Vec::new(),
         has_answered: false,
@@ -427,6 +434,7 @@ mod tests {
             output: 0,
             likely: (0, 0),
             answers: 2,
+            characters: 0,
             bound: None,
             served: Vec::new(),
             has_answered: false,

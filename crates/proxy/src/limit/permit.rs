@@ -98,11 +98,25 @@ impl Lease {
 
     /// What is charged for what was drawn.
     fn charge(&self, spent: &Spent<'_>) -> u64 {
-        match self.unit() {
-            Unit::Requests => spent.requests,
-            Unit::Tokens => spent.tokens.unwrap_or(self.least),
-            Unit::Cost => spent.nanousd.unwrap_or(self.least),
-            Unit::Concurrent => 0,
+        let (told, given_up) = match self.unit() {
+            Unit::Requests => return spent.requests,
+            Unit::Concurrent => return 0,
+            Unit::Tokens => (spent.tokens, spent.given_up.0),
+            Unit::Cost => (spent.nanousd, spent.given_up.1),
+        };
+        let least = match (told, spent.is_pending) {
+            (_, true) => self.whole(),
+            (Some(_), false) if !spent.is_partial => 0,
+            (_, false) => self.least,
+        };
+        told.unwrap_or(0).max(least).saturating_add(given_up)
+    }
+
+    /// What it draws if its answer is as long as it may be; if that is not known, as it usually is.
+    const fn whole(&self) -> u64 {
+        match self.grows() && self.need > self.likely {
+            true => self.need,
+            false => self.likely,
         }
     }
 
@@ -183,6 +197,13 @@ pub(crate) struct Spent<'m> {
     pub(crate) tokens: Option<u64>,
     /// The same, in nano-dollars.
     pub(crate) nanousd: Option<u64>,
+    /// It was counted of a part of the question, or not at all: it is no less than what was counted
+    /// before.
+    pub(crate) is_partial: bool,
+    /// The answer is made later, and nobody will tell what it draws: all that it may is charged.
+    pub(crate) is_pending: bool,
+    /// Tokens and nano-dollars of earlier sends, which come to that.
+    pub(crate) given_up: (u64, u64),
     /// A provider answered, and did not refuse.
     pub(crate) answered: bool,
     /// Tokens of input and output that a whole answer had, to learn from.
@@ -221,6 +242,8 @@ pub(crate) struct Permit {
     grown: u64,
     /// How many it may bring.
     most: Option<u64>,
+    /// How many it had brought where it was ended.
+    ended_at: Option<u64>,
 }
 
 /// Where a stream ends that brings more than was held for it.
@@ -249,7 +272,22 @@ impl Permit {
             flow: None,
             grown: 0,
             most: None,
+            ended_at: None,
         }
+    }
+
+    /// Tokens of the question by our own count, all of it; `None`: no limit looked at that.
+    pub(crate) fn counted(&self) -> Option<u64> {
+        self.estimate.as_ref().map(|estimate| estimate.counted)
+    }
+
+    /// Tokens of the answer that passed, about, whatever was kept of it. `bytes`: how long it was,
+    /// for one that is no stream. `None`: no limit looked at that.
+    pub(crate) fn passed(&self, bytes: u64) -> Option<u64> {
+        let estimate = self.estimate.as_ref()?;
+        let flow = self.flow.as_ref().map(|flow| flow.tokens());
+        let followed = self.ended_at.or(flow);
+        Some(followed.unwrap_or_else(|| (bytes / 4).min(estimate.output)))
     }
 
     /// Output that the answer has in all likelihood, in tokens; `None`: no limit looked at that.
@@ -352,6 +390,7 @@ impl Permit {
             .for_each(|lease| lease.settle(0));
         self.is_noted = false;
         (self.flow, self.grown, self.most) = (None, 0, None);
+        self.labels = None;
     }
 
     /// The request goes to another target than `from`, because `decision` refused it: it holds
@@ -463,6 +502,7 @@ impl Permit {
         let (most, estimate) = (self.most?, self.estimate.as_ref()?);
         let flow = self.flow.as_mut()?;
         let (end, ending) = flow.push_until(chunk, most, estimate.answers)?;
+        self.ended_at = Some(flow.tokens());
         let output = estimate.output;
         let ended = self.leases.iter_mut();
         ended

@@ -153,21 +153,23 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// What so many tokens cost at most, in nano-dollars; 0 of a model without a price, whose cost
-    /// is not known afterwards either. `None`: what the model is, or costs, is not known before it
-    /// has answered.
+    /// What so many tokens cost at most, in nano-dollars, as far as they have a rate; 0 of a model
+    /// without a price, whose cost is not known afterwards either. `None`: what the model is, or
+    /// costs, is not known before it has answered.
     fn price(&self, input: u64, output: u64, now: Timestamp) -> Option<u64> {
+        // What is billed by piece is told by the request itself.
+        let asked = self.estimate.as_ref();
+        let pieces = |of| asked.filter(|_| self.draft.operation == of);
         let usage = Usage {
             input,
             output,
+            images: pieces(Operation::Image).map_or(0, |one| one.answers),
+            characters: pieces(Operation::Speech).map_or(0, |one| one.characters),
             ..Usage::default()
         };
         let slug = &self.route.provider.slug;
         let prices = &self.draft.config.prices;
-        let of = |model: &str| {
-            prices.find(slug, model, now)?;
-            Some(prices.cost(slug, model, &usage, now).nanousd.unwrap_or(0))
-        };
+        let of = |model: &str| prices.known_nanousd(slug, model, &usage, now);
         let served = self.estimate.iter().flat_map(|one| &one.served);
         let dearest = served.filter_map(|model| of(model)).max();
         let named = self.model.filter(|_| !self.draft.names_others);

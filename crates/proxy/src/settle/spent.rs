@@ -8,17 +8,15 @@ use isango_wire::read::Reading;
 use isango_wire::tokens;
 
 use super::bodies::Sent;
+use super::presumed::{
+    given_up, is_unseen, may_have_worked, unseen_output, was_given_up, writes_text,
+};
 use super::served_model;
 use crate::exchange::Draft;
-use crate::limit::{DEFAULT_OUTPUT, Spent};
+use crate::limit::Spent;
 use crate::resolve::Route;
 
 static FREE: Cost = Cost::free();
-/// How long a model is given to begin, in microseconds, and how many tokens a second it is presumed
-/// to bring while nobody sees it.
-const BEGINS_WITHIN_US: u64 = 1_000_000;
-const UNSEEN_PER_S: u64 = 100;
-
 /// The attempts; of several, each with what it cost: the one whose answer was relayed as much as the
 /// exchange, a refusal or what was never sent nothing, and all else nobody knows.
 pub(super) fn attempts(draft: &mut Draft, cost: &Cost) -> Vec<Attempt> {
@@ -46,16 +44,17 @@ pub(super) fn attempts(draft: &mut Draft, cost: &Cost) -> Vec<Attempt> {
 /// usage and cost, if the answer was not one that was paid for before.
 pub(super) fn settle_limits(
     draft: &mut Draft,
+    asked: &Sent,
     reading: &Reading,
     paid: Option<(Option<&Usage>, &Cost)>,
 ) -> Vec<Decision> {
-    let Some(mut permit) = draft.permit.take() else {
+    if draft.permit.is_none() {
         return Vec::new();
-    };
+    }
     let was_sent = !draft.attempts.is_empty();
     let succeeded = is_success(draft);
     // Nobody saw an answer begin: the provider may have worked on it all the same.
-    let unseen = is_unseen(draft);
+    let unseen = is_unseen(draft) || was_given_up(draft);
     let (usage, cost) = paid.unwrap_or((None, &FREE));
     let told = usage.filter(|usage| usage.total() <= Usage::MAX_TOKENS);
     let (tokens, nanousd) = match (was_sent, succeeded, told) {
@@ -67,10 +66,25 @@ pub(super) fn settle_limits(
         (true, _, _) if unseen => (None, None),
         (_, _, _) => (Some(0), Some(0)),
     };
+    let is_counted = told.is_none_or(|usage| usage.estimated);
     let spent = Spent {
         requests: u64::from(was_sent || succeeded),
         tokens,
         nanousd,
+        is_partial: match told {
+            Some(usage) => usage.estimated && asked.omitted.is_some(),
+            // What the client says it cost makes it no cheaper.
+            None => cost.status == CostStatus::Custom,
+        },
+        is_pending: paid.is_some()
+            && is_counted
+            && (succeeded || unseen)
+            && is_made_later(draft, reading),
+        given_up: match was_given_up(draft) {
+            // That is its usage then.
+            true => (0, 0),
+            false => drawn_by_given_up(draft, asked, reading),
+        },
         answered: was_sent && succeeded,
         told: told.filter(|_| succeeded).and_then(|usage| {
             let (input, output) = (usage.total_input(), usage.total_output());
@@ -82,6 +96,9 @@ pub(super) fn settle_limits(
         }),
         served: reading.model.as_deref(),
     };
+    let Some(mut permit) = draft.permit.take() else {
+        return Vec::new();
+    };
     if let Some(route) = &draft.route {
         permit.note_spent(draft.id, &route.gateway, &spent);
     }
@@ -89,11 +106,31 @@ pub(super) fn settle_limits(
     permit.settle(&spent)
 }
 
-/// What an exchange draws from limits of cost. A client that sets the cost of its own request sets
-/// it no lower there than the list does.
+/// Whether the answer is made after this exchange, which tells nothing of it: because the request asks
+/// for that, or because the answer says so (Responses; Perplexity, asynchronous API, read 2026-11-23).
+fn is_made_later(draft: &Draft, reading: &Reading) -> bool {
+    const UNDER_WAY: [&str; 3] = ["queued", "in_progress", "created"];
+    let status = reading.finish_reason.as_deref().unwrap_or("");
+    let is_under_way = || UNDER_WAY.iter().any(|one| one.eq_ignore_ascii_case(status));
+    draft.background.is_asked || writes_text(draft) && is_under_way()
+}
+
+/// Tokens and cost of the sends that the request's own timeout has ended.
+fn drawn_by_given_up(draft: &Draft, asked: &Sent, reading: &Reading) -> (u64, u64) {
+    let (Some(usage), Some(route)) = (given_up(draft, asked), &draft.route) else {
+        return (0, 0);
+    };
+    let cost = known_cost(draft, route, reading, &usage);
+    (usage.total(), cost.unwrap_or(0))
+}
+
+/// What an exchange draws from limits of cost: of what has no price as a whole, the parts that have
+/// one. A client that sets the cost of its own request sets it no lower there than the list does.
 fn drawn_cost(draft: &Draft, reading: &Reading, usage: &Usage, cost: &Cost) -> Option<u64> {
     let listed = match (cost.status, &draft.route) {
-        (CostStatus::Custom, Some(route)) => listed_cost(draft, route, reading, usage).nanousd,
+        (CostStatus::Custom | CostStatus::Unpriced, Some(route)) => {
+            known_cost(draft, route, reading, usage)
+        }
         (_, _) => None,
     };
     Some(cost.nanousd.unwrap_or(0).max(listed.unwrap_or(0)))
@@ -105,6 +142,9 @@ fn is_success(draft: &Draft) -> bool {
 
 /// What the provider told, else what we count of what was delivered, and presume of what nobody saw.
 pub(super) fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
+    if was_given_up(draft) {
+        return given_up(draft, asked);
+    }
     let known = reading.usage.or_else(|| counted(draft, asked, reading));
     let mut usage = known?;
     if usage.estimated && writes_text(draft) {
@@ -118,69 +158,19 @@ pub(super) fn usage(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Us
     Some(usage)
 }
 
-const fn writes_text(draft: &Draft) -> bool {
-    matches!(
-        draft.operation,
-        Operation::Chat
-            | Operation::TextCompletion
-            | Operation::Responses
-            | Operation::GenerateContent
-    )
-}
-
-/// Whether its client left an answer that had not begun, at a provider that may have worked on it.
-fn is_unseen(draft: &Draft) -> bool {
-    has_left(draft)
-        && draft.status.is_none()
-        && draft.error.is_none()
-        && draft.attempts.last().is_some_and(may_have_worked)
-}
-
-/// Whether nobody waited for the end of the answer.
-const fn has_left(draft: &Draft) -> bool {
-    matches!(draft.outcome, Some(Outcome::ClientLeft | Outcome::Stopped))
-}
-
-/// Tokens that an answer had which its client did not wait for, and which nobody saw: before its
-/// first word, or before it left. `seen`: those that were.
-fn unseen_output(draft: &Draft, reading: &Reading, seen: u64) -> u64 {
-    let Some(last) = draft.attempts.last().filter(|_| has_left(draft)) else {
-        return 0;
-    };
-    let first = reading.first_token_chunk;
-    let first_us = first.and_then(|at| draft.response.times_us().get(at).copied());
-    let until_us = first_us.map_or(draft.timing.total_us, u64::from);
-    let permit = draft.permit.as_ref();
-    let usual = permit.and_then(|permit| permit.usual_output());
-    presumed(
-        until_us.saturating_sub(last.started_us),
-        usual.unwrap_or(DEFAULT_OUTPUT),
-        seen,
-    )
-}
-
-/// What a model brings in so many microseconds in which nothing came, of an answer that usually has
-/// `usual` tokens and of which `seen` came: it is given a second to begin, and brings
-/// [`UNSEEN_PER_S`] then.
-const fn presumed(silent_us: u64, usual: u64, seen: u64) -> u64 {
-    let presumed = silent_us.saturating_sub(BEGINS_WITHIN_US) / (1_000_000 / UNSEEN_PER_S);
-    let left = usual.saturating_sub(seen);
-    match presumed < left {
-        true => presumed,
-        false => left,
-    }
-}
-
 /// What we count of what was asked and delivered.
 fn counted(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
-    // A part of a question would be counted as all of it.
-    let is_unseen = is_unseen(draft) && asked.omitted.is_none();
+    let permit = draft.permit.as_ref();
+    // A part of a question would be counted as all of it, unless all of it was counted before.
+    let is_known = asked.omitted.is_none() || permit.is_some_and(|one| one.counted().is_some());
+    let is_unseen = is_unseen(draft) && is_known;
     let writes_text = writes_text(draft);
+    let is_part = draft.response.omitted().is_some();
     // Speech is billed by what was asked; of an answer that broke off before its first word, the
     // question is billed.
     let is_counted = !reading.delivered_text.is_empty()
         || draft.operation == Operation::Speech
-        || writes_text && draft.outcome != Some(Outcome::Answered);
+        || writes_text && (is_part || draft.outcome != Some(Outcome::Answered));
     let countable = (is_success(draft) || is_unseen)
         && is_counted
         && draft
@@ -190,12 +180,29 @@ fn counted(draft: &Draft, asked: &Sent, reading: &Reading) -> Option<Usage> {
     if !countable {
         return None;
     }
-    let body = asked.chunks.concat();
     let model = reading.model.as_deref().or(draft.model.as_deref());
-    let counted = tokens::estimate(&body, &reading.delivered_text, model.unwrap_or(""));
+    let mut counted = asked_for(draft, asked, model);
+    if counted.characters == 0 {
+        counted.output = tokens::count(model.unwrap_or(""), &reading.delivered_text);
+    }
+    if is_part && writes_text {
+        let passed = permit.and_then(|permit| permit.passed(draft.response.total()));
+        counted.output = counted.output.max(passed.unwrap_or(0));
+    }
     // Of speech, only what is billed by the characters that were asked for can be told.
     let is_told = draft.operation != Operation::Speech || counted.characters > 0;
     is_told.then_some(counted)
+}
+
+/// What we count of what was asked; of what was kept in part, what was counted before it was sent.
+pub(super) fn asked_for(draft: &Draft, asked: &Sent, model: Option<&str>) -> Usage {
+    let body = asked.chunks.concat();
+    let mut counted = tokens::estimate(&body, "", model.unwrap_or(""));
+    let permit = draft.permit.as_ref().filter(|_| asked.omitted.is_some());
+    if let Some(before) = permit.and_then(|permit| permit.counted()) {
+        counted.input = counted.input.max(before);
+    }
+    counted
 }
 
 pub(super) fn cost(
@@ -207,8 +214,8 @@ pub(super) fn cost(
     let Some(route) = &draft.route else {
         return Cost::free();
     };
-    let is_presumed = usage.is_some() && is_unseen(draft);
-    if draft.is_own_answer() || !is_success(draft) && !is_presumed {
+    let is_presumed = usage.is_some() && (is_unseen(draft) || was_given_up(draft));
+    if !is_presumed && (draft.is_own_answer() || !is_success(draft)) {
         let is_unknown = draft.operation.is_billed() && draft.attempts.iter().any(may_have_worked);
         return match is_unknown {
             true => Cost::default(),
@@ -249,23 +256,6 @@ pub(super) fn cost(
     cost
 }
 
-/// Whether the provider may have worked on a send whose answer nobody has seen: all but those that
-/// came to no connection.
-fn may_have_worked(attempt: &Attempt) -> bool {
-    const UNSENT: [&str; 5] = [
-        "connect_failed",
-        "connect_timeout",
-        "tls_failed",
-        "private_address",
-        "credential_failed",
-    ];
-    attempt.status.is_none()
-        && !attempt
-            .error
-            .as_deref()
-            .is_some_and(|word| UNSENT.contains(&word))
-}
-
 const fn unpriced() -> Cost {
     Cost {
         status: CostStatus::Unpriced,
@@ -280,23 +270,38 @@ fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -
     let prices = &draft.config.prices;
     let slug = &route.provider.slug;
     let mut cost = unpriced();
-    let mapped = served_model(draft, &Reading::default());
-    let (named, asked) = (reading.model.as_deref(), mapped.as_deref());
-    let by = match route.wire {
+    for model in billed_as(draft, route, reading).into_iter().flatten() {
+        cost = prices.cost(slug, &model, usage, draft.created_at);
+        if cost.nanousd.is_some() {
+            break;
+        }
+    }
+    cost
+}
+
+/// What of that is known: the parts that the price of the model has a rate for. `None`: it has no
+/// price, or one that cannot be.
+fn known_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Option<u64> {
+    let prices = &draft.config.prices;
+    let slug = &route.provider.slug;
+    let models = billed_as(draft, route, reading).into_iter().flatten();
+    let mut known =
+        models.filter_map(|model| prices.known_nanousd(slug, &model, usage, draft.created_at));
+    known.next().filter(|cost| *cost <= Cost::MAX_NANOUSD)
+}
+
+/// The names that a price is looked up by, the better first.
+fn billed_as(draft: &Draft, route: &Route, reading: &Reading) -> [Option<Box<str>>; 2] {
+    let asked = served_model(draft, &Reading::default());
+    let named = reading.model.clone();
+    match route.wire {
         // Claude's answers name the model alone, and the profile that was asked for (`global.`) has a
         // price of its own.
         Wire::Bedrock => [asked, named],
         Wire::Openai | Wire::Anthropic | Wire::Gemini | Wire::Cohere | Wire::Opaque => {
             [named, asked]
         }
-    };
-    for model in by.into_iter().flatten() {
-        cost = prices.cost(slug, model, usage, draft.created_at);
-        if cost.nanousd.is_some() {
-            break;
-        }
     }
-    cost
 }
 
 /// The cost that the client set; `None`: it set none. The error tells why it does not hold.
@@ -320,24 +325,4 @@ fn custom_cost(draft: &Draft, wire: Wire, usage: Option<&Usage>) -> Option<Resul
             Some(_) | None => Ok(cost),
         }
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::presumed;
-
-    #[test]
-    fn what_nobody_saw_is_presumed_by_the_second_up_to_what_is_usual() {
-        for (silent_us, usual, seen, expected) in [
-            (0, 1_000, 0, 0),
-            (999_999, 1_000, 0, 0),
-            (1_500_000, 1_000, 0, 50),
-            (3_000_000, 1_000, 7, 200),
-            (60_000_000, 1_000, 7, 993),
-            (60_000_000, 5, 7, 0),
-            (u64::MAX, u64::MAX, 0, (u64::MAX - 1_000_000) / 10_000),
-        ] {
-            assert_eq!(presumed(silent_us, usual, seen), expected, "{silent_us}");
-        }
-    }
 }

@@ -70,9 +70,15 @@ const SHARED: &str = "answered from the cache, or with an answer that another re
 const STALE: &str = "stale answer in place of a failing provider";
 const HEDGED: &str = "hedged: sent to a second target as well";
 
-/// Rows that `budgets` shows, and the limit engine's own tests.
-const ELSEWHERE: [&str; 2] = [
+/// Rows that `budgets` and `evasions` show, and the limit engine's own tests.
+const ELSEWHERE: [&str; 8] = [
     "refused by the gateway, or never sent",
+    "sent, and ended by the request's own timeout (`cf-aig-request-timeout`) before the operator's",
+    "no usage, and kept in part (`max_record_body_bytes`, or no memory)",
+    "to be made in the background (Responses), and not told",
+    "an answer that was paid for before: fetched, changed or cancelled",
+    "pictures whose client left before they were told",
+    "usage of which a part has no rate",
     "the record was lost (queue full, a failure of ours, a process killed)",
 ];
 

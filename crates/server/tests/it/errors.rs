@@ -23,6 +23,8 @@ pub(crate) struct Expected<'e> {
     outcome: Outcome,
     blame: Blame,
     attempts: &'e [&'e str],
+    /// The request's own timeout ended it: what its provider did is presumed.
+    is_given_up: bool,
 }
 
 impl<'e> Expected<'e> {
@@ -36,6 +38,7 @@ impl<'e> Expected<'e> {
             outcome,
             blame,
             attempts: &[],
+            is_given_up: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl<'e> Expected<'e> {
             outcome,
             blame,
             attempts,
+            is_given_up: false,
         }
     }
 
@@ -108,15 +112,15 @@ impl<'e> Expected<'e> {
             "tls_failed",
             "private_address",
         ];
-        let cost = match words.iter().all(|word| never_sent.contains(word)) {
-            true => (CostStatus::Free, Some(0)),
-            false => (CostStatus::NoUsage, None),
+        let was_sent = !words.iter().all(|word| never_sent.contains(word));
+        let cost = match (was_sent, self.is_given_up) {
+            (false, _) => (CostStatus::Free, Some(0)),
+            (true, false) => (CostStatus::NoUsage, None),
+            (true, true) => (CostStatus::Estimated, Some(13 * 2_500)),
         };
         assert_eq!((record.cost.status, record.cost.nanousd), cost, "{what}");
-        assert_eq!(
-            (record.usage, record.stream, record.timing.ttfb_us),
-            (None, false, None)
-        );
+        assert_eq!(record.usage.is_some(), self.is_given_up, "{what}");
+        assert_eq!((record.stream, record.timing.ttfb_us), (false, None));
         assert_eq!(record.response.bytes, reply.body.len() as u64, "{what}");
     }
 }
@@ -451,29 +455,31 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_no_answer() {
     check_no_answer(&[Step::Raw(switch.into()), Step::Stall], &expected).await;
 }
 
-async fn check_first_byte(settings: &str, request: &Ask, limit_ms: u64) {
+async fn check_first_byte(settings: &str, own: Option<u64>, limit_ms: u64) {
+    let ask = chat(CHAT);
+    let request = match own {
+        Some(own) => ask.with("cf-aig-request-timeout", &own.to_string()),
+        None => ask,
+    };
     let upstream = Upstream::start([Answer::raw([Step::Stall])]).await;
     let message = format!("the provider did not begin its answer within {limit_ms} ms");
-    let expected = Expected::failure(504, 3015, &message, &["first_byte_timeout"]);
-    check_failure(settings, &upstream.url(), request, &expected).await;
+    let expected = Expected {
+        is_given_up: own.is_some(),
+        ..Expected::failure(504, 3015, &message, &["first_byte_timeout"])
+    };
+    check_failure(settings, &upstream.url(), &request, &expected).await;
     upstream.given_up(0).await;
 }
 
 #[tokio::test]
 async fn a_first_byte_is_awaited_as_long_as_the_request_the_gateway_or_the_server_says() {
-    let impatient = chat(CHAT).with("cf-aig-request-timeout", "60");
-    check_first_byte("", &impatient, 60).await;
-    check_first_byte("[server]\nfirst_byte_timeout = \"70ms\"\n", &chat(CHAT), 70).await;
+    check_first_byte("", Some(60), 60).await;
+    check_first_byte("[server]\nfirst_byte_timeout = \"70ms\"\n", None, 70).await;
     let of_gateway = "[[gateways]]\nid = \"default\"\nfirst_byte_timeout = \"80ms\"\n\
                       [server]\nfirst_byte_timeout = \"20s\"\n";
-    check_first_byte(of_gateway, &chat(CHAT), 80).await;
+    check_first_byte(of_gateway, None, 80).await;
     // The request's own goes before the gateway's.
-    check_first_byte(
-        of_gateway,
-        &chat(CHAT).with("cf-aig-request-timeout", "50"),
-        50,
-    )
-    .await;
+    check_first_byte(of_gateway, Some(50), 50).await;
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod delivery;
 mod door;
 mod doors;
 mod errors;
+mod evasions;
 mod exports;
 mod fallback;
 mod harness;

@@ -365,6 +365,60 @@ async fn a_credential_is_used_as_often_as_it_may_be() {
     .await;
 }
 
+#[tokio::test]
+async fn a_credential_is_used_by_each_send() {
+    let upstream = Upstream::start([status(500)]).await;
+    let store = MemoryConfig::default();
+    store_as(&store, "default", "sk-limited", Some((3, 60)));
+    let config = harness::config(&format!("{}{}", sealed_with(1), providers(&upstream)));
+    let gateway = Harness::start_stored(&config, Arc::new(store), Clock::manual(NOW));
+    let ask = ask("")
+        .with("cf-aig-max-attempts", "5")
+        .with("cf-aig-retry-delay", "1");
+    // The provider's own refusal says more than that it was not asked again.
+    assert_eq!(gateway.ask(&ask).await.status(), 500);
+    assert_eq!(upstream.count(), 3);
+    let record = gateway.record().await;
+    let said = record
+        .notes
+        .iter()
+        .any(|note| note.contains("was not asked again"));
+    assert!(said, "{:?}", record.notes);
+    check(&gateway.ask(&ask).await, 429, 2003, "credential 'default'");
+    assert_eq!(upstream.count(), 3);
+}
+
+/// A group of which another target answers.
+#[tokio::test]
+async fn who_is_not_asked_uses_up_no_credential() {
+    let upstream = Upstream::start([json(COMPLETION)]).await;
+    let store = MemoryConfig::default();
+    store_as(&store, "default", "sk-scarce", Some((1, 60)));
+    let url = upstream.url();
+    let text = format!(
+        "[[gateways]]\nid = \"default\"\n\
+         [[gateways.targets]]\nname = \"stored\"\nprovider = \"openai\"\nweight = 0\n\
+         [[gateways.targets]]\nname = \"own\"\nprovider = \"openai\"\ncredential = \"k\"\n\
+         base_url = \"{url}\"\n\
+         [[gateways.groups]]\nname = \"pool\"\ntargets = [\"stored\", \"own\"]\n{}{}",
+        sealed_with(1),
+        providers(&upstream)
+    );
+    let config = harness::config(&text);
+    let gateway = Harness::start_stored(&config, Arc::new(store), Clock::manual(NOW));
+    let pooled = Ask::post("/v1/local/default/pool/chat/completions", PROMPT);
+    for at in 0..3 {
+        assert_eq!(gateway.ask(&pooled).await.status(), 200, "{at}");
+        let sent = got(&upstream, at).await;
+        assert_eq!(sent.as_deref(), Some("Bearer k"));
+    }
+    // It may be used once all the same.
+    let named = Ask::post("/v1/local/default/stored/chat/completions", PROMPT);
+    assert_eq!(gateway.ask(&named).await.status(), 200);
+    let sent = got(&upstream, 3).await;
+    assert_eq!(sent.as_deref(), Some("Bearer sk-scarce"));
+}
+
 /// A stored credential that one request a minute may use, behind a gateway with these settings; and
 /// a token for one model and one provider.
 async fn scarce(settings: &str) -> (Upstream, Harness, Clock) {
