@@ -51,8 +51,19 @@ fn open(file: &Path) -> Result<Connection, Error> {
     let connection = sqlite::open(file)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // A batch holds bodies: what was delivered, or deleted since, must not stay on the disk.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     sqlite::establish(&connection, SCHEMA, VERSION)?;
     Ok(connection)
+}
+
+/// Takes out of the write-ahead log what was replaced. Where another connection keeps it from that,
+/// the next time does so.
+fn clear_log(connection: &Connection) {
+    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+    if let Err(error) = connection.query_row(truncate, [], |_row| Ok(())) {
+        tracing::warn!(%error, "the log of the store of exports is not cleared yet");
+    }
 }
 
 fn failed(error: impl Into<Error>) -> StoreError {
@@ -77,14 +88,23 @@ impl ExportStore for FileExports {
         let connection = self.0.lock();
         let write = "INSERT INTO job (id, state, batch) VALUES (?, ?, ?)
                      ON CONFLICT (id) DO UPDATE SET state = excluded.state, batch = excluded.batch";
+        let had_batch = "SELECT batch IS NOT NULL FROM job WHERE id = ?";
+        let had_batch = connection.query_row(had_batch, [job], |row| row.get(0));
+        let had_batch: bool = had_batch.optional().map_err(failed)?.unwrap_or_default();
         let written = connection.execute(write, params![job, saved.state, saved.batch]);
-        written.map(drop).map_err(failed)
+        written.map_err(failed)?;
+        if had_batch {
+            clear_log(&connection);
+        }
+        Ok(())
     }
 
     fn remove(&self, job: &str) -> Result<(), StoreError> {
         let connection = self.0.lock();
         let removed = connection.execute("DELETE FROM job WHERE id = ?", [job]);
-        removed.map(drop).map_err(failed)
+        removed.map_err(failed)?;
+        clear_log(&connection);
+        Ok(())
     }
 
     fn bury(&self, buried: &Buried) -> Result<(), StoreError> {
@@ -161,6 +181,36 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let file = fs::metadata(folder.path().join(FILE)).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_was_delivered_or_replaced_is_nowhere_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileExports::open(folder.path()).unwrap();
+        let batch = |text: &str| Saved {
+            state: "{}".into(),
+            batch: Some(text.repeat(3_000).into_bytes()),
+        };
+        let is_there = |marker: &[u8]| {
+            let mut files = fs::read_dir(folder.path()).unwrap();
+            files.any(|file| {
+                let bytes = fs::read(file.unwrap().path()).unwrap();
+                bytes.windows(marker.len()).any(|part| part == marker)
+            })
+        };
+        store.save("a", &batch("planted-one ")).unwrap();
+        assert!(is_there(b"planted-one"));
+        store.save("a", &batch("planted-two ")).unwrap();
+        assert!(!is_there(b"planted-one"));
+        let delivered = Saved {
+            state: "{}".into(),
+            batch: None,
+        };
+        store.save("a", &delivered).unwrap();
+        assert!(!is_there(b"planted-two"));
+        store.save("b", &batch("planted-three ")).unwrap();
+        store.remove("b").unwrap();
+        assert!(!is_there(b"planted-three"));
     }
 
     #[test]

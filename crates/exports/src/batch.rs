@@ -23,6 +23,7 @@ use crate::manifest::{Manifest, hex};
 use crate::otlp;
 use crate::path::{join, stamp};
 use crate::seal::PublicKey;
+use crate::state::{Mark, Passed, State};
 
 /// Records that are read at once.
 const PAGE: usize = 500;
@@ -48,9 +49,17 @@ pub(crate) struct Gathering {
     records: u64,
     skipped: u64,
     lost: u64,
+    /// Records of the job that were deleted.
+    erased: u64,
     from: Position,
     /// Everything before was looked at.
     pub(crate) at: Position,
+    /// The record before.
+    id: Option<RecordId>,
+    /// Where it ends at the latest.
+    until: Option<Position>,
+    /// Most records, where it is less than the job's.
+    most: Option<usize>,
     first: Option<(RecordId, Timestamp)>,
     last: Option<(RecordId, Timestamp)>,
     /// There was nothing more.
@@ -64,6 +73,28 @@ pub(crate) struct Gathering {
 pub(crate) struct Batch {
     pub(crate) manifest: Manifest,
     pub(crate) body: Vec<u8>,
+    /// Where it ends.
+    pub(crate) behind: Option<Mark>,
+    /// Records that it would hold if they had not been deleted.
+    pub(crate) erased: u64,
+}
+
+/// What a batch follows.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    sequence: u64,
+    link: Box<str>,
+    rewound: Option<u64>,
+}
+
+impl Before {
+    pub(crate) fn of(state: &State) -> Self {
+        Self {
+            sequence: state.sequence,
+            link: state.link.clone(),
+            rewound: state.rewound,
+        }
+    }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -136,12 +167,44 @@ impl Treatments<'_> {
 }
 
 impl Gathering {
-    pub(crate) fn begin(from: Position) -> Self {
+    /// A batch that goes on from a state.
+    pub(crate) fn begin(state: &State) -> Self {
+        let passed = Some(state.passed).filter(|passed| passed.at > state.position);
+        let passed = passed.unwrap_or_default();
         Self {
-            from,
-            at: from,
+            from: state.position,
+            at: state.looked(),
+            id: passed.id,
+            skipped: passed.skipped,
+            lost: passed.lost,
+            most: state.careful.map(|careful| careful.records),
             ..Self::default()
         }
+    }
+
+    /// The batch that is on its way once more, of what there is now.
+    pub(crate) fn again(state: &State, manifest: &Manifest) -> Self {
+        Self {
+            from: state.position,
+            at: state.position,
+            until: Some(Position::after(manifest.to)),
+            ..Self::default()
+        }
+    }
+
+    /// What was looked at while nothing was found.
+    pub(crate) fn to_passed(&self) -> Passed {
+        Passed {
+            at: self.at,
+            id: self.id,
+            skipped: self.skipped,
+            lost: self.lost,
+        }
+    }
+
+    /// Whether it lacks nothing but what was deleted since another was made of the same places.
+    pub(crate) const fn lacks_only_erased(&self, before: &Manifest, erased: u64) -> bool {
+        self.erased > erased && self.lost == before.lost && self.records < before.records
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -165,8 +228,12 @@ impl Gathering {
         };
         let mut seen = 0;
         while seen < TURN && !self.is_full {
-            let room = job.bounds().records.saturating_sub(self.count());
-            let (records, next) = source.logs.follow(self.at, room.clamp(1, PAGE))?;
+            let room = self.most(job).saturating_sub(self.count());
+            let left = self
+                .until
+                .map_or(u64::MAX, |until| until.count() - self.at.count());
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let (records, next) = source.logs.follow(self.at, room.min(left).clamp(1, PAGE))?;
             if next <= self.at {
                 self.is_caught_up = true;
                 return Ok(());
@@ -176,36 +243,50 @@ impl Gathering {
             self.lost += lost;
             seen += records.len().max(1);
             for (n, record) in records.iter().enumerate() {
-                self.push(job, &mut treatments, record)?;
+                let is_taken = self.push(job, &mut treatments, (record, lost == 0))?;
                 // Where some are missing, nobody knows whose position is whose.
                 if self.is_full && lost == 0 {
-                    self.at = Position::after(self.at.count() + n as u64 + 1);
+                    let taken = n + usize::from(is_taken);
+                    self.at = Position::after(self.at.count() + taken as u64);
+                    self.id = taken
+                        .checked_sub(1)
+                        .map_or(self.id, |n| Some(records[n].id));
                     return Ok(());
                 }
             }
             self.at = next;
+            self.id = records.last().filter(|_| lost == 0).map(|record| record.id);
+            self.is_full |= self.until.is_some_and(|until| until <= next);
         }
         Ok(())
+    }
+
+    /// Most records of it.
+    fn most(&self, job: &Job) -> usize {
+        let most = job.bounds().records;
+        self.most.map_or(most, |own| own.min(most))
     }
 
     fn count(&self) -> usize {
         usize::try_from(self.records).unwrap_or(usize::MAX)
     }
 
+    /// Adds a record, or passes over it. False: it is for the next batch, if it may wait.
     fn push(
         &mut self,
         job: &Job,
         treatments: &mut Treatments<'_>,
-        record: &Record,
-    ) -> Result<(), BoxError> {
+        (record, may_wait): (&Record, bool),
+    ) -> Result<bool, BoxError> {
         let spec = &job.spec;
         let is_of_job = record.account == spec.account
-            && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway)
-            && !record.is_erased();
-        let treatment = is_of_job.then(|| treatments.of(&record.gateway)).flatten();
-        let Some(treatment) = treatment else {
+            && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway);
+        let is_erased = is_of_job && record.is_erased();
+        self.erased += u64::from(is_erased);
+        let treatment = (is_of_job && !is_erased).then(|| treatments.of(&record.gateway));
+        let Some(treatment) = treatment.flatten() else {
             self.skipped += 1;
-            return Ok(());
+            return Ok(true);
         };
         let mut record = Cow::Borrowed(record);
         if let Some(redaction) = &treatment.redaction {
@@ -214,7 +295,7 @@ impl Gathering {
         if let Some(take_out) = treatment.takes_out {
             take_out(record.to_mut());
         }
-        self.push_redacted(job, treatment.key.as_deref(), &record)
+        self.push_redacted(job, treatment.key.as_deref(), (&record, may_wait))
     }
 
     /// Adds a record that holds nothing any more that must not leave.
@@ -222,12 +303,12 @@ impl Gathering {
         &mut self,
         job: &Job,
         key: Option<&PublicKey>,
-        record: &Record,
-    ) -> Result<(), BoxError> {
+        (record, may_wait): (&Record, bool),
+    ) -> Result<bool, BoxError> {
         let spec = &job.spec;
         if !job.condition.holds(record) {
             self.skipped += 1;
-            return Ok(());
+            return Ok(true);
         }
         let start = self.text.len();
         match spec.dataset {
@@ -249,8 +330,22 @@ impl Gathering {
                 }
             }
         }
+        if may_wait && self.is_too_much(job, start) {
+            return Ok(false);
+        }
         self.close(job, (record.id, record.created_at));
-        Ok(())
+        Ok(true)
+    }
+
+    /// Ends the batch before what was written from `start` on, where both are more than a batch
+    /// may have. Whether it did.
+    fn is_too_much(&mut self, job: &Job, start: usize) -> bool {
+        let is_too_much = self.records > 0 && self.text.len() >= job.bounds().bytes;
+        if is_too_much {
+            self.text.truncate(start);
+            self.is_full = true;
+        }
+        is_too_much
     }
 
     /// Puts a separator behind what was written, and counts it.
@@ -264,8 +359,7 @@ impl Gathering {
         self.records += 1;
         self.first.get_or_insert(of);
         self.last = Some(of);
-        let bounds = job.bounds();
-        self.is_full = self.text.len() >= bounds.bytes || self.count() >= bounds.records;
+        self.is_full = self.text.len() >= job.bounds().bytes || self.count() >= self.most(job);
     }
 
     fn fill_trail(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
@@ -324,9 +418,11 @@ impl Gathering {
     pub(crate) fn finish(
         self,
         job: &Job,
-        (sequence, previous): (u64, &str),
+        before: &Before,
         now: Timestamp,
     ) -> Result<Batch, BoxError> {
+        let sequence = before.sequence + 1;
+        let behind = self.id.map(|id| Mark { at: self.at, id });
         let text = framed(self.text, framing(job));
         let body = pack(&text, job.spec.pack)?;
         let sha256 = hex(digest(&SHA256, &body).as_ref());
@@ -361,12 +457,15 @@ impl Gathering {
             first: id(self.first),
             last: id(self.last),
             made_at: now,
-            previous: previous.into(),
+            rewound: before.rewound,
+            previous: before.link.clone(),
             link: "".into(),
         };
         Ok(Batch {
             manifest: manifest.linked(),
             body,
+            behind,
+            erased: self.erased,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Brings batches to their destinations, and reads objects back. Every write may be made again: the
 //! same object under the same name, the same body under the same id.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use isango_store::signature;
 use isango_types::{Secret, Timestamp};
 use isango_wire::sigv4;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::task::spawn_blocking;
 
 use crate::destination::{Blob, Bucket, Destination, Framing, Host, Post, To};
@@ -34,6 +35,8 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/');
 /// Largest answer to a write that is read, in bytes.
 const MAX_SAID: usize = 1_024;
+/// Shortest part of an address or a header that is kept out of what a destination said, in bytes.
+const MIN_SECRET: usize = 6;
 /// Largest object that is read back, in bytes.
 const MAX_OBJECT: usize = 256 << 20;
 /// Version of Azure's interface (Microsoft, "Put Blob"; read 2026-11-23).
@@ -280,6 +283,7 @@ async fn request<C: Carrier>(
     };
     let agent = concat!("isango/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    let secrets = secrets_of(host, &path, &headers);
     let parcel = Parcel {
         method,
         https: host.https,
@@ -296,16 +300,51 @@ async fn request<C: Carrier>(
         return Ok(receipt);
     }
     Err(Failure {
-        why: format!("it answers {}: {}", status.as_u16(), said(&receipt.body)),
+        why: format!(
+            "it answers {}: {}",
+            status.as_u16(),
+            said(&receipt.body, &secrets)
+        ),
         status: Some(status),
         retry_after: receipt.retry_after,
         is_of_content: matches!(status.as_u16(), 400 | 413 | 415 | 422),
     })
 }
 
-/// The beginning of an answer in one line, without what terminals would obey.
-fn said(body: &[u8]) -> String {
+/// What of a request a destination may repeat, and nobody may read: its address, and values of its
+/// query and headers. The longest first.
+fn secrets_of(host: &Host, path: &Secret, headers: &HeaderMap) -> Vec<String> {
+    let (place, query) = path.expose().split_once('?').unwrap_or((path.expose(), ""));
+    let mut texts: Vec<String> = vec![
+        path.expose().into(),
+        place.into(),
+        query.into(),
+        host.authority.to_string(),
+    ];
+    texts.extend(place.split('/').map(str::to_owned));
+    let values = query.split('&').filter_map(|pair| pair.split_once('='));
+    texts.extend(values.map(|(_, value)| value.to_owned()));
+    let sensitive = headers.values().filter(|value| value.is_sensitive());
+    for value in sensitive.filter_map(|value| value.to_str().ok()) {
+        texts.extend(value.split(' ').map(str::to_owned));
+    }
+    let decoded = texts
+        .iter()
+        .map(|text| percent_decode_str(text).decode_utf8_lossy());
+    let decoded: Vec<String> = decoded.map(Cow::into_owned).collect();
+    texts.extend(decoded);
+    texts.retain(|text| text.len() >= MIN_SECRET);
+    texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+    texts.dedup();
+    texts
+}
+
+/// The beginning of an answer in one line, without what terminals would obey, and without secrets.
+fn said(body: &[u8], secrets: &[String]) -> String {
     let text = String::from_utf8_lossy(body);
+    let text = secrets.iter().fold(text.into_owned(), |text, secret| {
+        text.replace(secret, "*****")
+    });
     let shown = text.chars().filter(|c| !c.is_control()).take(200);
     shown.collect()
 }
@@ -426,7 +465,7 @@ fn signed(
 /// Writes a file that is there wholly, or not at all.
 fn write_file(file: &Path, body: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = folder.join(name);
@@ -436,6 +475,22 @@ fn write_file(file: &Path, body: &[u8]) -> std::io::Result<()> {
     drop(open);
     fs::rename(&part, file)?;
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder, and those that it lies in, so that a power loss leaves none of them out.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        return File::open(parent)?.sync_all();
+    }
+    Ok(())
 }
 
 /// Reads an object; `None`: there is none.

@@ -297,7 +297,8 @@ impl Destination {
             To::Post(Post {
                 framing: Framing::Array,
                 ..
-            }) => (5_000_000, 1_000),
+                // Less its brackets.
+            }) => (5_000_000 - 2, 1_000),
             To::Folder(_) | To::Bucket(_) | To::Blob(_) | To::Post(_) => (usize::MAX, usize::MAX),
         }
     }

@@ -180,7 +180,7 @@ impl Standing {
     fn show(&self, state: &State, shared: &Shared) {
         let mut view = self.view.lock();
         view.delivered_records = state.records;
-        view.batches = state.sequence - state.buried.min(state.sequence);
+        view.batches = state.sequence.saturating_sub(state.buried + state.halved);
         view.lost_records = state.lost;
         view.buried_batches = state.buried;
         view.last_complete = state.last_complete;
@@ -190,7 +190,7 @@ impl Standing {
         drop(view);
         let lost = i64::try_from(state.lost).unwrap_or(i64::MAX);
         shared.metrics.lost.get_or_create(&self.of_job()).set(lost);
-        self.look(state.position, shared);
+        self.look(state.looked(), shared);
     }
 
     /// Takes note of how far it is behind.

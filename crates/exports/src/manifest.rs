@@ -36,6 +36,10 @@ pub struct Manifest {
     pub from: u64,
     /// Position behind its last record.
     pub to: u64,
+    /// Position behind the batch before, where the journal has lost records since: it goes on from
+    /// before them, and some records may come once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewound: Option<u64>,
     /// Id of its first record.
     pub first: Option<RecordId>,
     /// Id of its last record.

@@ -246,9 +246,10 @@ fn metadata(value: &MetadataValue) -> Option<Value<'_>> {
     Some(match value {
         MetadataValue::Null => return None,
         MetadataValue::Bool(flag) => Value::Flag(*flag),
+        // The protocol's integers have a sign and 64 bits.
         MetadataValue::Number(number) => match number.as_u64() {
-            Some(number) => Value::Number(number),
-            None => Value::Decimal(number.as_f64()?),
+            Some(count) if i64::try_from(count).is_ok() => Value::Number(count),
+            Some(_) | None => Value::Decimal(number.as_f64()?),
         },
         MetadataValue::Text(text) => Value::Text(Cow::Borrowed(text)),
     })

@@ -1,11 +1,49 @@
 //! Where a job is: kept with its batch on the way, so that neither is ever without the other.
 
+use std::collections::VecDeque;
+
 use isango_store::exports::Saved;
 use isango_store::logs::Position;
-use isango_types::Timestamp;
+use isango_types::{RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Manifest;
+
+/// Most places that are remembered.
+const MAX_MARKS: usize = 32;
+
+/// A place in the journal, and the record before it: so it is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) at: Position,
+    pub(crate) id: RecordId,
+}
+
+/// What was looked at behind the last batch, and is none of the job's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// Everything before was looked at; not behind the state's position: nothing was.
+    pub(crate) at: Position,
+    /// The record before it.
+    pub(crate) id: Option<RecordId>,
+    pub(crate) skipped: u64,
+    pub(crate) lost: u64,
+}
+
+impl Passed {
+    fn to_mark(self) -> Option<Mark> {
+        self.id.map(|id| Mark { at: self.at, id })
+    }
+}
+
+/// How batches are made while the destination refuses some: smaller, until what it refuses is alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Careful {
+    /// Most records of a batch.
+    pub(crate) records: usize,
+    /// Behind what was refused.
+    pub(crate) until: Position,
+}
 
 /// The state of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +68,25 @@ pub(crate) struct State {
     pub(crate) error: Option<Box<str>>,
     /// The batch that is on its way.
     pub(crate) pending: Option<Manifest>,
+    /// What was looked at when that was made.
+    #[serde(default)]
+    pub(crate) behind: Option<Mark>,
+    /// Ends of batches, the oldest first.
+    #[serde(default)]
+    pub(crate) marks: VecDeque<Mark>,
+    #[serde(default)]
+    pub(crate) passed: Passed,
+    /// Records of the batch on its way that had been deleted when it was made.
+    #[serde(default)]
+    pub(crate) erased: u64,
+    #[serde(default)]
+    pub(crate) careful: Option<Careful>,
+    /// Batches that were given up for smaller ones.
+    #[serde(default)]
+    pub(crate) halved: u64,
+    /// The position that was reached before the journal lost its end.
+    #[serde(default)]
+    pub(crate) rewound: Option<u64>,
 }
 
 impl State {
@@ -45,7 +102,52 @@ impl State {
             last_error: None,
             error: None,
             pending: None,
+            behind: None,
+            marks: VecDeque::new(),
+            passed: Passed::default(),
+            erased: 0,
+            careful: None,
+            halved: 0,
+            rewound: None,
         }
+    }
+
+    /// Where it goes on looking.
+    pub(crate) fn looked(&self) -> Position {
+        self.position.max(self.passed.at)
+    }
+
+    /// Goes back to the last place that the journal still has. `holds` says whether it has one.
+    /// Whether it had to.
+    pub(crate) fn find<E>(
+        &mut self,
+        end: Position,
+        mut holds: impl FnMut(Mark) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if let Some(mark) = self.passed.to_mark()
+            && !(mark.at <= end && holds(mark)?)
+        {
+            self.passed = Passed::default();
+        }
+        let reached = self.position;
+        while let Some(mark) = self.marks.back() {
+            if mark.at <= end && holds(*mark)? {
+                break;
+            }
+            self.marks.pop_back();
+            self.position = self.marks.back().map_or(Position::START, |mark| mark.at);
+        }
+        if self.marks.is_empty() && self.position > end {
+            self.position = Position::START;
+        }
+        let is_back = self.position < reached;
+        if is_back {
+            self.passed = Passed::default();
+            // What was on its way was not delivered: it is made anew, of what is there.
+            (self.pending, self.behind, self.careful) = (None, None, None);
+            self.rewound.get_or_insert(reached.count());
+        }
+        Ok(is_back)
     }
 
     pub(crate) fn read(saved: &Saved) -> Result<Self, serde_json::Error> {
@@ -60,12 +162,43 @@ impl State {
         })
     }
 
+    /// Makes smaller batches of what is on its way, which the destination refuses. False: it is one
+    /// record already.
+    pub(crate) fn halve(&mut self) -> bool {
+        let Some(manifest) = self.pending.take_if(|manifest| manifest.records > 1) else {
+            return false;
+        };
+        let records = usize::try_from(manifest.records / 2).unwrap_or(usize::MAX);
+        let until = self
+            .careful
+            .map_or(Position::START, |careful| careful.until);
+        let until = until.max(Position::after(manifest.to));
+        self.careful = Some(Careful { records, until });
+        self.behind = None;
+        // Another batch has another number, so that nobody takes one for the other.
+        self.sequence = manifest.sequence;
+        self.halved += 1;
+        true
+    }
+
     /// Takes note that the batch on its way has arrived, or was laid aside.
     pub(crate) fn settle(&mut self, now: Timestamp, was_buried: bool) {
         let Some(manifest) = self.pending.take() else {
             return;
         };
         self.position = Position::after(manifest.to);
+        self.passed = Passed::default();
+        self.rewound = None;
+        self.careful = self.careful.filter(|careful| self.position < careful.until);
+        if let Some(mark) = self.behind.take() {
+            self.marks.push_back(mark);
+            if self.marks.len() > MAX_MARKS {
+                self.marks.pop_front();
+            }
+        } else {
+            // An older one would be taken for the end.
+            self.marks.clear();
+        }
         self.sequence = manifest.sequence;
         self.link = manifest.link;
         self.lost += manifest.lost;

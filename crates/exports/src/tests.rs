@@ -26,6 +26,8 @@ struct Bucket {
     requests: AtomicU64,
     /// Whether a request fails, and how, by its number.
     fails: Option<fn(u64) -> Failing>,
+    /// What it refuses to take, with whatever else is in a body.
+    poison: Option<&'static str>,
     /// It fails no more.
     is_well: std::sync::atomic::AtomicBool,
     seen: tokio::sync::Notify,
@@ -93,6 +95,11 @@ impl Carrier for Bucket {
         let is_well = self.is_well.load(Ordering::SeqCst);
         let fails = self.fails.filter(|_| !is_well);
         let failing = fails.map_or(Failing::No, |fails| fails(number));
+        let text = String::from_utf8_lossy(&parcel.body);
+        let failing = match self.poison {
+            Some(poison) if text.contains(poison) => Failing::Status(400),
+            Some(_) | None => failing,
+        };
         let answer = match failing {
             Failing::Status(status) => Ok(Receipt {
                 status: StatusCode::from_u16(status).unwrap(),
@@ -346,7 +353,7 @@ async fn a_hundred_failures_and_kills_lose_nothing_and_double_nothing_in_a_bucke
         .await;
     assert_eq!(world.delivered(), world.ids(0..700));
     world.bucket.is_well.store(true, Ordering::SeqCst);
-    let report = verify(&*world.bucket, &spec.destination, Timestamp::default()).await;
+    let report = verify(&*world.bucket, &spec.destination, (1, Timestamp::default())).await;
     assert!(report.unwrap().is_intact());
 }
 
@@ -395,7 +402,7 @@ async fn a_changed_a_missing_and_a_swapped_object_are_found() {
     let examine = async |change: Change<'_>| {
         *world.bucket.objects.lock() = whole.clone();
         change(&mut world.bucket.objects.lock());
-        let report = verify(&*world.bucket, &spec.destination, Timestamp::default()).await;
+        let report = verify(&*world.bucket, &spec.destination, (1, Timestamp::default())).await;
         let report = report.unwrap();
         let told = report.findings.iter().map(|found| found.what.clone());
         (report.damages, told.collect::<Vec<_>>().join("; "))
@@ -412,6 +419,8 @@ async fn a_changed_a_missing_and_a_swapped_object_are_found() {
     })
     .await;
     assert_eq!(swapped.0, 2);
+    let begun = examine(&|all| drop(all.remove(manifests[0]))).await;
+    assert_eq!(begun, (1, "the manifests from 1 to 1 are missing".into()));
     let unlisted = examine(&|all| drop(all.remove(manifests[2]))).await;
     assert_eq!(
         unlisted,
@@ -465,26 +474,55 @@ async fn only_records_of_the_account_of_gateways_that_say_so_are_exported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_for_good_is_laid_aside_and_the_next_goes_on() {
-    // The first batch is refused each time it is offered.
-    let fails = |n: u64| match n {
-        0..20 => Failing::Status(413),
-        _ => Failing::No,
-    };
-    let world = World::new(Bucket::failing(fails));
-    let spec = spec(S3, Dataset::Records);
-    world.record(0..20, |_, _| {});
+async fn what_a_webhook_refuses_is_laid_aside_alone() {
+    let world = World::new(Bucket {
+        poison: Some("planted"),
+        ..Bucket::default()
+    });
+    let spec = spec(HTTP, Dataset::Records);
+    world.record(0..30, |n, record| {
+        if n == 13 {
+            record.user_agent = Some("planted".into());
+        }
+    });
     let view = world
-        .until(&spec, |view| view.delivered_records == 10)
+        .until(&spec, |view| view.delivered_records == 29)
         .await;
-    assert_eq!((view.buried_batches, view.batches), (1, 1));
-    assert_eq!(world.delivered(), world.ids(10..20));
+    // 10; then 5, 2, 1 (laid aside), and what is left of those ten one by one; 10.
+    assert_eq!(view.buried_batches, 1);
+    let posts = world.bucket.posts.lock();
+    assert_eq!(view.batches, posts.len() as u64);
+    let told: Vec<&str> = posts.iter().map(|(batch, _)| &**batch).collect();
+    let mut once = told.clone();
+    once.dedup();
+    assert_eq!(told, once);
+    let texts = posts
+        .iter()
+        .map(|(_, body)| std::str::from_utf8(body).unwrap());
+    let all: Vec<String> = texts.flat_map(ids).collect();
+    let wanted = [world.ids(0..13), world.ids(14..30)].concat();
+    assert_eq!(all, wanted);
     let buried = world.store.buried().unwrap();
     assert_eq!(
         ids(std::str::from_utf8(&buried[0].batch).unwrap()),
-        world.ids(0..10)
+        world.ids(13..14)
     );
-    assert!(buried[0].why.contains("413"), "{}", buried[0].why);
+    assert!(buried[0].why.contains("400"), "{}", buried[0].why);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_refuses_is_waited_for() {
+    let world = World::new(Bucket::failing(|n| match n {
+        0..50 => Failing::Status(413),
+        _ => Failing::No,
+    }));
+    let spec = spec(S3, Dataset::Records);
+    world.record(0..20, |_, _| {});
+    let view = world
+        .until(&spec, |view| view.delivered_records == 20)
+        .await;
+    assert_eq!((view.buried_batches, view.batches), (0, 2));
+    assert_eq!(world.delivered(), world.ids(0..20));
 }
 
 #[tokio::test(start_paused = true)]

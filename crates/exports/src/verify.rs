@@ -31,7 +31,7 @@ pub struct Report {
 pub struct Trail {
     /// The job.
     pub job: Box<str>,
-    /// Number of its first manifest that is there: 1, unless the bucket has let older ones go.
+    /// Number of its first manifest that is there.
     pub first: u64,
     /// Number of its last.
     pub last: u64,
@@ -78,14 +78,15 @@ impl Report {
     }
 }
 
-/// Examines everything below a destination.
+/// Examines everything below a destination. `from`: the number of the first manifest that each job
+/// must have, 1 unless older ones were let go.
 ///
 /// # Errors
 /// It cannot be read. What is wrong with what can be stands in the report.
 pub async fn verify<C: Carrier>(
     carrier: &C,
     destination: &Destination,
-    now: Timestamp,
+    (from, now): (u64, Timestamp),
 ) -> Result<Report, String> {
     let mut report = Report::default();
     let root = destination.path.root();
@@ -115,6 +116,12 @@ pub async fn verify<C: Carrier>(
         );
         before = Some(manifest);
     }
+    let late = report.jobs.iter().filter(|trail| trail.first > from);
+    let late: Vec<(Box<str>, u64)> = late.map(|one| (one.job.clone(), one.first)).collect();
+    for (job, first) in late {
+        let what = format!("the manifests from {from} to {} are missing", first - 1);
+        report.find(&job, what);
+    }
     if report.jobs.is_empty() {
         report.find(&all, "there is no manifest");
     }
@@ -139,7 +146,7 @@ fn follow(report: &mut Report, name: &str, before: Option<&Manifest>, manifest: 
                 );
             } else if manifest.previous != before.link {
                 report.find(name, "it does not follow the one before");
-            } else if manifest.from != before.to {
+            } else if manifest.from != before.to && manifest.rewound != Some(before.to) {
                 report.find(
                     name,
                     "positions are missing between the one before and this",

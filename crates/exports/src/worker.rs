@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use crate::batch::{Batch, Gathering, Source};
+use crate::batch::{Batch, Before, Gathering, Source};
 use crate::deliver::{Carrier, Failure, deliver};
 use crate::job::{Dataset, Job};
-use crate::state::State;
+use crate::state::{Mark, State};
 use crate::{Shared, Standing};
 
 /// The wait after the first failure; each further one is twice as long.
@@ -27,6 +27,12 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 /// How often a batch is offered whose contents the destination does not like, before it is laid
 /// aside: about an hour.
 const MAX_REFUSALS: u32 = 20;
+/// How often it is offered before smaller ones are made of it.
+const FEW_REFUSALS: u32 = 2;
+/// How often is looked whether records of a batch on its way were deleted.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often a place is saved at most while nothing is found for a job.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// How long a store is left alone that failed.
 const REST: Duration = Duration::from_secs(2);
 /// How often changes of the configuration are looked for.
@@ -71,14 +77,46 @@ impl<C: Carrier> Worker<C> {
     async fn work(&self) -> Result<(), BoxError> {
         let (mut state, batch) = self.begin().await?;
         if let Some(body) = batch {
+            // Records of it may have been deleted meanwhile.
+            let body = self.renew(&mut state).await?.unwrap_or(body);
             self.bring(&mut state, body).await?;
         }
         loop {
             let batch = self.gather(&mut state).await?;
-            state.pending = Some(batch.manifest);
-            let body = Bytes::from(batch.body);
-            self.save(&state, Some(body.clone())).await?;
+            let body = self.keep(&mut state, batch).await?;
             self.bring(&mut state, body).await?;
+        }
+    }
+
+    /// Saves a batch that is to be delivered.
+    async fn keep(&self, state: &mut State, batch: Batch) -> Result<Bytes, BoxError> {
+        state.pending = Some(batch.manifest);
+        (state.behind, state.erased) = (batch.behind, batch.erased);
+        let body = Bytes::from(batch.body);
+        self.save(state, Some(body.clone())).await?;
+        Ok(body)
+    }
+
+    /// Makes the batch on its way anew where records of it were deleted since.
+    async fn renew(&self, state: &mut State) -> Result<Option<Bytes>, BoxError> {
+        let Some(manifest) = state.pending.clone() else {
+            return Ok(None);
+        };
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
+        let (erased, before) = (state.erased, Before::of(state));
+        let mut gathering = Gathering::again(state, &manifest);
+        let renewing = move || {
+            while !gathering.is_full && !gathering.is_caught_up {
+                shared.fill(&job, &mut gathering)?;
+            }
+            let lacks = gathering.lacks_only_erased(&manifest, erased);
+            let now = shared.parts.clock.now();
+            let renewed = lacks.then(|| gathering.finish(&job, &before, now));
+            renewed.transpose()
+        };
+        match spawn_blocking(renewing).await?? {
+            Some(batch) => self.keep(state, batch).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -107,8 +145,9 @@ impl<C: Carrier> Worker<C> {
     /// Gathers until a batch is complete: by bytes, by records, or by time.
     async fn gather(&self, state: &mut State) -> Result<Batch, BoxError> {
         let mut news = self.shared.news.subscribe();
-        let mut gathering = Gathering::begin(state.position);
+        let mut gathering = Gathering::begin(state);
         let mut due: Option<Instant> = None;
+        let mut saved = Instant::now();
         loop {
             news.borrow_and_update();
             let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
@@ -127,8 +166,13 @@ impl<C: Carrier> Worker<C> {
             if !gathering.is_caught_up {
                 continue;
             }
-            // Records of others need not be looked at again after a restart, unless they stand
-            // between two of this job's.
+            // Records of others need not be looked at again after a restart.
+            let has_moved = gathering.is_empty() && gathering.at > state.looked();
+            if has_moved && saved.elapsed() >= SAVE_EVERY {
+                state.passed = gathering.to_passed();
+                self.save(state, None).await?;
+                saved = Instant::now();
+            }
             let idle = match self.job.spec.dataset {
                 Dataset::Audit => LOOK_EVERY,
                 Dataset::Events | Dataset::Records | Dataset::Traces => self.job.bounds().wait,
@@ -140,13 +184,14 @@ impl<C: Carrier> Worker<C> {
             }
         }
         let (job, now) = (Arc::clone(&self.job), self.shared.parts.clock.now());
-        let (sequence, link) = (state.sequence + 1, state.link.clone());
-        spawn_blocking(move || gathering.finish(&job, (sequence, &link), now)).await?
+        let before = Before::of(state);
+        spawn_blocking(move || gathering.finish(&job, &before, now)).await?
     }
 
     /// Delivers the batch that is on its way, however long that takes.
-    async fn bring(&self, state: &mut State, body: Bytes) -> Result<(), BoxError> {
+    async fn bring(&self, state: &mut State, mut body: Bytes) -> Result<(), BoxError> {
         let (mut tries, mut refusals) = (0, 0);
+        let mut looked = Instant::now();
         while let Some(manifest) = state.pending.clone() {
             let now = self.shared.parts.clock.now();
             let offered = (&manifest, body.clone());
@@ -159,11 +204,20 @@ impl<C: Carrier> Worker<C> {
             tries += 1;
             refusals += u32::from(failure.is_of_content);
             self.note(state, &failure, tries);
-            if refusals >= MAX_REFUSALS && self.bury(state, &failure, &body).await? {
+            // What lacks a batch is no trail: objects wait for as long as it takes.
+            let may_give_up = !self.job.spec.destination.has_objects();
+            if may_give_up && refusals >= FEW_REFUSALS && state.halve() {
+                return self.save(state, None).await;
+            }
+            if may_give_up && refusals >= MAX_REFUSALS && self.bury(state, &failure, &body).await? {
                 return self.save(state, None).await;
             }
             let wait = wait_after(tries, failure.retry_after);
             tokio::time::sleep(wait).await;
+            if looked.elapsed() >= LOOK_AGAIN {
+                body = self.renew(state).await?.unwrap_or(body);
+                looked = Instant::now();
+            }
         }
         Ok(())
     }
@@ -223,15 +277,25 @@ impl Shared {
                 state.pending = None;
             }
             let end = self.end(job)?;
-            if state.position > end {
-                // Another journal: the one that was exported is gone.
+            let reached = state.position;
+            let is_back = match job.spec.dataset {
+                Dataset::Audit => {
+                    state.position = reached.min(end);
+                    reached > end
+                }
+                Dataset::Events | Dataset::Records | Dataset::Traces => {
+                    state.find(end, |mark| self.holds(mark))?
+                }
+            };
+            if is_back {
                 tracing::error!(
-                    job = %job.spec.id,
-                    "the record store begins anew, and so does this export"
+                    job = %job.spec.id, %reached, from = %state.position,
+                    "the record store has lost its end, which was exported: the export goes on \
+                     from what both have"
                 );
-                state.position = Position::START;
             }
-            return Ok((state, saved.batch));
+            let batch = saved.batch.filter(|_| state.pending.is_some());
+            return Ok((state, batch));
         }
         let from = match job.spec.from_start {
             true => Position::START,
@@ -241,6 +305,16 @@ impl Shared {
         let saved: Saved = state.to_saved(None)?;
         self.parts.store.save(&job.spec.id, &saved)?;
         Ok((state, None))
+    }
+
+    /// Whether the record before a place is still the one that was there. One that retention has
+    /// removed was.
+    fn holds(&self, mark: Mark) -> Result<bool, BoxError> {
+        let Some(before) = mark.at.count().checked_sub(1) else {
+            return Ok(true);
+        };
+        let (records, _) = self.parts.logs.follow(Position::after(before), 1)?;
+        Ok(records.first().is_none_or(|record| record.id == mark.id))
     }
 
     /// The position behind all that there is for a job.

@@ -137,7 +137,21 @@ impl Overlay {
                 settle.execute([id.as_bytes()])?;
             }
             Ok(())
-        })
+        })?;
+        self.clear_log();
+        Ok(())
+    }
+
+    /// Takes out of the write-ahead log what is not said any more. Where a reader keeps it from
+    /// that, the next time does so.
+    fn clear_log(&self) {
+        let writer = self.writer.lock();
+        let clear = |connection: &Connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+        };
+        if let Some(Err(error)) = writer.as_ref().map(clear) {
+            tracing::warn!(%error, "the log of what was said of records is not cleared yet");
+        }
     }
 
     /// Forgets what was said of records before this one: retention has dropped them.
@@ -151,7 +165,9 @@ impl Overlay {
         self.transact(|transaction| {
             transaction.execute("DELETE FROM later WHERE id < ?1", [id.as_bytes()])?;
             Ok(())
-        })
+        })?;
+        self.clear_log();
+        Ok(())
     }
 
     fn change_each(
@@ -234,6 +250,8 @@ impl Overlay {
             let connection = Connection::open_with_flags(&self.file, flags)?;
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            // What was said of a record goes with it.
+            connection.pragma_update(None, "secure_delete", "ON")?;
             let version: i64 =
                 connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
             Ok((connection, version))
@@ -401,5 +419,41 @@ impl From<Error> for Failure {
 impl From<PatchError> for Failure {
     fn from(error: PatchError) -> Self {
         Self::Store(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_types::Timestamp;
+    use isango_types::record::Comment;
+
+    use super::*;
+
+    #[test]
+    fn what_was_said_of_an_erased_record_is_nowhere_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let overlay = Overlay::in_folder(folder.path());
+        let id = RecordId::new(Timestamp::from_micros(5));
+        let comment = Comment {
+            at: Timestamp::from_micros(6),
+            author: Some("ann".into()),
+            text: "planted ".repeat(500).into(),
+        };
+        let patch = Patch {
+            comment: Some(comment),
+            ..Patch::default()
+        };
+        overlay.patch(id, &patch).unwrap();
+        let is_there = || {
+            let mut files = std::fs::read_dir(folder.path()).unwrap();
+            files.any(|file| {
+                let bytes = std::fs::read(file.unwrap().path()).unwrap();
+                bytes.windows(7).any(|part| part == b"planted")
+            })
+        };
+        assert!(is_there());
+        overlay.delete(&[id], Deletion::Erased).unwrap();
+        overlay.settle(&BTreeSet::from([id])).unwrap();
+        assert!(!is_there());
     }
 }

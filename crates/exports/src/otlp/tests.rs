@@ -206,3 +206,20 @@ fn protobuf_says_the_same_as_json() {
         assert_eq!(names, wanted);
     }
 }
+
+#[test]
+fn a_number_beyond_the_protocols_integers_is_a_decimal_one() {
+    let mut record = traced();
+    let value = |number: u64| MetadataValue::Number(number.into());
+    record.metadata = [
+        ("big".into(), value(u64::MAX)),
+        ("fits".into(), value(i64::MAX.unsigned_abs())),
+    ]
+    .into();
+    let told = attributes_of(&spans(&record)[0]);
+    assert_eq!(
+        told["big"],
+        json!({"doubleValue": 18_446_744_073_709_551_615.0})
+    );
+    assert_eq!(told["fits"], json!({"intValue": "9223372036854775807"}));
+}

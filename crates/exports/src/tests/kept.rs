@@ -108,3 +108,174 @@ async fn a_job_that_is_off_shows_how_far_it_came() {
         })
         .await;
 }
+
+/// What was saved of the job.
+fn state(world: &World) -> State {
+    let saved = world.store.load("local/trail").unwrap();
+    State::read(&saved.unwrap()).unwrap()
+}
+
+async fn is_intact(world: &World, spec: &Spec) -> bool {
+    let at = (1, Timestamp::default());
+    let report = verify(&*world.bucket, &spec.destination, at).await;
+    report.unwrap().is_intact()
+}
+
+fn made(numbers: std::ops::Range<u64>) -> Vec<Record> {
+    let record = |n| {
+        let mut record = sample::record(n);
+        record.gateway = "pushed".into();
+        record
+    };
+    numbers.map(record).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_lost_its_end_is_noticed_and_nothing_of_it_left_out() {
+    let mut world = World::new(Bucket::default());
+    let spec = spec(S3, Dataset::Records);
+    let old = made(0..40);
+    world.logs.append(&old).unwrap();
+    world
+        .until(&spec, |view| view.delivered_records == 40)
+        .await;
+    // After a power loss others stand in the places of the last.
+    world.logs = Arc::default();
+    world.logs.append(&old[..33]).unwrap();
+    world.logs.append(&made(50..60)).unwrap();
+    world
+        .until(&spec, |view| view.delivered_records == 53)
+        .await;
+    let again = world.ids(30..33);
+    let wanted = [world.ids(0..40), again, world.ids(50..60)].concat();
+    assert_eq!(world.delivered(), wanted);
+    assert!(is_intact(&world, &spec).await);
+    // Nothing stands in their places yet.
+    world.logs = Arc::default();
+    world.logs.append(&old[..33]).unwrap();
+    world
+        .until(&spec, |view| view.delivered_records == 56)
+        .await;
+    assert!(is_intact(&world, &spec).await);
+    // Another journal.
+    world.logs = Arc::default();
+    world.logs.append(&made(100..120)).unwrap();
+    world
+        .until(&spec, |view| view.delivered_records == 76)
+        .await;
+    assert!(world.delivered().ends_with(&world.ids(100..120)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_none_of_a_jobs_is_looked_at_once() {
+    let world = World::new(Bucket::default());
+    let spec = Spec {
+        filter: "status:500".into(),
+        ..spec(S3, Dataset::Records)
+    };
+    world.record(0..25, |_, record| record.status = Some(200));
+    world
+        .during(&spec, async |exports| {
+            seen(exports, |view| {
+                view.lag_records == 0 && !view.head.is_empty()
+            })
+            .await;
+            while state(&world).looked().count() < 25 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
+    world.record(25..26, |_, record| record.status = Some(500));
+    let view = world.until(&spec, |view| view.delivered_records == 1).await;
+    assert_eq!(view.lost_records, 0);
+    let objects = world.bucket.objects.lock();
+    let (_, manifest) = objects
+        .iter()
+        .find(|(key, _)| key.contains("/manifests/"))
+        .unwrap();
+    let manifest: Manifest = serde_json::from_slice(manifest).unwrap();
+    assert_eq!((manifest.from, manifest.to, manifest.skipped), (0, 26, 25));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_erased_does_not_leave_with_a_batch_of_before() {
+    use isango_store::later::Deletion;
+    let world = World::new(Bucket::failing(|_| Failing::Status(503)));
+    let spec = spec(S3, Dataset::Records);
+    let records = made(0..10);
+    world.logs.append(&records).unwrap();
+    let delivered = async |exports: &Exports, count: u64| {
+        world.bucket.is_well.store(true, Ordering::SeqCst);
+        seen(exports, |view| view.delivered_records == count).await
+    };
+    world
+        .during(&spec, async |exports| {
+            seen(exports, |view| view.error_message.is_some()).await;
+            world
+                .logs
+                .delete(&[records[3].id], Deletion::Erased)
+                .unwrap();
+            // While it is offered again and again.
+            while state(&world).pending.is_none_or(|one| one.records == 10) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
+    // While nothing is at work.
+    world
+        .logs
+        .delete(&[records[5].id], Deletion::Erased)
+        .unwrap();
+    world
+        .during(&spec, async |exports| delivered(exports, 8).await)
+        .await;
+    let wanted = [world.ids(0..3), world.ids(4..5), world.ids(6..10)].concat();
+    assert_eq!(world.delivered(), wanted);
+    assert!(is_intact(&world, &spec).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_batch_is_larger_than_its_receiver_takes() {
+    let world = World::new(Bucket::default());
+    world.record(0..40, |n, record| {
+        record.user_agent = Some("x".repeat(usize::try_from(n).unwrap() * 20).into());
+    });
+    let most = 2_500;
+    let spec = Spec {
+        bounds: Bounds {
+            bytes: most,
+            records: 1_000,
+            wait: Duration::from_secs(1),
+        },
+        ..spec(S3, Dataset::Records)
+    };
+    world
+        .until(&spec, |view| view.delivered_records == 40)
+        .await;
+    assert_eq!(world.delivered(), world.ids(0..40));
+    let objects = world.bucket.objects.lock();
+    let bodies = objects.iter().filter(|(key, _)| !key.contains("manifests"));
+    let lengths: Vec<usize> = bodies.map(|(_, body)| body.len()).collect();
+    assert!(lengths.iter().all(|length| *length <= most), "{lengths:?}");
+    assert!(lengths.len() > 10 && lengths.len() < 40, "{lengths:?}");
+}
+
+#[tokio::test]
+async fn what_a_destination_says_is_told_without_what_is_secret_of_it() {
+    const CONF: &str = "https://h.example.com/hook/planted-path?token=planted%2Dvalue\
+                        &header_Authorization=Bearer%20planted-key";
+    const SAID: &str = "no POST h.example.com/hook/planted-path?token=planted-value \
+                        (planted%2Dvalue) for 'Bearer planted-key'";
+    let carrier = Scripted {
+        answers: Mutex::new([(403, SAID)].into()),
+        asked: Mutex::default(),
+    };
+    let destination = Destination::parse(&Secret::new(CONF), Allowed::default()).unwrap();
+    let told = test_write(&carrier, &destination, sample::time(0)).await;
+    let told = told.unwrap_err();
+    assert!(
+        !told.contains("planted") && !told.contains("h.example"),
+        "{told}"
+    );
+    assert!(told.starts_with("it answers 403: no POST"), "{told}");
+}

@@ -43,6 +43,10 @@ Example: isango audit verify --bucket local/support/main")]
         )]
         bucket: Option<String>,
 
+        /// Number of the first batch that the bucket must have: older ones were let go
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "bucket")]
+        from: u64,
+
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -53,10 +57,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let Command::Verify {
         store,
         bucket,
+        from,
         json,
     } = &args.command;
     if let Some(bucket) = bucket {
-        return logpush::verify(&store.sources(), bucket, *json, out);
+        return logpush::verify(&store.sources(), (bucket, *from), *json, out);
     }
     let folder = store.data_dir()?;
     let examining = || format!("cannot examine {}", folder.display());

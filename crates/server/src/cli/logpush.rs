@@ -256,7 +256,7 @@ fn open_lines(
 /// `isango audit verify --bucket`.
 pub(super) fn verify(
     sources: &Sources,
-    bucket: &str,
+    (bucket, from): (&str, u64),
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
@@ -277,7 +277,7 @@ pub(super) fn verify(
         }
     };
     let carrying = carrying(&config)?;
-    let verifying = isango_exports::verify(&carrying, &destination, carrying.clock.now());
+    let verifying = isango_exports::verify(&carrying, &destination, (from, carrying.clock.now()));
     let report = runtime()?
         .block_on(Box::pin(verifying))
         .map_err(|why| anyhow::anyhow!("cannot examine {}: {why}", destination.shown()))?;
