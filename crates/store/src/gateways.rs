@@ -131,6 +131,10 @@ impl StoredGateway {
                 document.insert(name.to_owned(), value.clone());
             }
         }
+        // Clients send how records go whether or not they say how many stay.
+        if document.get("log_management").is_none_or(Value::is_null) {
+            document.remove("log_management_strategy");
+        }
         for (name, key) in RENAMED {
             if let Some(value) = self.fields.get(name) {
                 document.insert(key.to_owned(), value.clone());

@@ -233,8 +233,9 @@ fn help_of_check_and_logs() {
       query    Print the records that match, newest first
       show     Print one record, with its bodies
       export   Print all records that match, oldest first, for other programs
+      disk     Print what the record store takes on the disk, and for how long there is room
       backup   Copy the record store, also while a server writes to it
-      rebuild  Make the indexes of the record store again, while no server writes to it
+      rebuild  Make the indexes and columns of the record store again, while no server writes to it
       help     Print this message or the help of the given subcommand(s)
 
     Options:

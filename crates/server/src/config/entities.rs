@@ -96,6 +96,23 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
     config
 }
 
+/// How many records of a gateway are kept.
+fn log_management(section: &Section<'_>) -> Option<LogManagement> {
+    let beyond = section.choice("log_management_strategy");
+    if !section.has("log_management") {
+        if section.has("log_management_strategy") {
+            let message = "`log_management_strategy` is of use with `log_management` alone: how many \
+                           records are kept";
+            section.problem("log_management_strategy", message.into(), None);
+        }
+        return None;
+    }
+    Some(LogManagement {
+        records: section.count("log_management") as u64,
+        beyond: [Beyond::DeleteOldest, Beyond::StopInserting][beyond],
+    })
+}
+
 /// The folder of the record store alone.
 pub(super) fn data_dir(root: &Section<'_>, around: &Around<'_>) -> PathBuf {
     let relative_to = |span: &Range<usize>| around.relative_to(span);
@@ -340,11 +357,7 @@ pub(super) fn gateway(
             true => durability(section),
             false => records.durability,
         },
-        log_management: section.has("log_management").then(|| LogManagement {
-            records: section.count("log_management") as u64,
-            beyond: [Beyond::DeleteOldest, Beyond::StopInserting]
-                [section.choice("log_management_strategy")],
-        }),
+        log_management: log_management(section),
         record_raw_streams: section.flag("record_raw_streams"),
         max_request_bytes: section.size("max_request_bytes"),
         max_record_body_bytes: bytes("max_record_body_bytes"),

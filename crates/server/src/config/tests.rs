@@ -396,6 +396,7 @@ fn settings_that_need_a_restart_are_named_and_others_are_not() {
         "server.allowed_origins",
         "log.level",
         "logpush.allow_private",
+        "records.durability",
         "secrets.key",
         "secrets.previous_key",
     ];

@@ -63,8 +63,8 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Choice(&["DELETE_OLDEST", "STOP_INSERTING"]),
         Is("DELETE_OLDEST"),
         r#""STOP_INSERTING""#,
-        "What happens beyond `log_management`: the oldest records are erased, or new ones are not \
-         kept.",
+        "What happens beyond `log_management`, without which it is refused: the oldest records are \
+         erased, or new ones are not kept.",
     ),
     key(
         "gateways[].collect_log_payload",
