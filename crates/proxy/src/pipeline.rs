@@ -106,8 +106,14 @@ fn respond(
 async fn recorded(mut response: Response<Relay>) -> Response<Relay> {
     if !response.body_mut().record_now().await {
         let (status, headers, body) = Error::Unrecorded.to_answer();
+        // Of the answer's own head, only what the gateway says of the exchange fits this one.
+        let told = std::mem::replace(response.headers_mut(), headers);
+        let ours = told
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with("cf-aig-"));
+        let ours = ours.map(|(name, value)| (name.clone(), value.clone()));
+        response.headers_mut().extend(ours);
         *response.status_mut() = status;
-        response.headers_mut().extend(headers);
         response.body_mut().replace(body);
     }
     response
