@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::gateway::{self, Profile, Running};
+use crate::schema;
 use crate::shell::{self, Scratch};
 
 /// The token that may change everything.
@@ -45,7 +46,8 @@ struct Expected {
 /// # Errors
 /// Something cannot be installed or started, a client fails, or a record is missing or wrong.
 pub(crate) fn run() -> Result<()> {
-    let python = install_python()?;
+    let pins = shell::root().join("tests/clients/python/requirements.txt");
+    let python = install_python("venv", &pins)?;
     let node = install_node(
         "node",
         "tests/clients/node",
@@ -53,6 +55,7 @@ pub(crate) fn run() -> Result<()> {
     )?;
     let worker = install_node("worker", "examples/worker", WORKER_FILES)?;
     let binary = gateway::build(Profile::Dev)?;
+    schema::run(&binary)?;
     let scratch = Scratch::new("clients")?;
     let simulator = simulate(&binary, &scratch)?;
     let config = configuration(simulator.address("url")?);
@@ -318,12 +321,14 @@ fn fault(expected: &Expected, records: &BTreeMap<String, Value>) -> Option<Strin
     })
 }
 
-/// A virtual environment with the pinned Python clients; returns its interpreter.
-fn install_python() -> Result<PathBuf> {
-    let pins = shell::root().join("tests/clients/python/requirements.txt");
-    let folder = shell::root().join("target/clients/venv");
+/// A virtual environment of this name with what `pins` says; returns its interpreter.
+///
+/// # Errors
+/// Something cannot be installed.
+pub(crate) fn install_python(name: &str, pins: &Path) -> Result<PathBuf> {
+    let folder = shell::root().join("target/clients").join(name);
     let python = folder.join("bin/python");
-    install(&folder, &pins, || {
+    install(&folder, pins, || {
         shell::run(
             Command::new("python3")
                 .args(["-m", "venv", "--clear"])
@@ -337,7 +342,7 @@ fn install_python() -> Result<PathBuf> {
             "--quiet",
             "--disable-pip-version-check",
         ]);
-        shell::run(pip.arg("--requirement").arg(&pins))
+        shell::run(pip.arg("--requirement").arg(pins))
     })?;
     Ok(python)
 }

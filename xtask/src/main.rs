@@ -20,6 +20,7 @@ mod clients;
 mod crash;
 mod gateway;
 mod instructions;
+mod schema;
 mod shell;
 mod web;
 

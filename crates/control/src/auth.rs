@@ -102,6 +102,14 @@ impl Caller {
         }
     }
 
+    /// The gateways of the account that are there for them; `None`: all of them.
+    pub(crate) fn gateways(&self) -> Option<&[Box<str>]> {
+        match &self.who {
+            Who::Token(token) => Some(&*token.gateways).filter(|some| !some.is_empty()),
+            Who::User(..) => None,
+        }
+    }
+
     /// Whether the gateway `id` of the account is there for them.
     pub(crate) fn sees(&self, id: &str) -> bool {
         match &self.who {
@@ -210,7 +218,8 @@ pub(crate) async fn of_account(
     head: &Parts,
     account: &str,
 ) -> Result<Caller, Failure> {
-    let path = format!("{ACCOUNTS}{account}/isango/requests");
+    // Its answers are sums over all gateways.
+    let path = format!("{ACCOUNTS}{account}/isango/targets");
     may(control, head, (&Method::GET, &path)).await
 }
 
@@ -257,6 +266,7 @@ fn want(method: &Method, rest: &[&str]) -> Want {
         ["isango", question] if *method == Method::POST && QUESTIONS.contains(question) => {
             Want::Look
         }
+        ["isango", "gateways", _, "backtest"] if *method == Method::POST => Want::Look,
         ["isango", "views", ..] => Want::Keep,
         _ => Want::Change,
     }
@@ -302,6 +312,8 @@ fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Who, Failu
         },
         // Who lists gateways sees those of the token.
         ["ai-gateway", "gateways"] if lists || token.gateways.is_empty() => Ok(Who::Token(token)),
+        // Who asks for records gets those of the token's gateways.
+        ["isango", "requests" | "analytics" | "tail", ..] => Ok(Who::Token(token)),
         _ if token.gateways.is_empty() => Ok(Who::Token(token)),
         _ => Err(Failure::forbidden(
             "this token is for some gateways only, not for the account",
@@ -410,6 +422,11 @@ mod tests {
         assert_eq!(get("local/ai-gateway/gateways"), (None, None));
         assert_eq!(get("local/ai-gateway/custom-providers"), (None, Some(403)));
         assert_eq!(get("local/isango/tokens"), (None, Some(403)));
+        for path in ["requests", "requests/x", "requests/export", "tail"] {
+            assert_eq!(get(&format!("local/isango/{path}")), (None, None), "{path}");
+        }
+        let ask = "local/isango/analytics";
+        assert_eq!(admits(one, &Method::POST, ask), None);
         let create = "local/ai-gateway/gateways";
         assert_eq!(admits(one, &Method::POST, create), Some(403));
         assert_eq!(admits(all, &Method::POST, create), None);

@@ -32,7 +32,7 @@ pub(crate) struct Problem {
     message: String,
     /// What leads to it: `body`, then names of members and places in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<Value>>)]
     path: Option<Vec<Value>>,
 }
 
@@ -131,6 +131,22 @@ impl Failure {
     pub(crate) fn changed() -> Self {
         let message = "it has changed meanwhile: read it again, then try again";
         Self::new(StatusCode::PRECONDITION_FAILED, 7_012, message)
+    }
+
+    /// The same with another code, where the contract of a resource has one of its own.
+    pub(crate) fn code(mut self, code: u32) -> Self {
+        for problem in &mut self.errors {
+            problem.code = Some(code);
+        }
+        self
+    }
+
+    /// There is one of that name, which stands there.
+    pub(crate) fn taken_at(path: &[&str], message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            ..Self::wrong(path, message)
+        }
     }
 
     /// There is room for no more.

@@ -196,7 +196,7 @@ fn takes_key(path: &str) -> bool {
     let is_question = crate::auth::QUESTIONS
         .iter()
         .any(|question| path.ends_with(&format!("/isango/{question}")));
-    !is_question && !path.ends_with("/try")
+    !is_question && !path.ends_with("/try") && !path.ends_with("/backtest")
 }
 
 /// Does a POST with a key once.

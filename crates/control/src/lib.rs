@@ -11,8 +11,10 @@ mod answer;
 mod ask;
 mod audit;
 mod auth;
+mod backtest;
 mod body;
 mod cache;
+mod custom_providers;
 mod dashboard;
 mod door;
 mod error;
@@ -69,6 +71,7 @@ use crate::error::Failure;
 use crate::idempotent::Known;
 use crate::identity::People;
 
+pub use crate::backtest::{Judge, Judges, Ruled};
 pub use crate::router::openapi;
 pub use crate::tail::Tails;
 pub use crate::trial::{Tried, Try};
@@ -124,6 +127,8 @@ pub struct Parts {
     pub exports: Exporting,
     /// Sends what is tried to the data plane.
     pub trial: Box<Try>,
+    /// Makes judges of limits, for requests of before.
+    pub judges: Box<Judges>,
     /// Where the data plane is, as clients reach it from this machine.
     pub data_url: Box<str>,
     /// Who is signed in.
@@ -158,6 +163,7 @@ pub struct Control {
     exports: Arc<Semaphore>,
     tails: Arc<Tails>,
     trial: Arc<Try>,
+    judges: Arc<Judges>,
     pages: Arc<Dashboard>,
     known: Arc<Known>,
     trouble: Arc<Trouble>,
@@ -188,6 +194,7 @@ impl Control {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
             trial: parts.trial.into(),
+            judges: parts.judges.into(),
             pages: Arc::new(Dashboard::built_in()),
             known: Arc::default(),
             trouble: parts.trouble.into(),

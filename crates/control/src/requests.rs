@@ -127,6 +127,7 @@ pub(crate) async fn list(
     responses((status = 200, body = Envelope<RecordView>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn get(
     State(control): State<Control>,
+    caller: Caller,
     Path(path): Path<RequestPath>,
 ) -> Answer<RecordView> {
     let id: RecordId = path
@@ -136,7 +137,8 @@ pub(crate) async fn get(
     let found = blocking(&control, move |control| {
         control.logs.get(id).map_err(|error| ask::failed(&error))
     });
-    let is_of = |record: &Record| *record.account == *path.account_id;
+    let is_of =
+        |record: &Record| *record.account == *path.account_id && caller.sees(&record.gateway);
     let mut record = found.await?.filter(is_of).ok_or_else(Failure::not_found)?;
     strip_bodies(&mut record);
     Ok(Done::new(RecordView(record)))

@@ -126,9 +126,12 @@ fn json(kind: Kind, body: Option<&str>) -> Value {
 
 fn is_of(changed: &Changed, account: &str) -> bool {
     match changed.kind {
-        Kind::Gateway | Kind::Credential | Kind::View | Kind::Export => {
-            is_below(&changed.id, account)
-        }
+        Kind::Gateway
+        | Kind::Credential
+        | Kind::View
+        | Kind::Export
+        | Kind::Provider
+        | Kind::Price => is_below(&changed.id, account),
         // They may be of several accounts; the trail of all changes tells of them.
         Kind::User | Kind::Link => false,
         Kind::Token => {

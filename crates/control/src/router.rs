@@ -18,20 +18,16 @@ use utoipa_axum::routes;
 use crate::error::Failure;
 use crate::identity::{link, session, users};
 use crate::{
-    Control, analytics, audit, auth, body, cache, gateways, graphql, idempotent, logpush, logs,
-    plan, prices, provider_configs, requests, revisions, settings, tail, targets, tokens, trial,
-    urls, viewer, views,
+    Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
+    logs, plan, prices, provider_configs, requests, revisions, settings, tail, targets, tokens,
+    trial, urls, viewer, views,
 };
 
 /// Where the description is.
 const DESCRIPTION: &str = "/client/v4/openapi.json";
 
 /// Capabilities of the contract that later versions have, by what their paths hold.
-const LATER: [(&str, &str); 8] = [
-    (
-        "/custom-providers",
-        "providers of your own by this API; they stand in the configuration file",
-    ),
+const LATER: [(&str, &str); 7] = [
     ("/routes", "named routes"),
     ("/policies", "policies"),
     ("/datasets", "datasets"),
@@ -52,6 +48,7 @@ const LATER: [(&str, &str); 8] = [
                        same style.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    components(schemas(crate::answer::ResultInfo)),
     security(("token" = []), ("session" = []))
 )]
 struct Frame;
@@ -78,6 +75,7 @@ fn routes() -> OpenApiRouter<Control> {
         .merge(of_gateways())
         .merge(of_logs())
         .merge(of_keys())
+        .merge(of_providers())
         .merge(own())
         .merge(of_revisions())
         .merge(of_users())
@@ -117,14 +115,26 @@ fn of_keys() -> OpenApiRouter<Control> {
         ))
 }
 
+fn of_providers() -> OpenApiRouter<Control> {
+    use crate::custom_providers::{self as own, costs};
+    OpenApiRouter::new()
+        .routes(routes!(own::list, own::create))
+        .routes(routes!(own::get, own::update, own::delete))
+        .routes(routes!(costs::list, costs::create))
+        .routes(routes!(costs::get, costs::update, costs::delete))
+}
+
 fn own() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
         .routes(routes!(settings::get, settings::update))
+        .routes(routes!(backtest::ask_history))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::revoke))
         .routes(routes!(targets::list))
-        .routes(routes!(prices::list))
+        .routes(routes!(prices::list, prices::create))
+        .routes(routes!(prices::delete))
+        .routes(routes!(prices::own))
         .routes(routes!(cache::purge))
 }
 
@@ -213,15 +223,29 @@ pub(crate) fn api(control: &Control) -> Router<Control> {
     let people = people
         .method_not_allowed_fallback(async || Failure::no_method())
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));
-    let described = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
     Router::new()
         .merge(accounts)
         .merge(people)
-        .merge(graphql.layer(DefaultBodyLimit::max(body::MAX_BYTES)))
-        .route(DESCRIPTION, get(described))
-        .route("/client/v4/docs", get(async move || page.clone()))
+        .merge(
+            graphql
+                .method_not_allowed_fallback(async || Failure::no_method())
+                .layer(DefaultBodyLimit::max(body::MAX_BYTES)),
+        )
+        .merge(described_at(json, page))
         .layer(from_fn_with_state(control.clone(), noted))
         .layer(from_fn(like_head))
+}
+
+/// Where the description is, for programs and for people.
+fn described_at(
+    json: String,
+    page: impl IntoResponse + Clone + Send + Sync + 'static,
+) -> Router<Control> {
+    let described = async move || ([(CONTENT_TYPE, "application/json")], json.clone());
+    Router::new()
+        .route(DESCRIPTION, get(described))
+        .route("/client/v4/docs", get(async move || page.clone()))
+        .method_not_allowed_fallback(async || Failure::no_method())
 }
 
 /// What is asked for at a path that nothing stands at.

@@ -136,7 +136,7 @@ pub(crate) fn has_its_price(exchange: &Exchange, call: &Call<'_>) -> Result<(), 
     let Some(models) = asked_models(draft, call) else {
         return forbidden("what the request may cost cannot be told: it names no model");
     };
-    let (prices, slug) = (&draft.config.prices, &route.provider.slug);
+    let (prices, slug) = (draft.prices(), &route.provider.slug);
     let is_unpriced = |model: &str| {
         let price = prices.find(slug, model, draft.created_at);
         !price.is_some_and(|price| {

@@ -59,7 +59,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 pub use crate::error::Error;
-pub use crate::limit::{Against, Drawn, Drift, Notice, RestoreError};
+pub use crate::limit::{Against, Drawn, Drift, History, Notice, RestoreError, Ruling};
 pub use crate::metrics::Metrics;
 
 /// How the data plane behaves beyond what a [`Snapshot`](isango_types::Snapshot) says; fixed while

@@ -8,11 +8,13 @@
 //! `bucket` counts, `permit` owns, `estimate` guesses what a request will draw, `subject` is what
 //! limits look at, `admit` is what the pipeline calls, `notice` what clients are told, `pledge` notes
 //! what is held where a crash does not reach it, `ledger` brings counters back after a restart, `time`
-//! is what clocks tell, `view` shows counters to others.
+//! is what clocks tell, `view` shows counters to others, `history` tells what limits would have done
+//! before.
 
 mod admit;
 mod bucket;
 mod estimate;
+mod history;
 mod ledger;
 mod notice;
 mod permit;
@@ -44,6 +46,7 @@ pub(crate) use admit::{admit, admit_at, admit_here, admit_leg};
 use bucket::{Judgement, State};
 pub(crate) use estimate::DEFAULT_OUTPUT;
 use estimate::Observed;
+pub use history::{History, Ruling};
 pub(crate) use ledger::Booked;
 use ledger::Recorded;
 pub use ledger::{Against, Drift, RestoreError};

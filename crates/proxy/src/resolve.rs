@@ -179,7 +179,7 @@ pub fn resolve(config: &Snapshot, place: Place<'_>, headers: &HeaderMap) -> Resu
         provider,
         named,
         group,
-    } = enter(config, gateway, place.provider)?;
+    } = enter(config, gateway, (place.account, place.provider))?;
     let (path, query) = split(place.rest);
     if segment::has_dots(path) {
         return Err(invalid(
@@ -439,9 +439,9 @@ struct Entrance<'c> {
 fn enter<'c>(
     config: &'c Snapshot,
     gateway: &'c Gateway,
-    slug: &str,
+    (account, slug): (&str, &str),
 ) -> Result<Entrance<'c>, Error> {
-    if let Some(provider) = config.provider(slug) {
+    if let Some(provider) = config.provider_of(account, slug) {
         return Ok(Entrance {
             provider,
             named: None,

@@ -11,10 +11,13 @@ mod cache;
 mod check;
 mod configuration;
 mod demo;
+mod gateway;
 mod key;
+mod limit;
 mod logpush;
 mod logs;
 mod prices;
+mod remote;
 mod serve;
 pub(crate) mod setup;
 mod simulate;
@@ -69,6 +72,8 @@ enum Command {
     Cache(cache::Args),
     Alerts(alerts::Args),
     Targets(targets::Args),
+    Gateway(gateway::Args),
+    Limit(limit::Args),
     Token(token::Args),
     Key(key::Args),
     SetupLink(setup::Args),
@@ -117,6 +122,8 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Cache(args) => cache::run(&args, out),
         Command::Alerts(args) => alerts::run(&args, out),
         Command::Targets(args) => targets::run(&args, out),
+        Command::Gateway(args) => gateway::run(&args, out),
+        Command::Limit(args) => limit::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Key(args) => key::run(&args, out),
         Command::SetupLink(args) => setup::run(&args, out),

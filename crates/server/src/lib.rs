@@ -10,6 +10,7 @@ mod alerts;
 mod exports;
 mod kept;
 mod listen;
+mod own;
 mod published;
 mod stored;
 mod tasks;
@@ -29,7 +30,7 @@ use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
 use isango_backends::sessions::FileSessions;
 use isango_control::alerts::{Alerts, Parts};
-use isango_control::{Control, Tails};
+use isango_control::{Control, Judges, Tails};
 use isango_exports::Exports;
 use isango_proxy::{Against, Drift, Metrics, Proxy, serve, sink, upstream};
 use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
@@ -42,6 +43,7 @@ use isango_store::memory::{
 };
 use isango_store::outbox::Outbox;
 use isango_store::pledges::PledgeStore;
+use isango_store::seal::Keyring;
 use isango_store::sessions::SessionStore;
 use isango_store::vouched::Vouched;
 use isango_types::door::Door;
@@ -284,7 +286,6 @@ pub fn start_with(
         courier: proxy.courier(),
         clock: clock.clone(),
     });
-    let keys = Arc::clone(&published);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let (trials, trial) = trial::trials(&proxy);
     let control = Control::new(isango_control::Parts {
@@ -292,13 +293,14 @@ pub fn start_with(
         cache: Arc::clone(&cache),
         config: Arc::clone(&published) as _,
         logs: Arc::clone(&watched) as _,
-        keyring: Box::new(move || keys.keyring()),
+        keyring: keyring(&published),
         cell,
         clock: clock.clone(),
         targets: Box::new(move || targets.targets()),
         tails,
         exports: exporting(&exports, &carrying, &published),
         trial,
+        judges: judges(&published),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,
         dashboard_url: config.dashboard_url.clone(),
@@ -325,6 +327,20 @@ pub fn start_with(
     server.run_upkeep(webhooks, (exports, carrying), logs);
     server.control.set_ready(true);
     Ok(server)
+}
+
+/// What tells what stored credentials are sealed with.
+fn keyring(
+    published: &Arc<Published>,
+) -> Box<dyn Fn() -> Option<Arc<Keyring>> + Send + std::marker::Sync> {
+    let published = Arc::clone(published);
+    Box::new(move || published.keyring())
+}
+
+/// What tries limits on requests of before.
+fn judges(published: &Arc<Published>) -> Box<Judges> {
+    let published = Arc::clone(published);
+    Box::new(move |account, gateway, limit| published.judge((account, gateway), limit))
 }
 
 /// What exports records, and how far it is.

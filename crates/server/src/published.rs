@@ -1,19 +1,24 @@
 //! What is in force, and what it is made of: the configuration and what is stored beside it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use isango_control::{Judge, Ruled};
 use isango_exports::Listed;
+use isango_proxy::{History, Ruling};
 use isango_store::audit::{Entry, Event, Report, Wanted};
 use isango_store::cache::{CacheStore, Purge};
 use isango_store::config::history::{Author, Revision};
-use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Refused};
+use isango_store::config::{Change, ConfigStore, Contents, Entity, Error, Invalid, Refused};
+use isango_store::gateways::StoredGateway;
 use isango_store::seal::Keyring;
 use isango_store::vouched::Vouched;
-use isango_types::{Gateway, Snapshot, SnapshotCell};
+use isango_types::{Gateway, Snapshot, SnapshotCell, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use serde_json::{Map, Value};
 
-use crate::config::Config;
+use crate::config::{Config, document};
 use crate::stored::Stored;
 
 /// Both, and the snapshot that was compiled of them. What is committed through it is checked first,
@@ -87,6 +92,45 @@ impl Published {
     /// What stored credentials are sealed with.
     pub(crate) fn keyring(&self) -> Option<Arc<Keyring>> {
         self.sources.lock().0.keyring.clone()
+    }
+
+    /// A judge of a limit of a gateway, for requests of before. The limit is read as if it stood in
+    /// the gateway's settings.
+    pub(crate) fn judge(
+        &self,
+        (account, id): (&str, &str),
+        limit: Value,
+    ) -> Result<Box<Judge>, Invalid> {
+        let now = Timestamp::default();
+        let mut settings = Map::new();
+        settings.insert("limits".into(), Value::Array(vec![limit]));
+        let stored = StoredGateway {
+            account: account.into(),
+            id: id.into(),
+            created_at: now,
+            modified_at: now,
+            fields: Map::from_iter([("authentication".to_owned(), Value::Bool(true))]),
+            settings,
+            sealed: BTreeMap::new(),
+        };
+        let gateway = document::gateway(&self.sources.lock().0, &stored);
+        let gateway = gateway.map_err(as_of_limit)?;
+        let limit = gateway.limits.first().ok_or_else(Invalid::default)?;
+        let mut history = History::new(&gateway, Arc::clone(limit));
+        Ok(Box::new(move |record| match history.see(record) {
+            Ruling::NotUnder => Ruled::NotUnder,
+            Ruling::Passed => Ruled::Passed,
+            Ruling::Unknown => Ruled::Unknown,
+            Ruling::Exceeded {
+                bucket,
+                before,
+                opens_at,
+            } => Ruled::Exceeded {
+                bucket,
+                before,
+                opens_at,
+            },
+        }))
     }
 
     /// Where people reach the dashboard, where the operator has named it.
@@ -189,6 +233,18 @@ impl ConfigStore for Published {
     fn verify_trail(&self) -> Result<Report, Error> {
         self.store.verify_trail()
     }
+}
+
+/// What is wrong with the only limit of a gateway, as if it stood under `limit`.
+fn as_of_limit(invalid: Invalid) -> Invalid {
+    let moved = invalid.0.into_iter().map(|mut wrong| {
+        if wrong.path.first().is_some_and(|name| **name == *"limits") {
+            wrong.path.drain(..wrong.path.len().min(2));
+        }
+        wrong.path.insert(0, "limit".into());
+        wrong
+    });
+    Invalid(moved.collect())
 }
 
 /// What is removed from the cache where gateways want that when they change.

@@ -11,6 +11,8 @@ use isango_store::config::{
 };
 use isango_store::gateways::{self, StoredGateway};
 use isango_store::logpush::{self, StoredJob};
+use isango_store::prices::{self, StoredPrice};
+use isango_store::providers::{self, StoredProvider};
 use isango_store::seal::SealError;
 use isango_store::{credentials, tokens};
 use isango_types::credential::{Rate, StoredCredential};
@@ -18,6 +20,7 @@ use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::{Credential, Gateway, Limit, Snapshot, Timestamp, Token};
 
 use crate::config::{Config, document, exports};
+use crate::own;
 
 /// Entities as they were read from the store.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct Stored {
     unreadable: Vec<credentials::Place>,
     gateways: Vec<StoredGateway>,
     jobs: Vec<StoredJob>,
+    providers: Vec<StoredProvider>,
+    prices: Vec<StoredPrice>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
     /// Jobs, and gateways that may have some, that could not be read.
@@ -83,6 +88,18 @@ impl Stored {
             match job {
                 Ok(job) => stored.jobs.push(job),
                 Err(damaged) => stored.add_flawed(damaged.id(), damaged.to_string()),
+            }
+        }
+        for provider in providers::all(contents) {
+            match provider {
+                Ok(provider) => stored.providers.push(provider),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
+            }
+        }
+        for price in prices::all(contents) {
+            match price {
+                Ok(price) => stored.prices.push(price),
+                Err(damaged) => stored.damaged.push(damaged.to_string()),
             }
         }
         stored.count_on(&Self::default());
@@ -160,6 +177,7 @@ impl Stored {
             let compiled = read.and_then(|stored| exports::stored(config, &stored));
             wrong.extend(compiled.err().into_iter().flat_map(|invalid| invalid.0));
         }
+        check_own(&next, changes, config, &mut wrong);
         for change in changes.iter().filter(|one| one.kind == Kind::Token) {
             let is_it = |token: &Token| token.name == change.id;
             if change.based_on == 0 && config.tokens.iter().any(is_it) {
@@ -344,6 +362,9 @@ impl Stored {
             Some(config.default_gateway.clone()),
             tokens,
         );
+        let (accounts, own_doubts) = own::compile(config, &self.providers, &self.prices);
+        doubts.extend(own_doubts);
+        let snapshot = snapshot.with_accounts(accounts);
         let mut snapshot = snapshot.with_door(Arc::new(config.to_door()));
         snapshot.revision = self.revision;
         (snapshot, doubts)
@@ -361,6 +382,24 @@ fn flawed(id: &str, why: &str) -> Flawed {
 fn opened(mut stored: StoredGateway, config: &Config) -> (StoredGateway, Vec<Wrong>) {
     let closed = stored.open(config.keyring.as_deref());
     (stored, closed)
+}
+
+/// Checks what accounts would have for themselves.
+fn check_own(next: &Contents, changes: &[Change], config: &Config, wrong: &mut Vec<Wrong>) {
+    let is_own = |one: &&Change| matches!(one.kind, Kind::Provider | Kind::Price);
+    let accounts = changes.iter().filter(is_own);
+    let accounts: BTreeSet<&str> = accounts
+        .filter_map(|change| Some(change.id.split_once('/')?.0))
+        .collect();
+    if accounts.is_empty() {
+        return;
+    }
+    let providers: Vec<StoredProvider> = providers::all(next).filter_map(Result::ok).collect();
+    let prices: Vec<StoredPrice> = prices::all(next).filter_map(Result::ok).collect();
+    for account in accounts {
+        let checked = own::check(config, account, &providers, &prices);
+        wrong.extend(checked.err().into_iter().flat_map(|invalid| invalid.0));
+    }
 }
 
 /// A secret that was opened, by where it belongs and when it was stored.

@@ -223,7 +223,12 @@ pub fn of_commit(
         ..Event::new(author, account, action, (change.kind.as_str(), id))
     };
     match change.kind {
-        Kind::Gateway | Kind::Credential | Kind::View | Kind::Export => {
+        Kind::Gateway
+        | Kind::Credential
+        | Kind::View
+        | Kind::Export
+        | Kind::Provider
+        | Kind::Price => {
             let (account, id) = change.id.split_once('/').unwrap_or(("", &change.id));
             vec![made(account, id).with(changed.before, changed.after)]
         }

@@ -150,11 +150,15 @@ pub enum Kind {
     Link,
     /// A job that exports records, its destination sealed; by account and number.
     Export,
+    /// A provider that an account has for itself, its headers sealed; by account and id.
+    Provider,
+    /// A price that an account set for itself, by account and id.
+    Price,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Token,
         Self::Credential,
         Self::Gateway,
@@ -162,6 +166,8 @@ impl Kind {
         Self::User,
         Self::Link,
         Self::Export,
+        Self::Provider,
+        Self::Price,
     ];
 
     /// The name in the store.
@@ -175,6 +181,8 @@ impl Kind {
             Self::User => "user",
             Self::Link => "link",
             Self::Export => "export",
+            Self::Provider => "provider",
+            Self::Price => "price",
         }
     }
 
@@ -185,8 +193,8 @@ impl Kind {
         match self {
             Self::Token => &["/token/digests", "/mac"],
             Self::Credential => &["/sealed"],
-            Self::Gateway | Self::Export => &["/sealed"],
-            Self::View => &[],
+            Self::Gateway | Self::Export | Self::Provider => &["/sealed"],
+            Self::View | Self::Price => &[],
             Self::User => &["/password", "/mac"],
             Self::Link => &["/mac"],
         }
@@ -196,8 +204,13 @@ impl Kind {
     #[must_use]
     pub const fn comes_back(self) -> bool {
         match self {
-            Self::Gateway | Self::View => true,
-            Self::Token | Self::Credential | Self::User | Self::Link | Self::Export => false,
+            Self::Gateway | Self::View | Self::Price => true,
+            Self::Token
+            | Self::Credential
+            | Self::User
+            | Self::Link
+            | Self::Export
+            | Self::Provider => false,
         }
     }
 
@@ -207,7 +220,12 @@ impl Kind {
     pub const fn is_vouched_for(self) -> bool {
         match self {
             Self::Token | Self::User | Self::Link => true,
-            Self::Credential | Self::Gateway | Self::View | Self::Export => false,
+            Self::Credential
+            | Self::Gateway
+            | Self::View
+            | Self::Export
+            | Self::Provider
+            | Self::Price => false,
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Change, ConfigStore, Contents, Entity, Flaw, Kind};
 use crate::gateways::StoredGateway;
 use crate::logpush::StoredJob;
+use crate::providers::StoredProvider;
 use crate::seal::{Keyring, SealError};
 
 /// Credentials that are stored at most.
@@ -362,7 +363,12 @@ pub fn reseal(store: &dyn ConfigStore, keyring: &Keyring) -> Result<usize, Error
         .iter()
         .map(|entity| Change::replace(entity, entity.body.clone()));
     let mut changes: Vec<Change> = vouched_anew.collect();
-    let sealed = [Kind::Credential, Kind::Gateway, Kind::Export];
+    let sealed = [
+        Kind::Credential,
+        Kind::Gateway,
+        Kind::Export,
+        Kind::Provider,
+    ];
     for entity in sealed.into_iter().flat_map(|kind| contents.of(kind)) {
         let body = sealed_anew(entity, keyring)?;
         changes.extend(body.map(|body| Change::replace(entity, body)));
@@ -404,7 +410,20 @@ fn sealed_anew(entity: &Entity, keyring: &Keyring) -> Result<Option<String>, Err
             stored.seal(keyring, &conf, &shown).map_err(failed)?;
             stored.body().map(Some).map_err(|_unwritable| damaged())
         }
-        Kind::Token | Kind::View | Kind::User | Kind::Link => Ok(None),
+        Kind::Provider => {
+            let stored = StoredProvider::parse(entity);
+            let mut stored = stored.map_err(|_unreadable| damaged())?;
+            let headers = match stored.sealed.is_empty() || keyring.is_current(&stored.sealed) {
+                true => None,
+                false => stored.open(keyring).map_err(failed)?,
+            };
+            let Some(headers) = headers else {
+                return Ok(None);
+            };
+            stored.seal(keyring, &headers).map_err(failed)?;
+            stored.body().map(Some).map_err(|_unwritable| damaged())
+        }
+        Kind::Token | Kind::View | Kind::User | Kind::Link | Kind::Price => Ok(None),
     }
 }
 

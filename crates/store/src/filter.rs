@@ -227,6 +227,15 @@ impl Filter {
         })
     }
 
+    /// This, and `field` must be one of these very texts besides.
+    #[must_use]
+    pub fn one_of<'t>(self, field: TextField, texts: impl Iterator<Item = &'t str>) -> Self {
+        self.and(Term {
+            negated: false,
+            test: Test::Text(field, texts.map(Pattern::exact).collect()),
+        })
+    }
+
     /// This, and one more term must hold.
     #[must_use]
     pub fn and(mut self, term: Term) -> Self {

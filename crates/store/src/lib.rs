@@ -6,7 +6,7 @@
 //! [`exports`] that to how far exports are, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
 //! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`],
-//! [`logpush`], [`views`],
+//! [`logpush`], [`views`], [`providers`], [`prices`],
 //! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for, and the
 //! [`audit`] trail of whoever changed it; [`sessions`]
 //! that to who is signed in; [`signature`] is how what is sent out is signed;
@@ -31,6 +31,8 @@ pub mod logs;
 pub mod memory;
 pub mod outbox;
 pub mod pledges;
+pub mod prices;
+pub mod providers;
 pub mod row;
 pub mod seal;
 pub mod sessions;

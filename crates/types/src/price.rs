@@ -103,13 +103,18 @@ impl CostStatus {
 
 /// Version in [`Cost::price`] of rows that the operator set.
 const CONFIGURED: &str = "configured";
+/// Version in [`Cost::price`] of rows that an account set for itself.
+const OWN: &str = "own";
 
-/// What tokens cost: the bundled list, with the operator's rows in front of it. Cheap to clone;
+/// What tokens cost: the bundled list, with the operator's rows in front of it, and an account's own
+/// in front of both. Cheap to clone;
 /// the default has no prices at all.
 #[derive(Clone, Debug, Default)]
 pub struct PriceTable {
     list: Arc<List>,
     configured: Names<Book>,
+    /// Of the account that the table is for.
+    own: Names<Book>,
 }
 
 /// What is looked up by a name that the operator or the list gave, so that nobody can choose names
@@ -231,6 +236,7 @@ impl PriceTable {
         Self {
             list: Arc::clone(&LIST),
             configured: Names::default(),
+            own: Names::default(),
         }
     }
 
@@ -242,6 +248,7 @@ impl PriceTable {
         Ok(Self {
             list: Arc::new(List::parse(json)?),
             configured: Names::default(),
+            own: Names::default(),
         })
     }
 
@@ -252,15 +259,21 @@ impl PriceTable {
     /// # Errors
     /// A row contradicts itself or another.
     pub fn with_overrides(&self, rows: Vec<PriceRow>) -> Result<Self, PriceError> {
-        let mut configured: Names<Book> = Names::default();
-        for mut row in rows {
-            row.provider.make_ascii_lowercase();
-            let book = configured.entry(row.provider.clone()).or_default();
-            book.insert(row, CONFIGURED)?;
-        }
         Ok(Self {
-            list: Arc::clone(&self.list),
-            configured,
+            configured: books(rows, CONFIGURED)?,
+            ..self.clone()
+        })
+    }
+
+    /// This table with an account's own `rows` in front of everything, in place of those it had
+    /// there.
+    ///
+    /// # Errors
+    /// A row contradicts itself or another.
+    pub fn with_own(&self, rows: Vec<PriceRow>) -> Result<Self, PriceError> {
+        Ok(Self {
+            own: books(rows, OWN)?,
+            ..self.clone()
         })
     }
 
@@ -269,8 +282,9 @@ impl PriceTable {
     pub fn providers(&self) -> Vec<&str> {
         let listed = self.list.providers.keys();
         let mut slugs: Vec<_> = self
-            .configured
+            .own
             .keys()
+            .chain(self.configured.keys())
             .chain(listed)
             .map(|slug| &**slug)
             .collect();
@@ -284,7 +298,8 @@ impl PriceTable {
     #[must_use]
     pub fn models(&self, provider: &str) -> Vec<&str> {
         let listed = self.list.providers.get(provider).map(|listed| &listed.book);
-        let books = self.configured.get(provider).into_iter().chain(listed);
+        let own = self.own.get(provider).into_iter();
+        let books = own.chain(self.configured.get(provider)).chain(listed);
         let mut ids: Vec<_> = books
             .flat_map(|book| &book.models)
             .map(|model| &*model.id)
@@ -355,7 +370,7 @@ impl PriceTable {
     /// The price of `model` at `provider` (a slug) that is in force at `at`.
     ///
     /// Looks for the exact name, then without date, version and leading path segments, then by
-    /// patterns; in the operator's rows before the list. Case does not matter. A provider that
+    /// patterns; in the account's own rows before the operator's, and in those before the list. Case does not matter. A provider that
     /// sells another's models at the other's prices is looked up there in the end, but never for
     /// a fine-tuned model.
     #[must_use]
@@ -375,16 +390,17 @@ impl PriceTable {
         })
     }
 
-    fn find_at(&self, slug: &str, name: &str, at: Timestamp) -> Option<Price<'_>> {
-        let configured = self.configured.get(slug).and_then(|book| {
-            let (model, period) = book.find(name, at)?;
+    fn find_at<'t>(&'t self, slug: &str, name: &str, at: Timestamp) -> Option<Price<'t>> {
+        let of = |books: &'t Names<Book>, source| {
+            let (model, period) = books.get(slug)?.find(name, at)?;
             Some(Price {
                 model,
                 period,
-                source: CONFIGURED,
+                source,
             })
-        });
-        configured.or_else(|| {
+        };
+        let own = of(&self.own, OWN).or_else(|| of(&self.configured, CONFIGURED));
+        own.or_else(|| {
             let listed = self.list.providers.get(slug)?;
             let (model, period) = listed.book.find(name, at)?;
             Some(Price {
@@ -394,6 +410,17 @@ impl PriceTable {
             })
         })
     }
+}
+
+/// Rows by provider.
+fn books(rows: Vec<PriceRow>, version: &str) -> Result<Names<Book>, PriceError> {
+    let mut books: Names<Book> = Names::default();
+    for mut row in rows {
+        row.provider.make_ascii_lowercase();
+        let book = books.entry(row.provider.clone()).or_default();
+        book.insert(row, version)?;
+    }
+    Ok(books)
 }
 
 impl List {

@@ -29,6 +29,17 @@ pub struct Snapshot {
     pub prices: Arc<PriceTable>,
     /// From where gateways that ask for no token may be asked.
     pub door: Arc<Door>,
+    /// What accounts have for themselves.
+    accounts: BTreeMap<Box<str>, OfAccount>,
+}
+
+/// What an account has for itself.
+#[derive(Clone, Debug, Default)]
+pub struct OfAccount {
+    /// Providers that only its requests use.
+    pub providers: Vec<Arc<Provider>>,
+    /// What its requests cost, where that is not what everybody's do.
+    pub prices: Option<Arc<PriceTable>>,
 }
 
 impl Snapshot {
@@ -76,7 +87,14 @@ impl Snapshot {
             revision: 0,
             prices,
             door: Arc::default(),
+            accounts: BTreeMap::new(),
         }
+    }
+
+    /// The same with what accounts have for themselves.
+    #[must_use]
+    pub fn with_accounts(self, accounts: BTreeMap<Box<str>, OfAccount>) -> Self {
+        Self { accounts, ..self }
     }
 
     /// The same with another front door.
@@ -106,6 +124,25 @@ impl Snapshot {
             .binary_search_by(|(name, _)| (**name).cmp(slug))
             .ok()?;
         self.providers.get(at).map(|(_, provider)| provider)
+    }
+
+    /// The provider of a slug or alias, or the account's own of that slug.
+    #[must_use]
+    pub fn provider_of(&self, account: &str, slug: &str) -> Option<&Arc<Provider>> {
+        self.provider(slug).or_else(|| {
+            let own = self.accounts.get(account)?;
+            own.providers
+                .iter()
+                .find(|provider| *provider.slug == *slug)
+        })
+    }
+
+    /// What tokens cost in an account.
+    #[must_use]
+    pub fn prices_of(&self, account: &str) -> &Arc<PriceTable> {
+        let own = self.accounts.get(account);
+        own.and_then(|own| own.prices.as_ref())
+            .unwrap_or(&self.prices)
     }
 
     /// The token whose SHA-256 is `sha256`, if it is valid at `now`.

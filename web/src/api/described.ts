@@ -25,6 +25,14 @@ export type Backoff = 'constant' | 'linear' | 'exponential';
 /** How Workers AI is paid for. */
 export type BillingMode = 'postpaid' | 'unified';
 
+/** A bucket that would have been exceeded. */
+export type BucketView = {
+  /** The values that it is for. */
+  bucket: (string | null)[];
+  /** How often. */
+  exceeded: number;
+};
+
 /** One entity before and after. */
 export type ChangeView = {
   /** After; null: it was removed. */
@@ -67,6 +75,56 @@ export type ConfigView = {
   secret_preview: string;
 };
 
+/** What a rule says. */
+export type CostRule = {
+  /** Id of the provider; it cannot be changed. */
+  account_provider_id?: string | null;
+  /** Who says so; `manual`. */
+  changed_by?: string | null;
+  /** US dollars for a token of input. */
+  cost_in?: number | null;
+  /** US dollars for a token of output. */
+  cost_out?: number | null;
+  /** `tokens`. */
+  cost_type?: string | null;
+  /** Whether it is in force; true. */
+  enable?: boolean | null;
+  /** The model, or a part of its name. */
+  model?: string | null;
+  model_rule?: ModelRule | null;
+  token_pricing?: TokenPricing | null;
+};
+
+/** A rule, as it is told. */
+export type CostView = {
+  /** Id of the provider. */
+  account_provider_id: string;
+  /** Who says so. */
+  changed_by: string;
+  /** US dollars for a token of input. */
+  cost_in?: number | null;
+  /** US dollars for a token of output. */
+  cost_out?: number | null;
+  /** `tokens`. */
+  cost_type: string;
+  /** When it was made. */
+  created_at: string;
+  /** Whether it is in force. */
+  enable: boolean;
+  /** Its id. */
+  id: string;
+  /** The model, or a part of its name. */
+  model: string;
+  /** `equals`, `starts-with` or `contains`. */
+  model_rule: string;
+  /** When it was last changed. */
+  modified_at: string;
+  /** In detail: a JSON object as a text. */
+  token_pricing?: string | null;
+  /** Its place among the rules of its provider; the first that fits a model holds. */
+  weight: number;
+};
+
 /** What is exported. */
 export type Dataset = 'ai_gateway_events' | 'audit_logs';
 
@@ -82,6 +140,20 @@ export type DiffView = {
 export type Document = {
   /** By id. What is not in it is removed. */
   gateways: Record<string, Written>;
+};
+
+/** A request that a limit would not have let pass as it did. */
+export type Exceeding = {
+  /** When it came. */
+  at: string;
+  /** How much was drawn before, in the unit of the limit. */
+  before: number;
+  /** The values that its bucket is for. */
+  bucket: (string | null)[];
+  /** The request. */
+  id: string;
+  /** When there would have been room again. */
+  opens_at: string;
 };
 
 /** The body of every failure. */
@@ -131,6 +203,26 @@ export type Guardrails = {
   response: Record<string, Action>;
 };
 
+/** What a limit would have done. */
+export type HistoryOutcome = {
+  /** Values whose buckets would have been exceeded most often, at most 20. */
+  buckets: BucketView[];
+  /** Of them, those that would have been refused, warned of, or sent elsewhere. */
+  exceeded: number;
+  /** The first that would have been exceeded, at most 100. */
+  first: Exceeding[];
+  /** Whether every request of the time was looked at; otherwise those until `looked_until` were. */
+  is_complete: boolean;
+  /** When the last one came that was looked at. */
+  looked_until?: string | null;
+  /** Requests of the gateway that were looked at. */
+  requests: number;
+  /** Of them, those that the limit is for. */
+  under: number;
+  /** Of them, those of which nobody knows what they drew. */
+  unknown: number;
+};
+
 /** A job. */
 export type JobView = Options & ({
   /** When it was made. */
@@ -150,6 +242,16 @@ export type JobView = Options & ({
   /** When it was last changed. */
   modified_at: string;
 });
+
+/** A limit, and which requests it is tried on. */
+export type LimitTrial = {
+  /** A limit as in `limits` of the gateway's settings. */
+  limit: Record<string, unknown>;
+  /** From this moment on; a week ago. */
+  since?: string | null;
+  /** To this moment; now. */
+  until?: string | null;
+};
 
 /** What a budget counts. */
 export type LimitType = 'cost';
@@ -288,6 +390,9 @@ export type MadeToken = TokenView & {
 /** Who changes a gateway. */
 export type ManagedBy = 'api' | 'file' | 'default';
 
+/** Which models a rule is for. */
+export type ModelRule = 'equals' | 'starts-with' | 'contains';
+
 /** A credential to store. */
 export type NewConfig = {
   /** What `cf-aig-byok-alias` calls it. */
@@ -369,6 +474,18 @@ export type NewPassword = {
   current: string;
   /** The one from now on: at least 12 characters. */
   password: string;
+};
+
+/** A row to set: keys of `[[prices]]` of the configuration. */
+export type NewPrice = {
+  /** US dollars for a million tokens of input. */
+  input?: string | null;
+  /** The model. */
+  model: string;
+  /** US dollars for a million tokens of output. */
+  output?: string | null;
+  /** Slug of the provider. */
+  provider: string;
 };
 
 /** Another role. */
@@ -472,6 +589,16 @@ export type Output = {
 
 export type OutputType = 'ndjson';
 
+/** A row that the account has set. */
+export type OwnPrice = {
+  /** When it was set. */
+  created_at: string;
+  /** Its id. */
+  id: string;
+  /** Keys of `[[prices]]` of the configuration. */
+  row: Record<string, unknown>;
+};
+
 /** Keys of `[[gateways]]` of the configuration reference. */
 export type OwnSettings = Record<string, unknown>;
 
@@ -495,7 +622,7 @@ export type PriceView = {
   provider: string;
   /** By what is charged. */
   rates: Record<string, RateView>;
-  /** Where it was read: a page, or `configured`. */
+  /** Where it was read: a page, `configured`, or `own` where the account set it. */
   source: string;
 };
 
@@ -506,7 +633,7 @@ export type Problem = {
   /** What is wrong, and what would be right. */
   message: string;
   /** What leads to it: `body`, then names of members and places in lists. */
-  path?: Record<string, unknown>[] | null;
+  path?: unknown[] | null;
 };
 
 /** How far a job is. */
@@ -521,6 +648,74 @@ export type Progress = {
   lag_records: number;
   /** Records that retention had removed before. */
   lost_records: number;
+};
+
+/** What is set of a provider. */
+export type ProviderSettings = {
+  /** Where it is: an https URL. */
+  base_url?: string | null;
+  /** For people. */
+  beta?: boolean | null;
+  /** For people. */
+  curl_example?: string | null;
+  /** For people. */
+  description?: string | null;
+  /** Whether requests may use it; false. */
+  enable?: boolean | null;
+  /** Headers of every request to it: a JSON object as a text. Told with stars; sent back so, they stay. */
+  headers?: string | null;
+  /** For people. */
+  js_example?: string | null;
+  /** A page about it. */
+  link?: string | null;
+  /** An SVG, in base64; one is made of its name where none is given. */
+  logo?: string | null;
+  /** Its name for people. */
+  name?: string | null;
+  /** Its place in lists. */
+  position?: number | null;
+  /** What stands behind `custom-` in a path; unique in the account. */
+  slug?: string | null;
+};
+
+/** What is set of a provider, as it is told. */
+export type ProviderShown = {
+  /** Where it is. */
+  base_url: string;
+  /** For people. */
+  beta: boolean;
+  /** For people. */
+  curl_example?: string | null;
+  /** For people. */
+  description?: string | null;
+  /** Whether requests may use it. */
+  enable: boolean;
+  /** Its headers with stars for their values: a JSON object as a text. */
+  headers?: string | null;
+  /** For people. */
+  js_example?: string | null;
+  /** A page about it. */
+  link?: string | null;
+  /** An SVG, in base64. */
+  logo: string;
+  /** Its name for people. */
+  name: string;
+  /** Its place in lists. */
+  position: number;
+  /** What stands behind `custom-` in a path. */
+  slug: string;
+};
+
+/** A provider. */
+export type ProviderView = ProviderShown & {
+  /** The account. */
+  account_id: string;
+  /** When it was made. */
+  created_at: string;
+  /** Its id. */
+  id: string;
+  /** When it was last changed. */
+  modified_at: string;
 };
 
 /** How many answers were removed. */
@@ -600,6 +795,22 @@ export type Restored = {
   changed: number;
   /** The new revision. */
   revision: number;
+};
+
+/** Which part of a list an answer is. */
+export type ResultInfo = {
+  /** Entries of this page. */
+  count: number;
+  /** `cursor` of the next page; null on the last one. */
+  cursor?: string | null;
+  /** From 1. */
+  page: number;
+  /** Most entries of a page. */
+  per_page: number;
+  /** Entries of all pages. */
+  total_count: number;
+  /** Pages. */
+  total_pages: number;
 };
 
 /** One commit. */
@@ -816,6 +1027,22 @@ export type Timings = {
   latency?: number | null;
   /** To the last byte. */
   total: number;
+};
+
+/** Prices in detail. */
+export type TokenPricing = {
+  input_audio_tokens?: number | null;
+  input_cache_creation_tokens?: number | null;
+  input_cached_tokens?: number | null;
+  input_image_count?: number | null;
+  input_image_tokens?: number | null;
+  input_text_tokens?: number | null;
+  input_tokens?: number | null;
+  input_video_tokens?: number | null;
+  output_image_count?: number | null;
+  output_reasoning_tokens?: number | null;
+  output_tokens?: number | null;
+  total_tokens?: number | null;
 };
 
 /** A token, without itself. */

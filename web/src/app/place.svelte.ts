@@ -40,7 +40,7 @@ class Place {
 
   /** Goes there; `replace` leaves no step to go back to. */
   go(href: string, how: 'push' | 'replace' = 'push') {
-    if (href === location.pathname + location.search) return;
+    if (href === location.pathname + location.search + location.hash) return;
     if (how === 'push') history.pushState(null, '', href);
     else history.replaceState(null, '', href);
     this.#read();

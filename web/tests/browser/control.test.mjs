@@ -123,7 +123,7 @@ test('somebody is invited by a link that is shown, and a role is changed', () =>
     await press(page, 'Escape', 'n');
     await page.keyboard.type('alan@example.com');
     await press(page, 'Enter');
-    await page.getByText('/?code=invited').waitFor();
+    await page.getByText('/#code=invited').waitFor();
     await press(page, 'Enter');
     await page.getByRole('row', { name: /alan@example.com viewer invited/ }).waitFor();
     assert.equal(await page.getByLabel('Role of grace').inputValue(), 'analyst');

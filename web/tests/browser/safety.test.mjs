@@ -53,7 +53,7 @@ test('nobody sees anything without signing in', () =>
   }));
 
 test('the first owner is made with the code of the link, and is led on', () =>
-  visit({ path: '/?code=right', api: { signedIn: false, setup: true, records: 'none' } }, async ({ page }) => {
+  visit({ path: '/#code=right', api: { signedIn: false, setup: true, records: 'none' } }, async ({ page }) => {
     await page.getByRole('textbox', { name: 'Name' }).fill('owner');
     await page.getByLabel('Password').fill('short');
     assert.equal(await page.getByRole('button', { name: 'Become the owner' }).isDisabled(), true);
@@ -64,7 +64,7 @@ test('the first owner is made with the code of the link, and is led on', () =>
   }));
 
 test('who was invited chooses a password and is in, and can change it', () =>
-  visit({ path: '/?code=invited', api: { signedIn: false } }, async ({ page, server }) => {
+  visit({ path: '/#code=invited', api: { signedIn: false } }, async ({ page, server }) => {
     await page.getByRole('heading', { name: 'Welcome, grace' }).waitFor();
     await page.getByLabel('Password').fill('correct horse battery');
     await page.keyboard.press('Enter');

@@ -56,7 +56,7 @@ const SHOTS = {
   keys: { path: '/requests?from=now-24h', then: async ({ page }) => { await rows(page); await page.keyboard.press('?'); await page.locator('dialog').waitFor(); } },
   time: { path: '/?from=now-24h', then: async ({ page }) => { await page.locator('.tile').first().waitFor(); await page.keyboard.press('t'); await page.locator('.ends').waitFor(); } },
   login: { path: '/', api: { signedIn: false } },
-  setup: { path: '/?code=right', api: { signedIn: false, setup: true } },
+  setup: { path: '/#code=right', api: { signedIn: false, setup: true } },
   narrow: { path: '/requests?from=now-24h', width: 820 },
 };
 

@@ -103,7 +103,7 @@ export function control() {
     if (is('GET', /^users$/)) return page(users, query);
     if (is('POST', /^users$/)) {
       users.push({ name: body.name, role: body.role, state: 'invited', everywhere: false, created_at: AT, expires_at: AT });
-      return { result: { name: body.name, code: 'invited', link: '/?code=invited', expires_at: AT } };
+      return { result: { name: body.name, code: 'invited', link: '/#code=invited', expires_at: AT } };
     }
     if ((at = is('PATCH', /^users\/([^/]+)$/))) {
       users.find(({ name }) => name === at[1]).role = body.role;

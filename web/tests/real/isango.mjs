@@ -36,8 +36,8 @@ export async function start({ seconds = 8, rate = 25 } = {}) {
 
 /** Somebody becomes the owner by the link of the setup, as on the first day. */
 export async function setUp(page, isango) {
-  const link = /http\S+\?code=\S+/.exec(isango.run('setup-link'))?.[0] ?? '';
-  await page.goto(isango.admin + new URL(link).search);
+  const link = /http\S+\/#code=\S+/.exec(isango.run('setup-link'))?.[0] ?? '';
+  await page.goto(`${isango.admin}/${new URL(link).hash}`);
   await page.getByRole('textbox', { name: 'Name' }).fill(OWNER.name);
   await page.getByLabel('Password').fill(OWNER.password);
   await page.keyboard.press('Enter');

@@ -227,7 +227,7 @@ fn make(
     let place = control.people.dashboard.as_deref().unwrap_or_default();
     Ok(Done::new(MadeLink {
         name,
-        link: format!("{place}/?code={code}"),
+        link: format!("{place}/#code={code}"),
         code,
         expires_at,
     }))

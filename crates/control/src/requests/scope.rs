@@ -21,7 +21,7 @@ pub(crate) const SCOPE: [&str; 4] = ["gateway", "filter", "since", "until"];
     reason = "describes the parameters, which are read one by one"
 )]
 pub(crate) struct ScopeParams {
-    /// One gateway; without it all of the account.
+    /// One gateway; without it all of the account that are there for whoever asks.
     gateway: Option<String>,
     /// In the language of `isango logs`: `status:error model:gpt-4o* cost:>0.01 "out of stock"`.
     filter: Option<String>,
@@ -40,7 +40,8 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The records of `account`, of one of its gateways if one is named, that pass a filter.
+    /// The records of `account` that pass a filter: of one of its gateways if one is named, else of
+    /// those that are there for whoever asks.
     ///
     /// # Errors
     /// The filter cannot be read; or it looks into bodies, and whoever asks may not.
@@ -58,7 +59,10 @@ impl Scope {
             return Err(Failure::forbidden(why));
         }
         let filter = match gateway {
-            None => filter,
+            None => match caller.gateways() {
+                None => filter,
+                Some(some) => filter.one_of(TextField::Gateway, some.iter().map(|id| &**id)),
+            },
             Some(id) if !is_gateway_id(id) || !caller.sees(id) => return Err(Failure::not_found()),
             Some(id) => filter.only(TextField::Gateway, id),
         };

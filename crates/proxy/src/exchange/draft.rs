@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, Version};
 use isango_types::policy::Durability;
 use isango_types::record::{Attempt, Outcome, RecordError, Timing};
-use isango_types::{Operation, RecordId, Snapshot, Timestamp};
+use isango_types::{Operation, PriceTable, RecordId, Snapshot, Timestamp};
 use tokio::time::Instant;
 
 use super::micros;
@@ -119,6 +119,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What tokens cost in the account of the request.
+    pub(crate) fn prices(&self) -> &PriceTable {
+        self.config.prices_of(resolve::place(&self.path).account)
+    }
+
     /// Adds an attempt, with the step and the wait before it.
     pub(super) fn tell(&mut self, mut attempt: Attempt) {
         self.sends += 1;

@@ -168,7 +168,7 @@ impl<'d> Subject<'d> {
             ..Usage::default()
         };
         let slug = &self.route.provider.slug;
-        let prices = &self.draft.config.prices;
+        let prices = self.draft.prices();
         let of = |model: &str| prices.known_nanousd(slug, model, &usage, now);
         let served = self.estimate.iter().flat_map(|one| &one.served);
         let dearest = served.filter_map(|model| of(model)).max();

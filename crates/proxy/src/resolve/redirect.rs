@@ -49,7 +49,8 @@ pub(crate) fn redirect(
         .ok_or("speaks another format")?;
     // The path named the target, or its group, and so no resource.
     let named = from.target.as_ref();
-    let named = named.filter(|_| config.provider(place.provider).is_none());
+    let own = config.provider_of(place.account, place.provider);
+    let named = named.filter(|_| own.is_none());
     let resource = named.map(|target| target.resource.as_deref().unwrap_or(""));
     let (path, query) = split(place.rest);
     let mapped = map(&from.provider, path, resource, place.account, headers)

@@ -267,7 +267,7 @@ const fn unpriced() -> Cost {
 /// The cost by the price list, of the model that the answer names or else of that which was asked
 /// for; on Bedrock the other way round.
 fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Cost {
-    let prices = &draft.config.prices;
+    let prices = draft.prices();
     let slug = &route.provider.slug;
     let mut cost = unpriced();
     for model in billed_as(draft, route, reading).into_iter().flatten() {
@@ -282,7 +282,7 @@ fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -
 /// What of that is known: the parts that the price of the model has a rate for. `None`: it has no
 /// price, or one that cannot be.
 fn known_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Option<u64> {
-    let prices = &draft.config.prices;
+    let prices = draft.prices();
     let slug = &route.provider.slug;
     let models = billed_as(draft, route, reading).into_iter().flatten();
     let mut known =

@@ -92,5 +92,5 @@ pub(super) fn for_terminal(server: &Server) -> anyhow::Result<Option<Secret>> {
 /// Where a code leads.
 pub(crate) fn to_link(url: &str, code: &Secret) -> Secret {
     let url = url.trim_end_matches('/');
-    Secret::new(format!("{url}/?code={}", code.expose()))
+    Secret::new(format!("{url}/#code={}", code.expose()))
 }

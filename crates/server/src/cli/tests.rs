@@ -45,10 +45,12 @@ fn help_of_isango() {
       cache       Look into the cache, explain it, empty it
       alerts      Try alerts out
       targets     Tell which targets rest, how busy and how fast they are, and what their limits leave
+      gateway     List, read, make, change and remove gateways of a running server
+      limit       List, set, remove and try limits of a gateway of a running server
       token       Make, list, rotate and revoke tokens that open gateways
       key         Store, list and remove credentials for providers
       setup-link  Print the link by which somebody becomes the first owner of the dashboard
-      config      Describe the configuration
+      config      Describe the configuration; export, plan and apply stored gateways
       help        Print this message or the help of the given subcommand(s)
 
     Options:

@@ -88,6 +88,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
         keyring: keyring(root).map(Arc::new),
         identity: identity(around.environment),
         logpush_allow_private: root.table("logpush").flag("allow_private"),
+        custom_providers_allow_private: root.table("custom_providers").flag("allow_private"),
         exports: exports::jobs(root, around).into(),
         warnings: Vec::new(),
     };

@@ -53,6 +53,8 @@ pub struct Config {
     pub(crate) identity: Environment,
     /// Whether destinations that the management API names may be in private networks.
     pub logpush_allow_private: bool,
+    /// Whether providers that the management API names may be in private networks.
+    pub custom_providers_allow_private: bool,
     /// What is exported, and where to.
     pub exports: Arc<[Arc<Job>]>,
     /// What is accepted but probably not meant; one text each.

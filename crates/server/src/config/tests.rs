@@ -397,6 +397,7 @@ fn settings_that_need_a_restart_are_named_and_others_are_not() {
         "log.level",
         "logpush.allow_private",
         "records.durability",
+        "custom_providers.allow_private",
         "secrets.key",
         "secrets.previous_key",
     ];

@@ -2,12 +2,15 @@
 //! the answer comes.
 
 mod audit;
+mod backtest;
+mod custom;
 mod doors;
 mod gateways;
 mod graphql;
 mod idempotent;
 mod keys;
 mod lists;
+mod load;
 mod logpush;
 mod logs;
 mod own;
@@ -17,6 +20,7 @@ mod requests;
 mod secrets;
 mod tail;
 mod trial;
+mod twins;
 
 use std::sync::Arc;
 

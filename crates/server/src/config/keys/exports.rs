@@ -170,6 +170,14 @@ pub(super) const OF_ACCOUNT: &[Key] = &job!("exports[]");
 /// In the order of the reference.
 pub(super) const KEYS: &[Key] = &[
     key(
+        "custom_providers.allow_private",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Whether providers that accounts have for themselves, by the management API, may be in \
+         private networks, and http.",
+    ),
+    key(
         "logpush.allow_private",
         Kind::Flag,
         Is("false"),

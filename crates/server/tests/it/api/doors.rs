@@ -45,6 +45,13 @@ pub(super) fn routes(account: &str) -> Vec<(String, String)> {
     routes
 }
 
+/// Whether a token for some gateways gets what is of those: who lists gateways, or asks for requests.
+fn gives_its_own(method: &str, path: &str) -> bool {
+    let own = ["/isango/requests", "/isango/analytics", "/isango/tail"];
+    let asks = own.iter().any(|own| path.contains(own));
+    asks || (path == GATEWAYS && method == "GET")
+}
+
 /// The status of an answer; its head alone is read, for a tail has no end.
 async fn status(managed: &Managed, asked: &Ask) -> u16 {
     let mut client = Client::connect(managed.gateway.admin).await;
@@ -98,7 +105,7 @@ async fn every_route_lets_in_only_whom_it_should() {
             let is_body = path.ends_with("/request") || path.ends_with("/response");
             let is_hidden = is_body && !sees_bodies;
             let refused = [401, 403].contains(&admitted);
-            let is_question = path.ends_with("/isango/analytics");
+            let is_question = path.ends_with("/isango/analytics") || path.ends_with("/backtest");
             let is_of_people = path.contains("/isango/users") || path.ends_with("/isango/audit");
             assert_eq!(
                 refused,
@@ -111,7 +118,7 @@ async fn every_route_lets_in_only_whom_it_should() {
             ![401, 500].contains(&admitted),
             "{method} {path}: {admitted}"
         );
-        if path != GATEWAYS || method != "GET" {
+        if !gives_its_own(&method, &path) {
             let hidden = status(of(&elsewhere)).await;
             assert!([403, 404].contains(&hidden), "{method} {path}: {hidden}");
         }
@@ -135,6 +142,46 @@ async fn every_route_lets_in_only_whom_it_should() {
     );
 }
 
+#[tokio::test]
+async fn a_token_for_some_gateways_sees_the_requests_of_those_alone() {
+    let managed = Managed::start("[[gateways]]\nid = \"shop\"\n[[gateways]]\nid = \"desk\"").await;
+    let made = json!({"name": "shop-only", "scopes": ["read"], "gateways": ["shop"]});
+    let made = managed.done("POST", &format!("{OWN}/tokens"), &made).await;
+    let token = Secret::new(made["result"]["value"].as_str().unwrap());
+    for (id, times) in [("shop", 2), ("desk", 3)] {
+        for _ in 0..times {
+            assert_eq!(managed.chat(id).await, 200);
+        }
+    }
+    let records = managed.gateway.records(5).await;
+    let get = async |path: &str| {
+        let asked = request("GET", &format!("{OWN}/{path}"), &token, &Value::Null);
+        ask(managed.gateway.admin, &asked).await
+    };
+    let listed = get("requests").await.json();
+    let rows = listed["result"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["gateway"] == "shop"), "{rows:?}");
+    assert_eq!(get("requests?gateway=desk").await.status(), 404);
+    let file = get("requests/export?format=jsonl").await;
+    assert_eq!(file.text().lines().count(), 2);
+    for record in &records {
+        let seen = get(&format!("requests/{}", record.id)).await.status();
+        let expected = if *record.gateway == *"shop" { 200 } else { 404 };
+        assert_eq!(seen, expected);
+    }
+    let question = json!({"measures": ["count"], "by": ["gateway"]});
+    let asked = request("POST", &format!("{OWN}/analytics"), &token, &question);
+    let answer = ask(managed.gateway.admin, &asked).await.json();
+    assert_eq!(answer["result"]["total"]["values"], json!([2]), "{answer}");
+    // Sums over all gateways are of the account.
+    let query = "{viewer{accounts(filter:{accountTag:\"local\"}){\
+        aiGatewayRequestsAdaptiveGroups(limit:1){count}}}}";
+    let query = json!({"query": query});
+    let asked = request("POST", "/client/v4/graphql", &token, &query);
+    assert_eq!(ask(managed.gateway.admin, &asked).await.status(), 403);
+}
+
 /// What a role may do with a method below `/client/v4/accounts/{account}`.
 fn may(role: Role, method: &str, path: &str) -> bool {
     let rules = matches!(role, Role::Owner | Role::Admin);
@@ -143,6 +190,7 @@ fn may(role: Role, method: &str, path: &str) -> bool {
         Some("users" | "audit") => rules,
         Some("views") if method != "GET" => rules || role == Role::Analyst,
         Some("analytics") => true,
+        _ if path.ends_with("/backtest") => true,
         _ if path.ends_with("/request") || path.ends_with("/response") => role != Role::Analyst,
         _ => method == "GET" || rules,
     }

@@ -42,7 +42,7 @@ impl House {
 
     pub(super) fn setup_code(&self) -> String {
         let link = self.gateway.server.setup_link().unwrap().unwrap();
-        let (_, code) = link.expose().split_once("/?code=").unwrap();
+        let (_, code) = link.expose().split_once("/#code=").unwrap();
         code.to_owned()
     }
 
@@ -132,7 +132,7 @@ async fn the_first_link_makes_the_owner_once() {
     };
     assert!(needed().await);
     let link = house.gateway.server.setup_link().unwrap().unwrap();
-    let url = format!("{}/?code=isl_", house.gateway.server.admin_url());
+    let url = format!("{}/#code=isl_", house.gateway.server.admin_url());
     assert!(link.expose().starts_with(&url));
     let old = house.setup_code();
     let code = house.setup_code();
@@ -474,7 +474,7 @@ async fn who_decides_on_users_decides_on_none_above_themselves() {
     let (status, made) = call(&owner, "POST", "", invite("eve", "viewer")).await;
     let link = made["result"]["link"].as_str().unwrap();
     let code = made["result"]["code"].as_str().unwrap();
-    assert_eq!((status, link), (200, &*format!("/?code={code}")));
+    assert_eq!((status, link), (200, &*format!("/#code={code}")));
     let follow = async |code: &Value| {
         let body = json!({"code": code, "password": PASSWORD});
         house.follow("link", &body).await
