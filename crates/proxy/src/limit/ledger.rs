@@ -277,6 +277,11 @@ fn limit_of<'g>(gateway: &'g Gateway, rule: &str, unit: Unit) -> Option<&'g Arc<
     limits.find(|limit| *limit.id == *rule && limit.unit == unit)
 }
 
+/// Whether there is a limit of that name, whatever it counts.
+fn is_named(gateway: &Gateway, rule: &str) -> bool {
+    gateway.limits.iter().any(|limit| *limit.id == *rule)
+}
+
 /// Whether these are the values of the bucket that new values share once there are too many.
 fn is_of_others(values: &[Option<Box<str>>]) -> bool {
     matches!(values, [Some(value)] if **value == *OTHERS)
@@ -346,6 +351,10 @@ impl Recorded {
                     continue;
                 }
                 Some(limit) => limit,
+                // Nor if that was of another unit: what is saved by its name is read as its own.
+                None if limits.is_some_and(|gateway| is_named(gateway, &account.limit.id)) => {
+                    continue;
+                }
                 None => &account.limit,
             };
             let since = self.since.get(&*definition(&account.gateway, limit));

@@ -409,6 +409,20 @@ fn a_limit_that_began_anew_is_not_compared_with_what_was_before() {
 }
 
 #[test]
+fn what_a_limit_counted_in_another_unit_is_nothing_to_it() {
+    let mut ground = Ground::new();
+    let limits = ground.start();
+    ground.end(ground.send(&limits), 30);
+    // While the process runs.
+    ground.gateway = gateway(&Arc::new(limit(Unit::Cost)));
+    let prices = Arc::new(PriceTable::default());
+    let gateways = vec![ground.gateway.clone()];
+    ground.config = Snapshot::new(gateways, Vec::new(), prices, None, Vec::new());
+    ground.save(&limits);
+    assert!(Ground::used(&ground.start()).is_empty());
+}
+
+#[test]
 fn what_retention_has_dropped_is_no_drift() {
     let mut ground = Ground::new();
     let limits = ground.start();
