@@ -8,7 +8,7 @@ use isango_store::analytics::Progress;
 use isango_store::logs::{Error, LogReader};
 
 use crate::error::Failure;
-use crate::{Control, blocking};
+use crate::{Control, reading};
 
 /// How long a question takes at most; what was found until then is its answer.
 pub(crate) const BUDGET: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(crate) async fn ask<T: Send + 'static>(
 ) -> Result<(T, f64), Failure> {
     let progress = Arc::new(Progress::default());
     let unheard = Unheard(Arc::clone(&progress));
-    let mut asking = pin!(blocking(control, move |control| {
+    let mut asking = pin!(reading(control, move |control| {
         let answer = question(&*control.logs, &progress).map_err(|error| failed(&error))?;
         Ok((answer, progress.fraction()))
     }));

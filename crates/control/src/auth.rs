@@ -17,7 +17,8 @@ use isango_store::config::history::Author;
 use isango_store::tokens;
 use isango_store::users::StoredUser;
 use isango_types::key::Scope;
-use isango_types::{Role, Secret, Token};
+use isango_types::role::EVERY_ACCOUNT;
+use isango_types::{Role, Secret, Token, is_account};
 use percent_encoding::percent_decode_str;
 
 use crate::Control;
@@ -179,7 +180,7 @@ async fn may(
     };
     Ok(Caller {
         who,
-        from: From::of(&head.extensions),
+        from: From::of(control, head),
     })
 }
 
@@ -275,8 +276,15 @@ fn want(method: &Method, rest: &[&str]) -> Want {
 fn by_role(user: Arc<StoredUser>, method: &Method, path: &str) -> Result<Who, Failure> {
     let decoded = decoded(path)?;
     let (account, rest) = placed(&decoded)?;
-    let role = user.role(account).ok_or_else(Failure::not_found)?;
-    let may = match want(method, &rest) {
+    let wanted = want(method, &rest);
+    // Nothing but people is in every account; and what is no account is none of theirs.
+    let is_there = match account {
+        EVERY_ACCOUNT => wanted == Want::People,
+        name => is_account(name),
+    };
+    let role = user.role(account).filter(|_| is_there);
+    let role = role.ok_or_else(Failure::not_found)?;
+    let may = match wanted {
         Want::Look => true,
         Want::Keep => role.changes() || role == Role::Analyst,
         Want::Change | Want::People => role.changes(),
@@ -398,6 +406,32 @@ mod tests {
             check(&method, "ai-gateway/gateways/a", all, 2);
             check(&method, "isango/analytics/x", all, 2);
             check(&method, "isango/tokens", all, 2);
+        }
+    }
+
+    #[test]
+    fn whoever_owns_everything_owns_what_is_an_account() {
+        let now = isango_types::Timestamp::from_micros(1);
+        let mut owner = StoredUser::new("ada", now);
+        owner.roles = [(EVERY_ACCOUNT.into(), Role::Owner)].into();
+        let owner = Arc::new(owner);
+        let is_admitted = |method: &Method, path: &str| {
+            let path = format!("/client/v4/accounts/{path}");
+            by_role(Arc::clone(&owner), method, &path).is_ok()
+        };
+        assert!(is_admitted(&Method::POST, "any/isango/views"));
+        assert!(is_admitted(&Method::POST, "*/isango/users"));
+        for path in [
+            "*/isango/views",
+            "%2A/isango/tokens",
+            "*/ai-gateway/gateways",
+            "/isango/views",
+            "a%20b/isango/views",
+            "a%2Fb/isango/views",
+            "-a/isango/users",
+        ] {
+            assert!(!is_admitted(&Method::POST, path), "{path}");
+            assert!(!is_admitted(&Method::GET, path), "{path}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Bodies of the management API: JSON objects, bounded, whose members are told by name when they
 //! are wrong.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use isango_types::nearest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
+use tokio::time::timeout;
 
 use crate::error::Failure;
 
@@ -16,6 +19,9 @@ use crate::error::Failure;
 pub(crate) const MAX_BYTES: usize = 256 << 10;
 /// Largest body that carries another request, in bytes.
 pub(crate) const MAX_LARGE_BYTES: usize = 16 << 20;
+
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The members of a body.
 #[derive(Debug)]
@@ -47,7 +53,7 @@ async fn members<S: Send + Sync>(
     state: &S,
     most: usize,
 ) -> Result<Map<String, Value>, Failure> {
-    let bytes = Bytes::from_request(request, state).await;
+    let bytes = in_time(Bytes::from_request(request, state)).await?;
     let bytes = bytes.map_err(|unread| {
         let status = unread.into_response().status();
         match status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -60,6 +66,15 @@ async fn members<S: Send + Sync>(
         Ok(_other) => Err(Failure::wrong(&[], "the body must be a JSON object")),
         Err(error) => Err(Failure::wrong(&[], format!("the body is no JSON: {error}"))),
     }
+}
+
+/// What reading a body brings, if it does not take too long.
+///
+/// # Errors
+/// It does.
+pub(crate) async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
+    let read = timeout(PATIENCE, reading).await;
+    read.map_err(|_elapsed| Failure::too_slow(PATIENCE))
 }
 
 /// Reads one member as what it should be.
@@ -108,7 +123,37 @@ fn words(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::{Body, HttpBody};
+    use http_body::Frame;
+
     use super::*;
+
+    /// A body that does not come.
+    struct Never;
+
+    impl HttpBody for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let request = Request::new(Body::new(Never));
+        let refused = Members::from_request(request, &()).await.unwrap_err();
+        let status = refused.into_response().status();
+        assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    }
 
     #[test]
     fn an_unknown_field_is_told_with_the_nearest() {

@@ -166,6 +166,15 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, 7_015, message)
     }
 
+    /// The body took longer than it is waited for.
+    pub(crate) fn too_slow(patience: Duration) -> Self {
+        let message = format!(
+            "the body did not come within {} seconds",
+            patience.as_secs()
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, 7_024, message)
+    }
+
     /// The link was followed already, has ended, or was none.
     pub(crate) fn no_link() -> Self {
         let message = "this link was used, has ended, or is not the newest; ask for another one";
@@ -281,7 +290,7 @@ impl From<links::Error> for Failure {
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
         match error {
-            config::Error::Conflict { .. } => Self::changed(),
+            config::Error::Conflict { .. } | config::Error::Moved => Self::changed(),
             config::Error::TooLarge { .. } => Self::wrong(&[], error.to_string()),
             config::Error::Invalid(invalid) => Self::invalid(invalid.0),
             config::Error::Failed(_) => Self::internal(&error),

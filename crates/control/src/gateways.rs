@@ -42,7 +42,7 @@ pub(crate) struct GatewayPath {
 }
 
 /// A new gateway.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[expect(
     dead_code,
     reason = "describes the body, which is read member by member"
@@ -55,8 +55,9 @@ pub(crate) struct NewGateway {
         max_length = 64
     )]
     id: String,
-    /// Its settings; the first five must be there.
-    #[schema(inline)]
+    /// Its settings. These must be there: `cache_invalidate_on_update`, `cache_ttl`, `collect_logs`,
+    /// `rate_limiting_interval`, `rate_limiting_limit`.
+    #[serde(flatten)]
     settings: Settings,
 }
 
@@ -136,7 +137,7 @@ pub(crate) async fn create(
             Err(error) => Err(error.into()),
         }
     });
-    let view = GatewayView::of_stored(&done.await?, secure);
+    let view = GatewayView::of_stored(&done.await?);
     let remarks = view.remarks();
     Ok(Done::new(view).version(1).remarks(remarks))
 }
@@ -180,13 +181,12 @@ pub(crate) async fn update(
         return Err(Failure::wrong(&["id"], "an id cannot be changed"));
     }
     members.retain(|name, _| !READ_ONLY.contains(&name.as_str()));
-    let secure = secure(&control);
     let apply = move |stored: &mut StoredGateway| {
         stored.fields.extend(members.clone());
         check(&stored.fields)
     };
     let (stored, version) = edit(control, caller, path, headers, apply).await?;
-    let view = GatewayView::of_stored(&stored, secure);
+    let view = GatewayView::of_stored(&stored);
     let remarks = view.remarks();
     Ok(Done::new(view).version(version).remarks(remarks))
 }
@@ -204,7 +204,6 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Answer<GatewayView> {
     let expected = expected(&headers)?;
-    let secure = secure(&control);
     let author = caller.author(&control);
     let removed = blocking(&control, move |control| {
         let contents = control.config.read()?;
@@ -223,7 +222,7 @@ pub(crate) async fn delete(
         control.config.commit_as(&author, &changes)?;
         Ok(stored)
     });
-    Ok(Done::new(GatewayView::of_stored(&removed.await?, secure)))
+    Ok(Done::new(GatewayView::of_stored(&removed.await?)))
 }
 
 /// Changes a stored gateway: again, where somebody else's change came in between; but not where the
@@ -347,7 +346,6 @@ fn everything(
     contents: &Contents,
     account: &str,
 ) -> BTreeMap<Box<str>, GatewayView> {
-    let secure = secure(control);
     let mut all = BTreeMap::new();
     let default = unconfigured(
         control,
@@ -357,12 +355,12 @@ fn everything(
         },
         control.started_at,
     );
-    let view = GatewayView::of_stored(&default, secure).managed_by(Origin::Nobody);
+    let view = GatewayView::of_stored(&default).managed_by(Origin::Nobody);
     all.insert(DEFAULT_GATEWAY.into(), view);
     for entity in contents.of(Kind::Gateway) {
         match StoredGateway::parse(entity) {
             Ok(stored) if *stored.account == *account => {
-                all.insert(stored.id.clone(), GatewayView::of_stored(&stored, secure));
+                all.insert(stored.id.clone(), GatewayView::of_stored(&stored));
             }
             Ok(_of_another) => {}
             Err(error) => tracing::error!(%error, "a stored gateway is not listed"),

@@ -170,8 +170,15 @@ async fn dataset(control: &Control, account: &str, field: &Field) -> Result<Valu
         logs.aggregate(&question, progress)
     });
     let (answer, _fraction) = asked.await?;
-    match answer.is_complete {
+    if !answer.is_complete {
+        return Err(wrong("it takes too long: ask for less time".into()));
+    }
+    match wanted.is_told_by(&answer) {
         true => Ok(rows::rows(&wanted, &answer)),
-        false => Err(wrong("it takes too long: ask for less time".into())),
+        false => Err(wrong(
+            "there are too many groups for these rows: filter them, ask for fewer dimensions or less \
+             time, or order them by one sum, the largest first"
+                .into(),
+        )),
     }
 }

@@ -22,7 +22,7 @@ use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use crate::Control;
 use crate::auth::Caller;
-use crate::body::MAX_BYTES;
+use crate::body::{MAX_BYTES, in_time};
 use crate::error::Failure;
 
 /// Where the key is.
@@ -237,7 +237,7 @@ async fn with_key(
         Failure::bad_request(message)
     })?;
     let id = id(&[caller.name().as_bytes(), path.as_bytes(), key]);
-    let body = to_bytes(body, MAX_BYTES).await;
+    let body = in_time(to_bytes(body, MAX_BYTES)).await?;
     let body = body.map_err(|_too_large| Failure::too_large(MAX_BYTES))?;
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(digest(&SHA256, &body).as_ref());

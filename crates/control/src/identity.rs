@@ -17,13 +17,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method};
 use isango_store::sessions::{self, SessionStore, StoredSession};
 use isango_store::tokens;
 use isango_store::users::{StoredUser, all as all_users};
 use isango_types::key::Sha256;
-use isango_types::{Secret, Snapshot};
+use isango_types::{Network, Secret, Snapshot};
 use parking_lot::Mutex;
 
 use self::password::Passwords;
@@ -40,6 +40,8 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// Where a change by a session shows that it is none of another site's.
 const CSRF: &str = "x-csrf-token";
+/// Where a proxy says for whom it asks.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// What the code of a session is bound to.
 const PLACE: &[u8] = b"isango session 1";
 
@@ -47,6 +49,8 @@ const PLACE: &[u8] = b"isango session 1";
 pub(crate) struct People {
     /// Origin of the pages that people see, where the operator has named it.
     pub(crate) dashboard: Option<Arc<str>>,
+    /// Proxies that are believed when they say for whom they ask.
+    proxies: Vec<Network>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
@@ -67,9 +71,14 @@ pub(crate) struct Signed {
 }
 
 impl People {
-    pub(crate) fn new(sessions: Arc<dyn SessionStore>, dashboard: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(
+        sessions: Arc<dyn SessionStore>,
+        dashboard: Option<Arc<str>>,
+        proxies: Vec<Network>,
+    ) -> Self {
         Self {
             dashboard,
+            proxies,
             sessions,
             passwords: Passwords::default(),
             throttle: Throttle::default(),
@@ -206,7 +215,7 @@ fn failed(error: &sessions::Error) -> Failure {
 /// Nobody; or it is a change, and does not show that it comes from the dashboard.
 pub(crate) async fn signed(control: &Control, head: &Parts) -> Result<Signed, Failure> {
     let cookie = cookie::shown(&head.headers).ok_or_else(Failure::unauthenticated)?;
-    let from = From::of(&head.extensions);
+    let from = From::of(control, head);
     let found = blocking(control, move |control| {
         control.people.signed(control, &cookie, from)
     });
@@ -238,17 +247,86 @@ impl FromRequestParts<Control> for Signed {
 pub(crate) struct From(pub(crate) IpAddr);
 
 impl From {
-    pub(crate) fn of(parts: &axum::http::Extensions) -> Self {
-        let socket = parts.get::<ConnectInfo<SocketAddr>>();
+    pub(crate) fn of(control: &Control, head: &Parts) -> Self {
+        let socket = head.extensions.get::<ConnectInfo<SocketAddr>>();
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self(socket.map_or(nowhere, |ConnectInfo(socket)| socket.ip().to_canonical()))
+        let peer = socket.map_or(nowhere, |ConnectInfo(socket)| socket.ip());
+        Self::told(peer, &head.headers, &control.people.proxies)
+    }
+
+    /// The address of a connection, or of whom a trusted proxy asks for: the last one that
+    /// `x-forwarded-for` names and that is none of the proxies. What stands before it, anybody may
+    /// have written.
+    fn told(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> Self {
+        let is_proxy = |address: IpAddr| proxies.iter().any(|one| one.contains(address));
+        let named = headers.get_all(FORWARDED_FOR).into_iter().rev();
+        let mut named = named.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        let mut address = peer.to_canonical();
+        while is_proxy(address) {
+            // Whoever it does not tell cannot be told from it.
+            let Some(next) = named.next().and_then(named_address) else {
+                break;
+            };
+            address = next;
+        }
+        Self(address)
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn named_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<IpAddr>().ok();
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    Some(address.or_else(with_port)?.to_canonical())
+}
+
+impl FromRequestParts<Control> for From {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self::of(&parts.extensions))
+    async fn from_request_parts(
+        parts: &mut Parts,
+        control: &Control,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(control, parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_a_trusted_proxy_says_for_whom_it_asks() {
+        let proxies = ["10.0.0.0/8", "::1"].map(|text| Network::parse(text).unwrap());
+        let check = |peer: &str, forwarded: &[&str], expected: &str| {
+            let headers = forwarded
+                .iter()
+                .map(|value| (FORWARDED_FOR, HeaderValue::from_str(value).unwrap()));
+            let headers = HeaderMap::from_iter(headers);
+            let From(found) = From::told(peer.parse().unwrap(), &headers, &proxies);
+            assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
+        };
+        check("203.0.113.1", &["198.51.100.9"], "203.0.113.1");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["198.51.100.9"], "198.51.100.9");
+        check("::ffff:10.0.0.1", &["198.51.100.9"], "198.51.100.9");
+        check("::1", &["[2001:db8::7]:4711"], "2001:db8::7");
+        check("::1", &["198.51.100.9:4711"], "198.51.100.9");
+        // What a client wrote itself stands before what the proxy saw.
+        check("10.0.0.1", &["1.1.1.1, 198.51.100.9"], "198.51.100.9");
+        check("10.0.0.1", &["1.1.1.1", "198.51.100.9"], "198.51.100.9");
+        check(
+            "10.0.0.1",
+            &["1.1.1.1, 198.51.100.9 , 10.0.0.2"],
+            "198.51.100.9",
+        );
+        check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
+        for nonsense in ["unknown", "", "1.1.1.1, unknown", "_hidden"] {
+            check("10.0.0.1", &[nonsense], "10.0.0.1");
+        }
     }
 }

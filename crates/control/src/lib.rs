@@ -60,7 +60,7 @@ use isango_store::logs::LogStore;
 use isango_store::seal::Keyring;
 use isango_store::sessions::SessionStore;
 use isango_types::health::TargetView;
-use isango_types::{Clock, Secret, SnapshotCell, Timestamp};
+use isango_types::{Clock, Network, Secret, SnapshotCell, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -76,8 +76,11 @@ pub use crate::router::openapi;
 pub use crate::tail::Tails;
 pub use crate::trial::{Tried, Try};
 
-/// Requests to the management API that wait for a store at the same time; others wait for them.
+/// Requests to the management API that wait for the store of the configuration or of sessions at the
+/// same time; others wait for them.
 const MAX_BLOCKING: usize = 16;
+/// Those that wait for the record store.
+const MAX_READING: usize = 16;
 
 /// Exports that are made at the same time; others are refused.
 const MAX_EXPORTS: usize = 4;
@@ -138,6 +141,8 @@ pub struct Parts {
     pub dashboard_url: Option<Box<str>>,
     /// What keeps records from being stored, in words; `None`: nothing does.
     pub trouble: Box<Trouble>,
+    /// Who is believed when they say in `x-forwarded-for` for whom they ask.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// Says what keeps records from being stored.
@@ -160,6 +165,7 @@ pub struct Control {
     people: Arc<People>,
     started_at: Timestamp,
     blocking: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Tails>,
     trial: Arc<Try>,
@@ -189,8 +195,10 @@ impl Control {
             people: Arc::new(People::new(
                 parts.sessions,
                 parts.dashboard_url.as_deref().and_then(door::origin),
+                parts.trusted_proxies,
             )),
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
             trial: parts.trial.into(),
@@ -218,10 +226,10 @@ impl Control {
             .route("/cache", get(cache::stats))
             .route("/targets", get(targets::all))
             .route("/exports", get(exports::all))
+            .route("/metrics", get(metrics))
             .route_layer(from_fn_with_state(is_loopback, door::no_other_name))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
             .merge(router::api(self))
             .fallback(dashboard::serve)
             .layer(from_fn_with_state(
@@ -254,13 +262,30 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Does what waits for a store, apart from those who do not wait.
+/// Does what waits for the store of the configuration or of sessions, apart from those who do not wait.
 async fn blocking<T: Send + 'static>(
     control: &Control,
     work: impl FnOnce(&Control) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    in_turn(control, &control.blocking, work).await
+}
+
+/// Does what waits for the record store: a question may take long, and nobody who signs in, or changes
+/// something, waits behind it.
+async fn reading<T: Send + 'static>(
+    control: &Control,
+    work: impl FnOnce(&Control) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    in_turn(control, &control.reading, work).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    control: &Control,
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce(&Control) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let control = control.clone();
-    let turn = Arc::clone(&control.blocking).acquire_owned().await;
+    let turn = Arc::clone(turns).acquire_owned().await;
     let turn = turn.map_err(|closed| Failure::internal(&closed))?;
     let working = move || {
         let done = work(&control);

@@ -7,6 +7,7 @@
 mod view;
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use isango_store::audit::Action;
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::logpush::{MAX_JOBS, StoredJob};
@@ -21,7 +22,7 @@ use crate::answer::{Answer, Done, Envelope};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
-use crate::{Control, audit, blocking};
+use crate::{Control, audit, blocking, gateways};
 
 /// The dataset that has fields.
 const DATASET: &str = "ai_gateway_events";
@@ -132,7 +133,8 @@ pub(crate) async fn get(
 
 /// Change a job
 ///
-/// What is left out stays as it is; so does a destination that is sent back as it was told.
+/// What is left out stays as it is; so does a destination that is sent back as it was told. With
+/// `if-match`, only the version that it names is changed.
 #[utoipa::path(put, path = "/client/v4/accounts/{account_id}/logpush/jobs/{job_id}",
     tag = "logpush", params(JobPath), request_body = Options,
     responses((status = 200, body = Envelope<JobView>), (status = "4XX", body = FailureBody)))]
@@ -140,13 +142,16 @@ pub(crate) async fn update(
     State(control): State<Control>,
     caller: Caller,
     Path(path): Path<JobPath>,
+    headers: HeaderMap,
     Members(mut members): Members,
 ) -> Answer<JobView> {
+    let expected = gateways::expected(&headers)?;
     let conf = take_destination(&mut members)?;
     view::leave_read_only(&mut members);
     blocking(&control, move |control| {
         let author = caller.author(control);
         let (mut job, entity) = find(&control.config.read()?, &path)?;
+        must_be(&entity, expected)?;
         job.fields.extend(members);
         check(&job.fields)?;
         job.modified_at = author.at;
@@ -170,10 +175,13 @@ pub(crate) async fn delete(
     State(control): State<Control>,
     caller: Caller,
     Path(path): Path<JobPath>,
+    headers: HeaderMap,
 ) -> Answer<JobView> {
+    let expected = gateways::expected(&headers)?;
     blocking(&control, move |control| {
         let author = caller.author(control);
         let (job, entity) = find(&control.config.read()?, &path)?;
+        must_be(&entity, expected)?;
         let told = view(control, &job);
         control
             .config
@@ -244,9 +252,17 @@ pub(crate) async fn exists(
 ) -> Answer<Value> {
     let asked: NewDestination = body::read(&members)?;
     blocking(&control, move |control| {
-        let shown = (control.exporting.shown)(&asked.destination_conf);
+        let conf = Secret::new(asked.destination_conf);
+        let shown = (control.exporting.shown)(conf.expose());
+        let keyring = (control.keyring)();
         let jobs = of_account(&control.config.read()?, &account);
-        let exists = jobs.iter().any(|job| *job.shown == *shown);
+        // What is told alike may lead to different places.
+        let is_it = |job: &StoredJob| {
+            let opened = keyring.as_ref().and_then(|ring| job.open(ring).ok());
+            *job.shown == *conf.expose()
+                || (*job.shown == *shown && opened.is_none_or(|opened| opened == conf))
+        };
+        let exists = jobs.iter().any(is_it);
         Ok(Done::new(json!({"exists": exists})))
     })
     .await
@@ -353,6 +369,15 @@ fn find(contents: &Contents, path: &JobPath) -> Result<(StoredJob, Entity), Fail
     let entity = entity.ok_or_else(Failure::not_found)?;
     let job = StoredJob::parse(entity).map_err(|error| Failure::internal(&error))?;
     Ok((job, entity.clone()))
+}
+
+/// # Errors
+/// It is another version than the one that a change is for.
+fn must_be(entity: &Entity, expected: Option<u64>) -> Result<(), Failure> {
+    match expected.is_none_or(|version| version == entity.version) {
+        true => Ok(()),
+        false => Err(Failure::changed()),
+    }
 }
 
 fn view(control: &Control, job: &StoredJob) -> JobView {

@@ -18,10 +18,11 @@ use self::filters::Filter;
 pub(crate) use self::view::dollars;
 use self::view::{LogDetail, LogItem};
 use crate::answer::{Answer, Done, Envelope, Page, Remark, last, pairs};
+use crate::ask::{self, BUDGET};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
-use crate::{Control, blocking};
+use crate::{Control, reading};
 
 /// Records of a page at most (management-api section 1.3).
 const MAX_PER_PAGE: u64 = 50;
@@ -40,7 +41,61 @@ pub(crate) struct LogPath {
     log_id: String,
 }
 
-/// Which records are listed; beside these the older parameters of the contract.
+/// Which records; each a condition, as a filter with `eq`, or a bound that is part of it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(
+    dead_code,
+    reason = "describes the parameters, which are read one by one"
+)]
+pub(crate) struct OlderParams {
+    /// Created at this moment or later.
+    start_date: Option<String>,
+    /// Created at this moment or before.
+    end_date: Option<String>,
+    /// In US dollars.
+    min_cost: Option<f64>,
+    /// In US dollars.
+    max_cost: Option<f64>,
+    /// Tokens of the prompt.
+    min_tokens_in: Option<f64>,
+    /// Tokens of the prompt.
+    max_tokens_in: Option<f64>,
+    /// Tokens of the answer.
+    min_tokens_out: Option<f64>,
+    /// Tokens of the answer.
+    max_tokens_out: Option<f64>,
+    /// Tokens of both.
+    min_total_tokens: Option<f64>,
+    /// Tokens of both.
+    max_total_tokens: Option<f64>,
+    /// In milliseconds.
+    min_duration: Option<f64>,
+    /// In milliseconds.
+    max_duration: Option<f64>,
+    /// Whether it was answered without an error.
+    success: Option<bool>,
+    /// Whether the answer came from the cache.
+    cached: Option<bool>,
+    /// The model.
+    model: Option<String>,
+    /// The kind of call.
+    model_type: Option<String>,
+    /// Slug of the provider.
+    provider: Option<String>,
+    /// Content type of what was sent.
+    request_content_type: Option<String>,
+    /// Content type of what was answered.
+    response_content_type: Option<String>,
+    /// The `cf-aig-event-id`.
+    event_id: Option<String>,
+    /// What the client calls itself.
+    user_agent: Option<String>,
+    /// -1, 0 or 1.
+    feedback: Option<f64>,
+}
+
+/// Which records are listed; beside these those of [`OlderParams`].
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(
@@ -143,11 +198,13 @@ const ORDERS: [(&str, By); 11] = [
 
 /// List records
 ///
-/// Every record that passes is counted. The first 100 000 are in reach of pages; where a filter asks
-/// what the columns of the store cannot answer, those of the newest 100 000 records.
+/// Every record that passes is counted. The first 100 000 are in reach of pages. Where a filter, a
+/// search or an order asks what the columns of the store cannot answer, the newest 100 000 records are
+/// looked at one by one, and the first 10 000 of them that pass are counted, ordered and in reach;
+/// `messages` says so where there are others, or where time ran out.
 #[utoipa::path(get,
     path = "/client/v4/accounts/{account_id}/ai-gateway/gateways/{gateway_id}/logs",
-    tag = "logs", params(GatewayPath, LogParams),
+    tag = "logs", params(GatewayPath, LogParams, OlderParams),
     responses((status = 200, body = Envelope<Vec<LogItem>, LogInfo>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn list(
     State(control): State<Control>,
@@ -157,38 +214,36 @@ pub(crate) async fn list(
     let query = query.unwrap_or_default();
     let page = Page::numbered(&query, (MAX_PER_PAGE, 20))?;
     let wanted = Wanted::read(&query, false)?;
-    blocking(&control, move |control| {
-        crate::gateways::must_be(control, &path)?;
-        let logs = &*control.logs;
-        let found = find::page(logs, &path, &wanted, &page).map_err(|error| failed(&error))?;
+    crate::gateways::must_be(&control, &path)?;
+    let asked = ask::ask(&control, BUDGET, move |logs, progress| {
+        let found = find::page(logs, &path, &wanted, &page, progress)?;
         let mut items = Vec::with_capacity(found.rows.len());
         for row in &found.rows {
             // It may have been removed since.
-            let record = logs.get(row.id).map_err(|error| failed(&error))?;
+            let record = logs.get(row.id)?;
             items.extend(record.as_ref().map(LogItem::of));
         }
-        let info = page.info(items.len(), found.total);
-        let info = LogInfo {
-            page: info.page,
-            per_page: info.per_page,
-            count: info.count,
-            total_count: info.total_count,
-            total_pages: info.total_pages,
-            ranges: found.ranges,
-        };
-        let remark = Remark {
-            code: NOT_ALL,
-            message: "more records pass than are in reach; older ones are found by `created_at`"
-                .into(),
-        };
-        let remarks = if found.is_all {
-            Vec::new()
-        } else {
-            vec![remark]
-        };
-        Ok(Done::new(items).info(info).remarks(remarks))
-    })
-    .await
+        Ok((found, items, page))
+    });
+    let ((found, items, page), _fraction) = asked.await?;
+    let info = page.info(items.len(), found.total);
+    let info = LogInfo {
+        page: info.page,
+        per_page: info.per_page,
+        count: info.count,
+        total_count: info.total_count,
+        total_pages: info.total_pages,
+        ranges: found.ranges,
+    };
+    let remark = (!found.is_all).then(|| Remark {
+        code: NOT_ALL,
+        message: "more records pass than are counted or in reach; older ones are found by \
+                  `created_at`"
+            .into(),
+    });
+    Ok(Done::new(items)
+        .info(info)
+        .remarks(remark.into_iter().collect()))
 }
 
 /// Read a record
@@ -257,7 +312,7 @@ async fn body(
 
 async fn record(control: &Control, path: LogPath) -> Result<Record, Failure> {
     let id: RecordId = path.log_id.parse().map_err(|_no_id| Failure::not_found())?;
-    let found = blocking(control, move |control| {
+    let found = reading(control, move |control| {
         control.logs.get(id).map_err(|error| failed(&error))
     });
     let is_of = |record: &Record| {
@@ -269,6 +324,26 @@ async fn record(control: &Control, path: LogPath) -> Result<Record, Failure> {
 fn failed(error: &Error) -> Failure {
     Failure::internal(error)
 }
+
+/// Parameters of a list that are no filters.
+const OF_LISTS: [&str; 7] = [
+    "page",
+    "per_page",
+    "order_by",
+    "order_by_direction",
+    "direction",
+    "search",
+    "meta_info",
+];
+
+/// Those of a removal.
+const OF_REMOVALS: [&str; 5] = [
+    "limit",
+    "order_by",
+    "order_by_direction",
+    "direction",
+    "search",
+];
 
 impl Wanted {
     /// `removes`: the records are to be removed, the oldest first if nothing else is said.
@@ -303,7 +378,7 @@ impl Wanted {
             Some(other) => return Err(wrong("meta_info", "true, false", other)),
         };
         Ok(Self {
-            filters: filters::read(&pairs)?,
+            filters: filters::read(&pairs, if removes { &OF_REMOVALS[..] } else { &OF_LISTS })?,
             search: last("search")
                 .filter(|text| !text.is_empty())
                 .map(str::to_lowercase),

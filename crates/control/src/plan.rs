@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use isango_store::config::{Change, Contents, Entity, Kind};
-use isango_store::gateways::StoredGateway;
 use isango_store::gateways::secrets::mask;
+use isango_store::gateways::{MAX_GATEWAYS, StoredGateway};
 use isango_types::{Timestamp, is_gateway_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,8 +19,7 @@ use crate::answer::{Answer, Done, Envelope};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
-use crate::gateways;
-use crate::{Control, blocking};
+use crate::{Control, blocking, gateways, settings};
 
 /// Stored gateways of an account, by id.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -128,9 +127,9 @@ pub(crate) async fn apply(
             return Err(Failure::changed());
         }
         if !changes.is_empty() {
-            plan.revision = control
-                .config
-                .commit_as(&caller.author(control), &changes)?;
+            let author = caller.author(control);
+            // A gateway that came meanwhile is none that the document leaves out.
+            plan.revision = control.config.commit_at(&author, &changes, plan.revision)?;
         }
         let revision = plan.revision;
         Ok(Done::new(plan).version(revision))
@@ -207,6 +206,13 @@ fn compare(
             }),
         });
     }
+    let made = |change: &&Change| change.kind == Kind::Gateway && change.based_on == 0;
+    let removed = |change: &&Change| change.kind == Kind::Gateway && change.body.is_none();
+    let count = contents.of(Kind::Gateway).count() + changes.iter().filter(made).count();
+    if count - changes.iter().filter(removed).count() > MAX_GATEWAYS {
+        let message = format!("at most {MAX_GATEWAYS} gateways are stored");
+        return Err(Failure::full(message));
+    }
     Ok((plan, changes))
 }
 
@@ -224,6 +230,10 @@ fn step(
     let made = entity.map(StoredGateway::parse).transpose();
     let made = made.map_err(|error| Failure::internal(&error))?;
     gateways::check(&after.fields)?;
+    let wrong = settings::of_fields(&after.settings);
+    if !wrong.is_empty() {
+        return Err(Failure::invalid(wrong));
+    }
     let (created_at, sealed) = made.map_or((now, BTreeMap::new()), |made| {
         (made.created_at, made.sealed)
     });

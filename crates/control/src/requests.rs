@@ -18,7 +18,7 @@ use crate::ask::{self, BUDGET};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::params::Params;
-use crate::{Control, blocking};
+use crate::{Control, reading};
 
 /// Rows of a page at most.
 const MAX_ROWS: usize = 1_000;
@@ -72,7 +72,8 @@ pub(crate) struct RowInfo {
     next: Option<String>,
     /// Rows of this page.
     count: u64,
-    /// Whether every record was looked at that had to be; otherwise time ran out.
+    /// Whether every record was looked at that had to be; otherwise time ran out, or this is the last
+    /// page in reach (behind 100 000 rows in another order than that of time) and more pass.
     is_complete: bool,
 }
 
@@ -105,15 +106,13 @@ pub(crate) async fn list(
     let (mut listing, _fraction) = asked.await?;
     let has_more = listing.rows.len() > size;
     listing.rows.truncate(size);
-    let next = match (has_more, by_time) {
-        (false, _) => None,
-        (true, true) => listing.rows.last().map(|row| row.id.to_string()),
-        (true, false) => (place <= MAX_OFFSET).then(|| place.to_string()),
-    };
+    let last = listing.rows.last().map(|row| row.id);
+    let next = has_more.then(|| next(by_time, last, place)).flatten();
     let info = RowInfo {
+        // The end of what is in reach is not the end.
+        is_complete: listing.is_complete && has_more == next.is_some(),
         next,
         count: listing.rows.len() as u64,
-        is_complete: listing.is_complete,
     };
     let rows = listing.rows.into_iter().map(RowView).collect();
     Ok(Done::new(rows).info(info))
@@ -134,7 +133,7 @@ pub(crate) async fn get(
         .request_id
         .parse()
         .map_err(|_no_id| Failure::not_found())?;
-    let found = blocking(&control, move |control| {
+    let found = reading(&control, move |control| {
         control.logs.get(id).map_err(|error| ask::failed(&error))
     });
     let is_of =
@@ -142,6 +141,14 @@ pub(crate) async fn get(
     let mut record = found.await?.filter(is_of).ok_or_else(Failure::not_found)?;
     strip_bodies(&mut record);
     Ok(Done::new(RecordView(record)))
+}
+
+/// Where a list goes on behind its `last` row, which is at `place`; `None`: no page leads there.
+fn next(by_time: bool, last: Option<RecordId>, place: usize) -> Option<String> {
+    match by_time {
+        true => last.map(|id| id.to_string()),
+        false => (place <= MAX_OFFSET).then(|| place.to_string()),
+    }
 }
 
 fn wanted(scope: Scope, params: &Params) -> Result<List, Failure> {

@@ -1,6 +1,7 @@
 //! The trail of all changes of an account: who, when, before, after; and the way back.
 
 use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
 use isango_store::config::history::{self, Changed, Revision};
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::gateways::StoredGateway;
@@ -222,10 +223,11 @@ pub(crate) async fn diff(
                 id: change.id,
             }
         });
-        Ok(Done::new(DiffView {
+        let diff = DiffView {
             revision: contents.revision,
             changes: changes.collect(),
-        }))
+        };
+        Ok(Done::new(diff).version(contents.revision))
     })
     .await
 }
@@ -241,7 +243,8 @@ fn back_to(control: &Control, account: &str, number: u64) -> Result<Vec<Change>,
 ///
 /// Every gateway of the account becomes what it was at that revision, in one commit. Tokens and
 /// provider keys stay as they are: what opens something is in no history. Headers of exporters of
-/// traces keep the values that they have now; `messages` names those that have none any more.
+/// traces keep the values that they have now; `messages` names those that have none any more. With
+/// `if-match` only at the revision that it names, as `diff` tells it.
 #[utoipa::path(post, path = "/client/v4/accounts/{account_id}/isango/revisions/{revision}/restore",
     tag = "revisions", params(RevisionPath),
     responses((status = 200, body = Envelope<Restored>), (status = "4XX", body = FailureBody)))]
@@ -249,19 +252,29 @@ pub(crate) async fn restore(
     State(control): State<Control>,
     caller: Caller,
     Path(path): Path<RevisionPath>,
+    headers: HeaderMap,
 ) -> Answer<Restored> {
     let number = number(&path)?;
+    let expected = gateways::expected(&headers)?;
     blocking(&control, move |control| {
+        let contents = control.config.read()?;
+        if expected.is_some_and(|revision| revision != contents.revision) {
+            return Err(Failure::changed());
+        }
         let mut changes = back_to(control, &path.account_id, number)?;
         let changed = changes.len() as u64;
-        let contents = control.config.read()?;
         let mut remarks = Vec::new();
         for change in &mut changes {
             remarks.extend(recover(control, &contents, change)?);
         }
         let revision = match changes.as_slice() {
             [] => control.config.revision()?,
-            changes => control.config.commit_as(&caller.author(control), changes)?,
+            changes => {
+                let author = caller.author(control);
+                control
+                    .config
+                    .commit_at(&author, changes, contents.revision)?
+            }
         };
         Ok(Done::new(Restored { revision, changed }).remarks(remarks))
     })

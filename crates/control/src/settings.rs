@@ -79,7 +79,7 @@ pub(crate) async fn update(
 }
 
 /// Keys that are fields of the gateway itself.
-fn of_fields(settings: &Map<String, Value>) -> Vec<Wrong> {
+pub(crate) fn of_fields(settings: &Map<String, Value>) -> Vec<Wrong> {
     let told = |path: &[&str]| Wrong {
         path: path.iter().map(|name| (*name).into()).collect(),
         message: "it is a field of the gateway itself, and set there".into(),

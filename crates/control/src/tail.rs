@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use http_body::Frame;
 use isango_store::Filter;
 use isango_store::row::Row;
-use isango_types::{Clock, Record};
+use isango_types::{Clock, Record, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, Interval, Sleep, interval_at, sleep};
@@ -66,6 +66,15 @@ struct Watcher {
     events: Sender<Bytes>,
     /// Of how many rows one is sent, as it was told.
     told: u32,
+    /// When it ends, whether or not it is read.
+    ends_at: Timestamp,
+}
+
+impl Watchers {
+    /// Forgets those whose time is over: their streams end once they are read.
+    fn end(&mut self, now: Timestamp) {
+        self.all.retain(|watcher| now < watcher.ends_at);
+    }
 }
 
 impl Tails {
@@ -86,6 +95,8 @@ impl Tails {
         }
         let now = self.clock.now();
         let mut watchers = self.watchers.lock();
+        watchers.end(now);
+        self.count.store(watchers.all.len(), Ordering::Relaxed);
         for watcher in &mut watchers.all {
             watcher.pace.turn(now);
             batch.iter().for_each(|record| watcher.see(record));
@@ -103,7 +114,9 @@ impl Tails {
     /// Watches; `None` if there are too many who do.
     fn watch(self: &Arc<Self>, filter: Filter) -> Option<Watching> {
         let (events, receiver) = mpsc::channel(QUEUE);
+        let now = self.clock.now();
         let mut watchers = self.watchers.lock();
+        watchers.end(now);
         if watchers.all.len() >= MAX_WATCHERS || watchers.is_closed {
             return None;
         }
@@ -115,6 +128,7 @@ impl Tails {
             pace: Pace::default(),
             events,
             told: 1,
+            ends_at: now.plus(LONGEST),
         });
         self.count.store(watchers.all.len(), Ordering::Relaxed);
         Some(Watching {
@@ -194,13 +208,14 @@ impl HttpBody for Watching {
         if let Some(hello) = self.hello.take() {
             return frame(hello);
         }
+        // First: where there is always another event, it would never be asked.
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
         match self.events.poll_recv(context) {
             Poll::Ready(Some(event)) => return frame(event),
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {}
-        }
-        if self.end.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
         }
         match self.heartbeat.poll_tick(context) {
             Poll::Ready(_tick) => frame(Bytes::from_static(b":\n\n")),
@@ -244,10 +259,8 @@ pub(crate) async fn tail(
 
 #[cfg(test)]
 mod tests {
-    use isango_store::conformance::sample;
-    use isango_types::Timestamp;
-
     use super::*;
+    use isango_store::conformance::sample;
 
     fn tails() -> (Arc<Tails>, Clock) {
         let clock = Clock::manual(Timestamp::from_micros(1_795_363_200_000_000));
@@ -278,6 +291,40 @@ mod tests {
         let told = waiting(&mut slow);
         let one_in = told[0].strip_prefix("event: sampled\ndata: ").unwrap();
         assert!(one_in.trim_end().parse::<u32>().unwrap() > 64, "{one_in}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tail_ends_in_its_time_however_much_there_is_to_see() {
+        let (tails, _clock) = tails();
+        let mut watching = tails.watch(Filter::default()).unwrap();
+        let batch: Vec<Record> = (0..10).map(sample::record).collect();
+        tails.observe(&batch);
+        let mut frame = async || {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut watching).poll_frame(cx));
+            next.await.map(|frame| frame.unwrap().into_data().unwrap())
+        };
+        assert_eq!(frame().await.unwrap(), HELLO);
+        assert!(frame().await.is_some());
+        tokio::time::advance(LONGEST).await;
+        assert_eq!(frame().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_holds_no_place_longer_than_others() {
+        let (tails, clock) = tails();
+        let stalled: Vec<Watching> = (0..MAX_WATCHERS)
+            .map(|_| tails.watch(Filter::default()).unwrap())
+            .collect();
+        assert!(tails.watch(Filter::default()).is_none());
+        clock.set(clock.now().plus(LONGEST));
+        let watching = tails.watch(Filter::default()).unwrap();
+        assert_eq!(tails.count.load(Ordering::Relaxed), 1);
+        drop(stalled);
+        assert_eq!(tails.count.load(Ordering::Relaxed), 1);
+        clock.set(clock.now().plus(LONGEST));
+        tails.observe(&[sample::record(1)]);
+        assert_eq!(tails.count.load(Ordering::Relaxed), 0);
+        drop(watching);
     }
 
     #[tokio::test]

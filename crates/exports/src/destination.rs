@@ -319,9 +319,23 @@ pub fn shown(conf: &str) -> String {
             }
         });
     let shown: Vec<String> = shown.collect();
+    let place = &*shown_place(place);
     match shown.is_empty() {
         true => place.to_owned(),
         false => format!("{place}?{}", shown.join("&")),
+    }
+}
+
+/// The path of a webhook is often all that keeps it from others.
+fn shown_place(place: &str) -> String {
+    let web = place
+        .strip_prefix("https://")
+        .or_else(|| place.strip_prefix("http://"));
+    match web.and_then(|rest| rest.split_once('/')) {
+        Some((_host, path)) if !path.is_empty() => {
+            format!("{}*****", place.strip_suffix(path).unwrap_or_default())
+        }
+        Some(_) | None => place.to_owned(),
     }
 }
 

@@ -423,8 +423,12 @@ impl Config {
 
 impl ServerSettings {
     /// Settings that hold from the start to the end of a process, and whether they are the same.
-    fn needs_restart(&self, new: &Self) -> [(&'static str, bool); 4] {
+    fn needs_restart(&self, new: &Self) -> [(&'static str, bool); 5] {
         [
+            (
+                "server.trusted_proxies",
+                self.trusted_proxies == new.trusted_proxies,
+            ),
             (
                 "server.header_timeout",
                 self.header_timeout == new.header_timeout,

@@ -6,6 +6,7 @@ pub mod config;
 pub mod reload;
 pub mod telemetry;
 
+mod admin;
 mod alerts;
 mod exports;
 mod kept;
@@ -263,8 +264,7 @@ pub fn start_with(
     let published = Arc::new(published);
     let settings = config.to_proxy();
     let (cache, logs) = (Arc::clone(&stores.cache), Arc::clone(&stores.logs));
-    let sessions = Arc::clone(&stores.sessions);
-    let cell = Arc::clone(&published.cell);
+    let (sessions, cell) = (Arc::clone(&stores.sessions), Arc::clone(&published.cell));
     let tails = Arc::new(Tails::new(clock.clone()));
     let watched = Arc::new(Watched::new(Arc::clone(&logs), Arc::clone(&tails)));
     let exports = exports(&published, &logs, &stores, &clock, &mut registry);
@@ -305,6 +305,7 @@ pub fn start_with(
         sessions,
         dashboard_url: config.dashboard_url.clone(),
         trouble: Box::new(move || storing.trouble()),
+        trusted_proxies: config.server.trusted_proxies.clone(),
     });
     let server = Server {
         trials,
@@ -322,7 +323,7 @@ pub fn start_with(
         admin_tasks: Tasks::new(),
         grace: config.server.shutdown_grace,
     };
-    server.run_admin(admin);
+    server.run_admin(config, admin);
     server.run_data(config, data, tls);
     server.run_upkeep(webhooks, (exports, carrying), logs);
     server.control.set_ready(true);
@@ -653,19 +654,14 @@ impl Server {
         });
     }
 
-    fn run_admin(&self, listener: TcpListener) {
-        let router = self.control.router(self.admin);
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
-        let mut stopping = self.admin_tasks.stopping();
-        self.admin_tasks.spawn(async move {
-            let stop = async move {
-                let _stopped = stopping.wait_for(|stop| *stop).await;
-            };
-            let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the admin listener failed");
-            }
-        });
+    fn run_admin(&self, config: &Config, listener: TcpListener) {
+        let front = admin::Front {
+            router: self.control.router(self.admin),
+            header_timeout: config.server.header_timeout,
+        };
+        let stopping = self.admin_tasks.stopping();
+        self.admin_tasks
+            .spawn(admin::run(front, listener, stopping));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The data plane's listener: accepts, tells TLS, HTTP/1 and HTTP/2 apart, and ends in good order.
+//! Listeners, and the data plane's: accepts, tells TLS, HTTP/1 and HTTP/2 apart, and ends in good order.
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,12 +54,28 @@ pub(crate) struct Front {
     pub(crate) header_timeout: Option<Duration>,
 }
 
-/// Accepts until `stopping`, then waits until the last connection has ended.
-pub(crate) async fn run(front: Front, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+/// Serves clients until `stopping`, then waits until the last connection has ended.
+pub(crate) async fn run(front: Front, listener: TcpListener, stopping: watch::Receiver<bool>) {
+    let most = front.max_connections;
     let front = Arc::new(front);
-    let room = Arc::new(Semaphore::new(
-        front.max_connections.min(Semaphore::MAX_PERMITS),
-    ));
+    let serve = move |stream, stopping| {
+        let front = Arc::clone(&front);
+        async move { connection(&front, stream, stopping).await }
+    };
+    each(listener, most, stopping, serve).await;
+}
+
+/// Accepts connections, `most` at once, and has each served until `stopping`; then waits until the
+/// last one has ended.
+pub(crate) async fn each<F>(
+    listener: TcpListener,
+    most: usize,
+    mut stopping: watch::Receiver<bool>,
+    serve: impl Fn(TcpStream, watch::Receiver<bool>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -70,9 +86,9 @@ pub(crate) async fn run(front: Front, listener: TcpListener, mut stopping: watch
         };
         match accepted {
             Ok((stream, permit)) => {
-                let (front, stopping) = (Arc::clone(&front), stopping.clone());
+                let serving = serve(stream, stopping.clone());
                 connections.spawn(async move {
-                    connection(&front, stream, stopping).await;
+                    serving.await;
                     drop(permit);
                 });
             }

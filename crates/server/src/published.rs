@@ -201,6 +201,21 @@ impl ConfigStore for Published {
         Ok(revision)
     }
 
+    fn commit_at(&self, author: &Author, changes: &[Change], revision: u64) -> Result<u64, Error> {
+        let committed = {
+            // Who commits through this holds it, too.
+            let sources = self.sources.lock();
+            let contents = self.store.read()?;
+            if contents.revision != revision {
+                return Err(Error::Moved);
+            }
+            Stored::check(&contents, changes, &sources.0)?;
+            self.store.commit_as(author, changes)?
+        };
+        self.look();
+        Ok(committed)
+    }
+
     fn check(&self, changes: &[Change]) -> Result<(), Error> {
         let sources = self.sources.lock();
         Stored::check(&self.store.read()?, changes, &sources.0)

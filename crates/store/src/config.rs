@@ -40,6 +40,17 @@ pub trait ConfigStore: Send + Sync {
     /// [`Error::Failed`].
     fn commit_as(&self, author: &Author, changes: &[Change]) -> Result<u64, Error>;
 
+    /// [`ConfigStore::commit_as`], as long as the store stands at `revision`.
+    ///
+    /// # Errors
+    /// [`Error::Moved`]: it does not. Those of [`ConfigStore::commit_as`].
+    fn commit_at(&self, author: &Author, changes: &[Change], revision: u64) -> Result<u64, Error> {
+        match self.revision()? == revision {
+            true => self.commit_as(author, changes),
+            false => Err(Error::Moved),
+        }
+    }
+
     /// Checks what [`ConfigStore::commit_as`] would say of these changes, and makes none.
     ///
     /// # Errors
@@ -385,6 +396,9 @@ pub enum Error {
         /// Which one.
         id: Box<str>,
     },
+    /// The store is at another revision than the change was made for.
+    #[error("the configuration has changed meanwhile")]
+    Moved,
     /// The body is larger than [`MAX_BODY_BYTES`].
     #[error("{kind} `{id}` is too large to be stored")]
     TooLarge {

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     #[schema(minimum = 0, maximum = 2_592_000)]
     pub(super) cache_ttl: Option<u64>,
     /// Whether exchanges leave a record.
+    #[serde(default = "yes")]
     pub(super) collect_logs: bool,
     /// Length of the interval of the rate limit in seconds; 0 or null: off.
     #[schema(minimum = 0, maximum = 31_622_400)]

@@ -54,8 +54,9 @@ impl Listed for GatewayView {
 }
 
 impl GatewayView {
-    /// One that is stored; `secure` is whether it asks for a token if it does not say.
-    pub(super) fn of_stored(stored: &StoredGateway, secure: bool) -> Self {
+    /// One that is stored. What it leaves out has the default of the configuration's key, which is in
+    /// force.
+    pub(super) fn of_stored(stored: &StoredGateway) -> Self {
         let mut fields = stored.fields.clone();
         mask(&mut fields);
         // It was checked before it was stored.
@@ -68,7 +69,7 @@ impl GatewayView {
             modified_at: stored.modified_at,
             is_default: *stored.id == *DEFAULT_GATEWAY,
             managed_by: ManagedBy::Api,
-            settings: settings.complete(secure),
+            settings: settings.complete(false),
         }
     }
 

@@ -55,7 +55,7 @@ pub(super) fn rows(wanted: &Wanted, answer: &Answer) -> Value {
 
 impl Wanted {
     /// What is grouped by, in the order of the query, each once.
-    fn dimensions(&self) -> impl Iterator<Item = By> {
+    pub(super) fn dimensions(&self) -> impl Iterator<Item = By> {
         let parts = self
             .fields
             .iter()

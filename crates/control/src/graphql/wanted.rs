@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use isango_store::Filter;
-use isango_store::analytics::{Aggregate, Dimension, MAX_DIMENSIONS, Measure, Quantity};
+use isango_store::analytics::{Aggregate, Answer, Dimension, MAX_DIMENSIONS, Measure, Quantity};
 use isango_store::filter::{Pattern, Span, StatusValue, Term, Test, TextField};
 use isango_types::limit::Window;
 use isango_types::record::CacheStatus;
@@ -206,8 +206,29 @@ impl Wanted {
             every: length.map(Window::Fixed),
             measures: MEASURES.to_vec(),
             top: self.groups,
-            order: 0,
+            order: self.deciding().unwrap_or(0),
         }
+    }
+
+    /// Which of [`MEASURES`] the rows are ordered by, the largest first; `None`: another order.
+    fn deciding(&self) -> Option<usize> {
+        match self.order.as_slice() {
+            [(Key::Count, true)] => Some(0),
+            [(Key::Sum(sum), true)] => match SUMS[*sum].1 {
+                [one] => Some(*one),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether no group that the store has summed up with others belongs to the rows that are wanted.
+    pub(super) fn is_told_by(&self, answer: &Answer) -> bool {
+        let is_first = self.order.is_empty() || self.deciding().is_some();
+        // A row of these dimensions is one group.
+        let is_row = self.every.is_none() && !self.dimensions().any(|by| by == By::Cached);
+        let is_wanted = self.limit > answer.groups.len();
+        answer.other.is_none() || (is_first && is_row && !is_wanted)
     }
 
     fn member(&mut self, member: &Field, members: &[&str]) -> Result<(), String> {
@@ -451,5 +472,61 @@ fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> 
             "there is no {what} `{name}`; there are {}",
             known.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isango_store::analytics::Group;
+
+    use super::super::parse;
+    use super::*;
+
+    fn wanted(field: &str) -> Wanted {
+        let query = format!("{{ viewer {{ accounts {{ {field} }} }} }}");
+        let viewer = parse::query(&query, &Map::new()).unwrap();
+        let field = &viewer[0].fields[0].fields[0];
+        Wanted::read(field, Timestamp::from_micros(1_795_363_200_000_000)).unwrap()
+    }
+
+    #[test]
+    fn rows_are_those_of_all_groups_or_none() {
+        let answer = Answer {
+            groups: vec![Group::default(); 10],
+            other: Some(Group::default()),
+            ..Answer::default()
+        };
+        let whole = Answer {
+            other: None,
+            ..answer.clone()
+        };
+        let check = |arguments: &str, members: &str, is_told: bool| {
+            let dataset = "aiGatewayRequestsAdaptiveGroups";
+            let wanted = wanted(&format!("{dataset}({arguments}) {{ {members} }}"));
+            assert_eq!(wanted.is_told_by(&answer), is_told, "{arguments} {members}");
+            assert!(wanted.is_told_by(&whole));
+        };
+        let by_agent = "count dimensions { userAgent }";
+        check("limit: 10", by_agent, true);
+        check("limit: 11", by_agent, false);
+        check("limit: 5, orderBy: [count_DESC]", by_agent, true);
+        check("limit: 5, orderBy: [sum_cost_DESC]", by_agent, true);
+        check("limit: 5, orderBy: [sum_cost_ASC]", by_agent, false);
+        check("limit: 5, orderBy: [sum_tokensIn_DESC]", by_agent, false);
+        check("limit: 5, orderBy: [userAgent_ASC]", by_agent, false);
+        check(
+            "limit: 5, orderBy: [count_DESC]",
+            "count dimensions { cached, userAgent }",
+            false,
+        );
+        let since = "filter: {date_geq: \"2026-11-22\"}, limit: 5, orderBy: [count_DESC]";
+        check(since, "count dimensions { date, userAgent }", false);
+        let question =
+            wanted("aiGatewayRequestsAdaptiveGroups(orderBy: [sum_cost_DESC]) { count }")
+                .question("local");
+        assert_eq!(
+            question.measures[question.order],
+            Measure::Sum(Quantity::Cost)
+        );
     }
 }

@@ -56,6 +56,10 @@ impl Passwords {
         hash: Option<PasswordHash>,
         password: Secret,
     ) -> Result<bool, Failure> {
+        // Alike for everybody: nobody has one as long, and none is worked on.
+        if password.expose().len() > MOST {
+            return Ok(false);
+        }
         self.work(move || is_right(hash.as_ref(), &password)).await
     }
 
@@ -121,8 +125,7 @@ fn is_right(hash: Option<&PasswordHash>, password: &Secret) -> bool {
         }
         return false;
     };
-    // More is never asked for: nobody reads it into memory whole.
-    let worked = text.len() <= MOST && argon.hash_password_into(text, &salt, &mut found).is_ok();
+    let worked = argon.hash_password_into(text, &salt, &mut found).is_ok();
     worked && verify_slices_are_equal(&found, &right).is_ok()
 }
 
@@ -202,6 +205,21 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_tells_nobody_apart_by_its_time() {
+        let passwords = Passwords::default();
+        let known = passwords.hash(Secret::new("correct horse battery")).await;
+        let known = known.unwrap();
+        // Whatever were worked on would be refused.
+        let all = u32::try_from(WAITING).unwrap();
+        let held = Arc::clone(&passwords.waiting).try_acquire_many_owned(all);
+        for hash in [Some(known), None] {
+            let long = Secret::new("x".repeat(MOST + 1));
+            assert_eq!(passwords.is_right(hash, long).await.ok(), Some(false));
+        }
+        drop(held);
     }
 
     #[test]

@@ -162,7 +162,9 @@ pub(crate) async fn by_password(
     });
     let user = user.await?;
     let hash = user.as_ref().and_then(|user| user.password.clone());
-    let is_right = control.people.passwords.is_right(hash, password).await?;
+    let is_right = control.people.passwords.is_right(hash, password).await;
+    // What was not looked at was no try.
+    let is_right = is_right.inspect_err(|_busy| control.people.throttle.give_back(&made))?;
     if let Some(user) = user.as_ref().filter(|_| is_right) {
         control.people.throttle.give_back(&made);
         return Ok((**user).clone());

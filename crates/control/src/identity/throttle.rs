@@ -17,7 +17,7 @@ const OF_ADDRESS: u32 = 50;
 /// Failures for a name, from wherever: a bound on guessing that an attacker can hold against the
 /// owner of the name.
 const OF_NAME: u32 = 100;
-/// What is counted at once; the oldest makes room.
+/// What is counted at once; what was tried least often makes room.
 const MOST: usize = 10_000;
 /// Bytes of a name that count; a longer one is nobody's.
 const MAX_NAME: usize = 128;
@@ -111,18 +111,19 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Forgets what does not count any more, and the oldest quarter where that is not enough.
+/// Forgets what does not count any more, and where that is not enough a quarter: what was tried least
+/// often, and of that the oldest, so that nobody is let guess on by others who try once.
 fn make_room(counts: &mut HashMap<Key, Count>, now: Timestamp) {
     counts.retain(|_, count| now < count.since.plus(WINDOW));
     if counts.len() <= MOST - MOST / 4 {
         return;
     }
-    let mut by_age: Vec<(Timestamp, Key)> = counts
+    let by_weight = counts
         .iter()
-        .map(|(key, count)| (count.since, key.clone()))
-        .collect();
-    by_age.sort_by_key(|(since, _)| *since);
-    for (_, key) in by_age.iter().take(MOST / 4) {
+        .map(|(key, count)| (count.tries, count.since, key.clone()));
+    let mut by_weight: Vec<(u32, Timestamp, Key)> = by_weight.collect();
+    by_weight.sort_by_key(|(tries, since, _)| (*tries, *since));
+    for (_, _, key) in by_weight.iter().take(MOST / 4) {
         counts.remove(key);
     }
 }
@@ -181,6 +182,18 @@ mod tests {
         let wait = throttle.take("ada", from(1), at(100)).unwrap_err();
         assert_eq!(wait, Duration::from_secs(800));
         assert!(throttle.take("ada", from(1), at(900)).is_ok());
+    }
+
+    #[test]
+    fn who_tried_often_is_not_forgotten_for_many_who_tried_once() {
+        let throttle = Throttle::default();
+        admitted(&throttle, 1_000, |_| ("ada".into(), from(1)));
+        for n in 0..20_000_u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            let made = throttle.take(&n.to_string(), IpAddr::from([11, a, b, c]), at(2));
+            assert!(made.is_ok(), "{n}");
+        }
+        assert!(throttle.take("ada", from(1), at(3)).is_err());
     }
 
     #[test]

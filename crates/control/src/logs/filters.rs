@@ -121,18 +121,6 @@ const OLDER: [(&str, Key, Operator); 22] = [
     ("feedback", Key::Feedback, Operator::Eq),
 ];
 
-/// Parameters that are no filters.
-const OTHERS: [&str; 8] = [
-    "page",
-    "per_page",
-    "order_by",
-    "order_by_direction",
-    "direction",
-    "search",
-    "meta_info",
-    "limit",
-];
-
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Filter {
@@ -327,9 +315,11 @@ fn holds(found: &Found<'_>, operator: Operator, wanted: &Wanted) -> bool {
 
 /// Every filter of a request.
 ///
+/// `others`: the parameters that are no filters.
+///
 /// # Errors
 /// A parameter, key, operator or value is none that there is.
-pub(super) fn read(pairs: &[(String, String)]) -> Result<Vec<Filter>, Failure> {
+pub(super) fn read(pairs: &[(String, String)], others: &[&str]) -> Result<Vec<Filter>, Failure> {
     let mut filters = spread(pairs)?;
     for (name, value) in pairs {
         let older = OLDER.iter().find(|(older, ..)| older == name);
@@ -338,9 +328,9 @@ pub(super) fn read(pairs: &[(String, String)]) -> Result<Vec<Filter>, Failure> {
             (_, Some((_, key, operator))) => {
                 filters.push(Filter::new(*key, *operator, &[value.as_str().into()])?);
             }
-            (name, None) if OTHERS.contains(&name) || name.starts_with("filters.") => {}
+            (name, None) if others.contains(&name) || name.starts_with("filters.") => {}
             (name, None) => {
-                let known = OTHERS.into_iter().chain(OLDER.map(|(name, ..)| name));
+                let known = others.iter().copied().chain(OLDER.map(|(name, ..)| name));
                 let help = nearest(name, known.chain(["filters"])).unwrap_or_default();
                 return Err(Failure::bad_request(format!(
                     "unknown parameter `{name}` {help}"
@@ -469,12 +459,21 @@ fn spread(pairs: &[(String, String)]) -> Result<Vec<Filter>, Failure> {
 #[cfg(test)]
 mod tests {
     use isango_store::conformance::sample;
+    use utoipa::IntoParams as _;
+    use utoipa::openapi::path::ParameterIn;
 
     use super::*;
     use crate::answer::pairs;
 
     fn parsed(query: &str) -> Result<Vec<Filter>, Failure> {
-        read(&pairs(query)?)
+        read(&pairs(query)?, &["search"])
+    }
+
+    #[test]
+    fn every_older_parameter_is_described() {
+        let described = crate::logs::OlderParams::into_params(|| Some(ParameterIn::Query));
+        let described: Vec<String> = described.into_iter().map(|one| one.name).collect();
+        assert_eq!(described, OLDER.map(|(name, ..)| name));
     }
 
     #[test]

@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{LogPath, Wanted, failed, find, record};
-use crate::answer::{Answer, Done, Envelope, last, pairs};
+use super::find::{self, First};
+use super::{LogPath, NOT_ALL, Wanted, failed, record};
+use crate::answer::{Answer, Done, Envelope, Remark, last, pairs};
+use crate::ask::{self, BUDGET};
 use crate::auth::Caller;
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
-use crate::{Control, audit, blocking};
+use crate::{Control, audit, reading};
 
 /// What is said of a record; what is left out stays, null takes it back.
 #[derive(Debug, ToSchema)]
@@ -56,6 +58,8 @@ pub(crate) struct DeleteParams {
     order_by: Option<String>,
     /// `asc` or `desc`; `asc`.
     order_by_direction: Option<String>,
+    /// A text in the metadata, the model, the provider, the path or the ids.
+    search: Option<String>,
     /// Which at all: as in a list; none: every record of the gateway.
     filters: Option<String>,
 }
@@ -73,7 +77,7 @@ pub(crate) async fn patch(
 ) -> Answer<Nothing> {
     let patch = read(&members)?;
     let found = record(&control, path).await?;
-    blocking(&control, move |control| {
+    reading(&control, move |control| {
         match control.logs.patch(found.id, &patch) {
             Ok(true) => {
                 let of = (&caller.author(control), &*found.account);
@@ -93,9 +97,11 @@ pub(crate) async fn patch(
 /// Remove records
 ///
 /// They are in no answer any more at once, and their bodies go from the disk with the next upkeep.
+/// Every record is looked at until `limit` pass; `messages` says so where time ran out before. In an
+/// order that the columns of the store do not have, nothing is removed where more than 10 000 pass.
 #[utoipa::path(delete,
     path = "/client/v4/accounts/{account_id}/ai-gateway/gateways/{gateway_id}/logs",
-    tag = "logs", params(GatewayPath, DeleteParams),
+    tag = "logs", params(GatewayPath, DeleteParams, super::OlderParams),
     responses((status = 200, body = Envelope<Nothing>), (status = "4XX", body = FailureBody)))]
 pub(crate) async fn delete(
     State(control): State<Control>,
@@ -119,10 +125,20 @@ pub(crate) async fn delete(
         }
     };
     let wanted = Wanted::read(&query, true)?;
-    blocking(&control, move |control| {
-        crate::gateways::must_be(control, &path)?;
-        let rows = find::all(&*control.logs, &path, &wanted).map_err(|error| failed(&error))?;
-        let ids: Vec<RecordId> = rows.0.iter().take(limit).map(|row| row.id).collect();
+    crate::gateways::must_be(&control, &path)?;
+    let of_gateway = path.clone();
+    let first = ask::ask(&control, BUDGET, move |logs, progress| {
+        find::first(logs, &of_gateway, &wanted, limit, progress)
+    });
+    let (ids, ran_out) = match first.await? {
+        (First::Found(ids, ran_out), _fraction) => (ids, ran_out),
+        (First::TooMany, _fraction) => {
+            let message = "more records pass than can be put into this order, and none was \
+                           removed: filter by `created_at`, or leave `order_by` out";
+            return Err(Failure::bad_request(message));
+        }
+    };
+    reading(&control, move |control| {
         let deleted = control.logs.delete(&ids, Deletion::Erased);
         let deleted = deleted.map_err(|error| failed(&error))?;
         tracing::info!(deleted, "records were removed");
@@ -133,7 +149,13 @@ pub(crate) async fn delete(
         });
         let what = ("record", "");
         audit::note(control, of, Action::Delete, what, (None, Some(done)))?;
-        Ok(Done::new(Nothing {}))
+        let remark = ran_out.then(|| Remark {
+            code: NOT_ALL,
+            message: format!(
+                "time ran out before every record was looked at: {deleted} were removed; ask again"
+            ),
+        });
+        Ok(Done::new(Nothing {}).remarks(remark.into_iter().collect()))
     })
     .await
 }

@@ -22,7 +22,7 @@ use super::scope::{SCOPE, Scope, ScopeParams};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::params::Params;
-use crate::{Control, ask, audit, blocking};
+use crate::{Control, ask, audit, blocking, reading};
 
 /// Records of a page without bodies; with them, the store ends a page before it grows large.
 const PAGE: usize = 1_000;
@@ -190,7 +190,7 @@ impl HttpBody for Pages {
 }
 
 async fn page(control: Control, mut query: Query, format: Format) -> Result<Made, Failure> {
-    blocking(&control, move |control| {
+    reading(&control, move |control| {
         let found = control.logs.query(&query);
         let found = found.map_err(|error| ask::failed(&error))?;
         let mut page = Vec::new();

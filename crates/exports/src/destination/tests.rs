@@ -82,12 +82,37 @@ fn nothing_secret_is_shown() {
         "s3://audit/p?region=af-south-1&access-key-id=AK&secret-access-key=planted",
         "azure://acc.blob.core.windows.net/logs?sv=1&sig=planted",
         "https://logs.example.com/in?token=planted&header_X-Key=planted",
+        "https://hooks.example.com/services/planted/more-planted",
+        "https://hooks.example.com/planted?header_X-Key=a",
         "splunk://s.example.com:8088?channel=c&header_Authorization=Splunk%20planted",
     ] {
         let destination = parse(conf, Allowed::default()).unwrap();
         let shown = format!("{} {destination:?}", destination.shown());
         assert!(!shown.contains("planted"), "{shown}");
         assert!(destination.shown().contains("*****"), "{shown}");
+    }
+}
+
+#[test]
+fn a_place_is_shown_as_far_as_it_opens_nothing() {
+    for (conf, expected) in [
+        ("https://a.example/in/secret", "https://a.example/*****"),
+        ("http://10.0.0.5:8080/in", "http://10.0.0.5:8080/*****"),
+        (
+            "https://a.example/in?region=x&k=v",
+            "https://a.example/*****?region=x&k=*****",
+        ),
+        ("https://a.example", "https://a.example"),
+        ("https://a.example/", "https://a.example/"),
+        (
+            "s3://audit/p/{DATE}?region=x",
+            "s3://audit/p/{DATE}?region=x",
+        ),
+        ("splunk://s.example.com:8088", "splunk://s.example.com:8088"),
+    ] {
+        assert_eq!(shown(conf), expected);
+        // As it was told it is told again.
+        assert_eq!(shown(expected), expected);
     }
 }
 

@@ -9,7 +9,7 @@ use isango_types::door::ANY;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::policy::{Chain, ScopeFrom};
 use isango_types::provider::PathRule;
-use isango_types::{Credential, Gateway, Provider, Target, nearest};
+use isango_types::{Credential, Gateway, Network, Provider, Target, nearest};
 
 use super::section::Section;
 use super::settings::Config;
@@ -62,6 +62,21 @@ pub(super) fn origins(section: &Section<'_>) -> Vec<Box<str>> {
         }
     }
     lower(&origins)
+}
+
+/// Addresses and networks of proxies.
+pub(super) fn networks(section: &Section<'_>) -> Vec<Network> {
+    let texts = section.texts("trusted_proxies");
+    let networks = texts.iter().filter_map(|text| {
+        let network = Network::parse(text);
+        if network.is_none() {
+            let message = format!("`{text}` is neither an address nor a network");
+            let help = "write `10.0.0.7` or `10.0.0.0/8`";
+            section.problem("trusted_proxies", message, Some(help.into()));
+        }
+        network
+    });
+    networks.collect()
 }
 
 fn lower(texts: &[Box<str>]) -> Vec<Box<str>> {

@@ -177,6 +177,7 @@ fn server(section: &Section<'_>) -> ServerSettings {
         max_connections: section.count("max_connections"),
         allowed_hosts: check::hosts(section),
         allowed_origins: check::origins(section),
+        trusted_proxies: check::networks(section),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use isango_exports::Job;
 use isango_store::seal::Keyring;
 use isango_types::policy::Durability;
-use isango_types::{Gateway, PriceTable, Provider, Token};
+use isango_types::{Gateway, Network, PriceTable, Provider, Token};
 
 use super::references::Environment;
 
@@ -87,6 +87,8 @@ pub struct ServerSettings {
     pub allowed_hosts: Vec<Box<str>>,
     /// Web pages that open gateways take requests of, beside those of this machine.
     pub allowed_origins: Vec<Box<str>>,
+    /// Proxies before the admin listener that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// How providers are connected to.

@@ -9,6 +9,7 @@ mod gateways;
 mod graphql;
 mod idempotent;
 mod keys;
+mod listener;
 mod lists;
 mod load;
 mod logpush;

@@ -21,8 +21,9 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Address,
         Is("127.0.0.1:8701"),
         r#""127.0.0.1:9701""#,
-        "Address of health, readiness and metrics, which ask for no token. Never the same as \
-         `listen`.",
+        "Address of the dashboard and the management API, which need a session or a token, and of \
+         health, readiness, metrics, `/cache`, `/targets` and `/exports`, which ask for nothing. Never \
+         the same as `listen`.",
     ),
     key(
         "data_dir",
@@ -114,6 +115,15 @@ pub(super) const KEYS: &[Key] = &[
         r#"["https://app.example.com"]"#,
         "Web pages that gateways that ask for no token take requests of, beside those of this \
          machine. `*`: any.",
+    ),
+    key(
+        "server.trusted_proxies",
+        Kind::Texts,
+        Absent,
+        r#"["127.0.0.1", "10.0.0.0/8"]"#,
+        "Proxies before the admin listener that say in `x-forwarded-for` for whom they ask: addresses \
+         and networks. Tries to sign in are counted by who that is; of all others the header is \
+         passed over.",
     ),
     // tls
     key(

@@ -68,6 +68,44 @@ async fn a_gateway_is_in_force_when_the_answer_comes() {
     assert_eq!(revisions, [1, 2, 3, 3, 4, 5, 6]);
 }
 
+#[tokio::test]
+async fn a_body_of_the_description_makes_a_gateway() {
+    let managed = Managed::start("").await;
+    let described = ask(managed.gateway.admin, &Ask::get("/client/v4/openapi.json")).await;
+    let described = described.json();
+    // Every property of a schema, through what it is made of.
+    fn properties(all: &Value, schema: &Value) -> Vec<(String, Value)> {
+        let named = schema["$ref"]
+            .as_str()
+            .and_then(|name| name.strip_prefix('#'));
+        if let Some(schema) = named.and_then(|name| all.pointer(name)) {
+            return properties(all, schema);
+        }
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        let parts = parts.flat_map(|part| properties(all, part));
+        let own = schema["properties"].as_object().into_iter().flatten();
+        let own = own.map(|(name, kind)| (name.clone(), kind.clone()));
+        parts.chain(own).collect()
+    }
+    let schema = &described["components"]["schemas"]["NewGateway"];
+    let body = properties(&described, schema)
+        .into_iter()
+        .map(|(name, kind)| {
+            let takes = |wanted: &str| kind["type"] == wanted || kind["type"][0] == wanted;
+            let value = match name.as_str() {
+                "id" => json!("described"),
+                _ if takes("boolean") => json!(false),
+                _ if takes("integer") => kind["minimum"].clone(),
+                _ => Value::Null,
+            };
+            (name, value)
+        });
+    let body: serde_json::Map<String, Value> = body.collect();
+    assert!(body.len() > 20, "{body:?}");
+    managed.done("POST", GATEWAYS, &Value::Object(body)).await;
+    assert_eq!(managed.chat("described").await, 200);
+}
+
 /// Made by `openssl rsa -pubout`; nobody has its other half.
 const PUBLIC_KEY: &str = "\
 -----BEGIN PUBLIC KEY-----\n\

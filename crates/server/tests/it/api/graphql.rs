@@ -76,6 +76,31 @@ async fn every_dataset_counts_the_same_requests() {
 }
 
 #[tokio::test]
+async fn rows_are_the_first_of_all_groups_or_none() {
+    let managed = Managed::start("").await;
+    let records = (0..10_001).map(|n| {
+        let mut record = sample::record(n);
+        record.account = "local".into();
+        record.user_agent = Some(format!("agent-{n:05}").into());
+        record.cost.nanousd = Some(if n == 10_000 { 9_000_000_000 } else { 1 });
+        record
+    });
+    let records: Vec<Record> = records.collect();
+    for batch in records.chunks(5_000) {
+        managed.gateway.logs.append(batch).unwrap();
+    }
+    let dearest = "aiGatewayRequestsAdaptiveGroups(limit: 1, orderBy: [sum_cost_DESC])
+        { sum { cost } dimensions { userAgent } }";
+    let found = groups(&managed, dearest).await;
+    assert_eq!(found[0]["dimensions"]["userAgent"], "agent-10000");
+    let by_name = "g: aiGatewayRequestsAdaptiveGroups(limit: 1, orderBy: [userAgent_DESC])
+        { count dimensions { userAgent } }";
+    let refused = told(&managed, by_name).await;
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("too many groups"), "{message}");
+}
+
+#[tokio::test]
 async fn groups_are_filtered_ordered_and_limited() {
     let managed = with_records().await;
     let minutes =

@@ -86,6 +86,10 @@ async fn a_document_that_cannot_be_in_force_changes_nothing() {
             "limit",
         ),
         (json!({"one": {"field": {}}}), "did you mean `fields`?"),
+        (
+            json!({"one": {"settings": {"authentication": true}}}),
+            "a field of the gateway itself",
+        ),
     ] {
         let document = json!({"gateways": gateways});
         for end in ["plan", "apply"] {
@@ -100,6 +104,41 @@ async fn a_document_that_cannot_be_in_force_changes_nothing() {
         .done("GET", &format!("{OWN}/config"), &Value::Null)
         .await;
     assert_eq!(told["result"]["gateways"], json!({}));
+}
+
+#[tokio::test]
+async fn a_gateway_of_a_document_is_told_as_what_it_is() {
+    let managed = Managed::start("").await;
+    let document = json!({"gateways": {"shop": {}}});
+    let apply = format!("{OWN}/config/apply");
+    managed.done("POST", &apply, &document).await;
+    let there = format!("{GATEWAYS}/shop");
+    let told = managed.done("GET", &there, &Value::Null).await["result"].clone();
+    assert_eq!(managed.chat("shop").await, 200);
+    let record = managed.gateway.record().await;
+    assert_eq!(
+        (&*record.gateway, &told["collect_logs"]),
+        ("shop", &json!(true))
+    );
+    assert_eq!(told["authentication"], false);
+    // Sent back, it is what it was.
+    managed.done("PUT", &there, &told).await;
+    assert_eq!(managed.chat("shop").await, 200);
+    assert_eq!(managed.gateway.records(2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_document_has_no_more_gateways_than_are_stored() {
+    let managed = Managed::start("").await;
+    let many = |count: usize| {
+        let all = (0..count).map(|n| (format!("g{n}"), json!({})));
+        json!({"gateways": all.collect::<serde_json::Map<String, Value>>()})
+    };
+    let plan = format!("{OWN}/config/plan");
+    managed.done("POST", &plan, &many(1_000)).await;
+    let reply = managed.call("POST", &plan, &many(1_001)).await;
+    assert_eq!(reply.status(), 400, "{}", reply.text());
+    assert_eq!(reply.json()["errors"][0]["code"], 7014);
 }
 
 #[tokio::test]
