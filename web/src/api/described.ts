@@ -420,52 +420,9 @@ export type NewDestination = {
 };
 
 /** A new gateway. */
-export type NewGateway = {
+export type NewGateway = Settings & {
   /** Its id, unique in the account. */
   id: string;
-  settings: ({
-    /** Whether a gateway token is needed. */
-    authentication?: boolean | null;
-    /** Whether every request needs a credential of its caller, or a stored one. */
-    byok_only?: boolean | null;
-    /** Whether kept answers are dropped when the gateway changes. */
-    cache_invalidate_on_update?: boolean;
-    /** Seconds that answers are kept; 0 or null: only where a request asks for it. */
-    cache_ttl?: number | null;
-    /** Whether exchanges leave a record. */
-    collect_logs?: boolean;
-    /** Data loss prevention. */
-    dlp?: Record<string, unknown> | null;
-    guardrails?: Guardrails | null;
-    /** Whether records are classified. */
-    log_classification?: boolean | null;
-    /** Most records that are kept. */
-    log_management?: number | null;
-    log_management_strategy?: Strategy | null;
-    /** Whether records are exported. */
-    logpush?: boolean | null;
-    /** What exported records are sealed with: an RSA key, PEM. */
-    logpush_public_key?: string | null;
-    /** Where traces go. */
-    otel?: Otel[] | null;
-    /** Length of the interval of the rate limit in seconds; 0 or null: off. */
-    rate_limiting_interval?: number | null;
-    /** Requests in each interval; 0 or null: off. */
-    rate_limiting_limit?: number | null;
-    rate_limiting_technique?: Technique | null;
-    retry_backoff?: Backoff | null;
-    /** Milliseconds before the first retry. */
-    retry_delay?: number | null;
-    /** How often a target is asked. */
-    retry_max_attempts?: number | null;
-    spend_limits?: SpendLimits | null;
-    /** The store of its provider keys. */
-    store_id?: string | null;
-    stripe?: Stripe | null;
-    workers_ai_billing_mode?: BillingMode | null;
-    /** Whether only providers are asked that retain nothing. */
-    zdr?: boolean | null;
-  }) & Record<string, unknown>;
 };
 
 /** Another password. */
@@ -835,7 +792,7 @@ export type Rotation = {
 export type RowInfo = {
   /** Rows of this page. */
   count: number;
-  /** Whether every record was looked at that had to be; otherwise time ran out. */
+  /** Whether every record was looked at that had to be; otherwise time ran out, or this is the last page in reach (behind 100 000 rows in another order than that of time) and more pass. */
   is_complete: boolean;
   /** `after` of the next page; null on the last one. */
   next?: string | null;

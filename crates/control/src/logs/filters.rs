@@ -466,7 +466,7 @@ mod tests {
     use crate::answer::pairs;
 
     fn parsed(query: &str) -> Result<Vec<Filter>, Failure> {
-        read(&pairs(query)?, &["search"])
+        read(&pairs(query)?, &crate::logs::OF_LISTS)
     }
 
     #[test]
@@ -511,6 +511,7 @@ mod tests {
             "filters.kye=cost&filters.operator=eq&filters.value=1",
             "min_cots=1",
             "start_date=yesterday",
+            "limit=5",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

@@ -47,9 +47,7 @@ enum Command {
         remote: Remote,
     },
     /// Change the fields of one that a JSON object names
-    #[command(
-        after_help = "Example: echo '{\"cache_ttl\": 300}' | isango gateway update support -"
-    )]
+    #[command(after_help = "Example: isango gateway update support change.json")]
     Update {
         /// Its id
         id: String,

@@ -236,9 +236,9 @@ async fn pages_of_other_origins_cannot_use_the_admin_listener() {
     for path in ["/cache", "/targets", "/metrics", "/healthz", "/readyz"] {
         let get = Ask::get(path);
         assert_eq!(admitted(&gateway, &get, &[]).await, 200, "{path}");
-        // Load balancers and scrapers ask by whatever name.
+        // Load balancers ask by whatever name.
         let named = admitted(&gateway, &get, &[("host", &name)]).await;
-        let tells_much = ["/cache", "/targets"].contains(&path);
+        let tells_much = ["/cache", "/targets", "/metrics"].contains(&path);
         assert_eq!(named, if tells_much { 403 } else { 200 }, "{path}");
         let embedded = [
             ("sec-fetch-site", "cross-site"),
