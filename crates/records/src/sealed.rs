@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,6 +92,10 @@ impl Sealed {
     /// # Errors
     /// It cannot be read, is damaged, or is of another format.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        spared(path, || Self::load(path))
+    }
+
+    fn load(path: &Path) -> Result<Self, Error> {
         let file = Shared(Arc::new(File::open(path)?));
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
@@ -137,6 +142,15 @@ impl Sealed {
         wanted: impl Fn(&str) -> bool,
         rows: Option<&[u32]>,
     ) -> Result<Vec<RecordBatch>, Error> {
+        spared(&self.path, || self.load_rows(group, wanted, rows))
+    }
+
+    fn load_rows(
+        &self,
+        group: usize,
+        wanted: impl Fn(&str) -> bool,
+        rows: Option<&[u32]>,
+    ) -> Result<Vec<RecordBatch>, Error> {
         let fields = self.schema().fields().iter().enumerate();
         let wanted = fields
             .filter(|(_, field)| wanted(field.name()))
@@ -162,13 +176,15 @@ impl Sealed {
         let Some((column, _)) = self.schema().fields().find(column) else {
             return true;
         };
-        match self
-            .reader()
-            .get_row_group_column_bloom_filter(group, column)
-        {
-            Ok(Some(filter)) => filter.check(value),
-            Ok(None) | Err(_) => true,
-        }
+        let found = spared(&self.path, || {
+            let filter = self
+                .reader()
+                .get_row_group_column_bloom_filter(group, column);
+            Ok(filter.map_or(true, |filter| {
+                filter.is_none_or(|filter| filter.check(value))
+            }))
+        });
+        found.unwrap_or(true)
     }
 
     fn reader(&self) -> ParquetRecordBatchReaderBuilder<Shared> {
@@ -179,6 +195,13 @@ impl Sealed {
     pub(crate) fn damaged(&self, what: &str) -> Error {
         damaged(&self.path, what)
     }
+}
+
+/// What comes of reading a file. The library (parquet 60.1) takes the numbers in a footer for true,
+/// and panics over some that damage makes of them; a damaged file is made again as any other.
+fn spared<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_panic| Err(damaged(path, "it cannot be made sense of")))
 }
 
 /// Skips what lies between some rows.
