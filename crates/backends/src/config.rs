@@ -3,7 +3,7 @@
 //! It is not there until something is stored. Other processes (the command line) write to it while
 //! the server runs: each commit is synced before it returns, and raises the revision that the
 //! server looks at. There is no write-ahead log, so that looking makes no file. The audit trail
-//! ([`trail`]) stands beside, and is written in the commits that it tells of.
+//! (`trail`) stands beside, and is written in the commits that it tells of.
 
 mod trail;
 

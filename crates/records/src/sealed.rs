@@ -275,7 +275,7 @@ where
     written
 }
 
-/// Writes a file from its beginning; [`write`] tells what `next` gives.
+/// Writes a file from its beginning; [`write()`] tells what `next` gives.
 ///
 /// # Errors
 /// Those of `next`, and what keeps bytes from being written.

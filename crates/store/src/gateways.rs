@@ -59,7 +59,7 @@ pub struct StoredGateway {
     /// Keys of `[[gateways]]` that have no such spelling.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
-    /// What stands as stars in `fields`, sealed; by [`secrets::Leaf::name`].
+    /// What stands as stars in `fields`, sealed, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<Box<str>, Box<str>>,
 }
