@@ -12,7 +12,7 @@ use isango_store::audit::Action;
 use isango_store::config::{Change, Contents, Entity, Kind};
 use isango_store::logpush::{MAX_JOBS, StoredJob};
 use isango_types::Secret;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
@@ -36,6 +36,7 @@ pub(crate) struct JobPath {
     /// The account.
     account_id: String,
     /// The job.
+    #[serde(deserialize_with = "number")]
     job_id: u64,
 }
 
@@ -59,6 +60,12 @@ pub(crate) struct NewDestination {
     /// Not needed: whoever writes to a destination has its keys.
     #[serde(default)]
     ownership_challenge: Option<String>,
+}
+
+/// A number; what is none is that of no job.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(text.parse().unwrap_or(u64::MAX))
 }
 
 /// List jobs

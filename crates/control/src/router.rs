@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use isango_types::RecordId;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Description;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Description, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -202,7 +202,36 @@ pub fn openapi() -> Description {
     let all = routes().merge(of_people()).merge(of_graphql());
     let mut description = all.into_openapi();
     idempotent::describe(&mut description);
+    open_parts(&mut description);
     description
+}
+
+/// Lets what other schemas are put together of have members beside its own: what says that it has no
+/// others would refuse those of the whole. The API refuses unknown members all the same.
+fn open_parts(description: &mut Description) {
+    let Some(components) = &mut description.components else {
+        return;
+    };
+    let mut parts = Vec::new();
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::AllOf(whole)) = schema else {
+            continue;
+        };
+        for item in &mut whole.items {
+            match item {
+                RefOr::Ref(named) => {
+                    parts.extend(named.ref_location.rsplit('/').next().map(String::from))
+                }
+                RefOr::T(Schema::Object(object)) => object.additional_properties = None,
+                RefOr::T(_) => {}
+            }
+        }
+    }
+    for name in parts {
+        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
+            object.additional_properties = None;
+        }
+    }
 }
 
 /// The API, with everything that each request passes on its way in and out.
