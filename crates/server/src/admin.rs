@@ -1,15 +1,21 @@
 //! The admin listener: HTTP/1.1 in the clear, with bounds on how many connections there are, how long
 //! a head may take, and how long one may take nothing of what it asked for.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,7 +61,23 @@ async fn connection(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
-        router.call(request)
+        let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+        let answering = router.call(request.map(|body| {
+            Body::new(Asked {
+                body,
+                is_read: Arc::clone(&is_read),
+            })
+        }));
+        async move {
+            let mut answer = answering.await?;
+            if !is_read.load(Ordering::Relaxed) {
+                // What is left of the request would be taken for the next one: the client is told
+                // to make a new connection, instead of finding this one gone.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -72,6 +94,36 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an admin connection ended");
+    }
+}
+
+/// The body of a request, which notes that it was read to its end.
+struct Asked {
+    body: Incoming,
+    is_read: Arc<AtomicBool>,
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.is_read.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

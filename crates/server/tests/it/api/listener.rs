@@ -23,6 +23,18 @@ async fn half_a_head_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn who_is_answered_before_the_body_is_told_that_the_connection_ends() {
+    let managed = Managed::start("").await;
+    let mut client = Client::connect(managed.gateway.admin).await;
+    let head = b"POST /client/v4/none HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n";
+    client.send(head).await;
+    let answer = client.all().await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_asks_for_no_token_is_told_to_nobody_who_was_led_here() {
     let managed = Managed::start("").await;
     for (path, refused) in [
