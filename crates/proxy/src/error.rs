@@ -194,7 +194,7 @@ impl Error {
             Self::FirstByteTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3015, Blame::Upstream),
             Self::PrivateAddress => (StatusCode::BAD_GATEWAY, 3016, Blame::Gateway),
             Self::TotalTimeout { .. } => (StatusCode::GATEWAY_TIMEOUT, 3019, Blame::Upstream),
-            Self::Unrecorded => (StatusCode::SERVICE_UNAVAILABLE, 3033, Blame::Gateway),
+            Self::Unrecorded => (StatusCode::SERVICE_UNAVAILABLE, 3034, Blame::Gateway),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 3020, Blame::Gateway),
         }
     }
@@ -409,5 +409,11 @@ mod tests {
             })
             .collect();
         assert_eq!(told, meant);
+        let codes: Vec<&str> = told
+            .iter()
+            .filter_map(|row| row.split('`').nth(1))
+            .collect();
+        let distinct: std::collections::BTreeSet<&str> = codes.iter().copied().collect();
+        assert_eq!(distinct.len(), codes.len(), "{codes:?} tells a code twice");
     }
 }

@@ -230,7 +230,7 @@ async fn an_answer_without_a_body_waits_with_its_head() {
     let refused = gateway.ask(&whole()).await;
     assert_eq!(
         (refused.status(), refused.json()["internalCode"].clone()),
-        (503, 3033.into())
+        (503, 3034.into())
     );
 }
 
