@@ -20,6 +20,7 @@ mod reference;
 mod references;
 mod section;
 mod settings;
+mod shares;
 mod tokens;
 pub mod value;
 

@@ -8,6 +8,7 @@ pub mod telemetry;
 
 mod admin;
 mod alerts;
+mod background;
 mod exports;
 mod kept;
 mod listen;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use isango_backends::cache::{EmbeddedCache, Limits};
+use isango_backends::cache::EmbeddedCache;
 use isango_backends::checkpoint::FileCheckpoint;
 use isango_backends::config::FileConfig;
 use isango_backends::exports::FileExports;
@@ -33,8 +34,8 @@ use isango_backends::sessions::FileSessions;
 use isango_control::alerts::{Alerts, Parts};
 use isango_control::{Control, Judges, Tails};
 use isango_exports::Exports;
-use isango_proxy::{Against, Drift, Metrics, Proxy, serve, sink, upstream};
-use isango_records::{Records, Recovery, Retention, Sync, Upkeep};
+use isango_proxy::{Metrics, Proxy};
+use isango_records::{Records, Recovery};
 use isango_store::Stores;
 use isango_store::cache::CacheStore;
 use isango_store::exports::ExportStore;
@@ -47,41 +48,16 @@ use isango_store::pledges::PledgeStore;
 use isango_store::seal::Keyring;
 use isango_store::sessions::SessionStore;
 use isango_store::vouched::Vouched;
-use isango_types::door::Door;
 use isango_types::{Clock, Secret, SnapshotCell};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::alerts::{Watched, Webhooks};
-use crate::config::{Config, Http2};
+use crate::background::save_limits;
+use crate::config::Config;
 use crate::exports::{Carrying, Unreadable, exporting};
-use crate::listen::Front;
 use crate::published::{Published, purges};
 use crate::tasks::Tasks;
-
-/// How often idle connections to providers are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// How often the counters of limits are saved.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// How often the counters of limits are compared with the records.
-const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
-/// Which of these times all records are read.
-const COMPARE_ALL_EVERY: u32 = 24;
-
-/// How often kept answers are looked at for their age.
-const EXPIRE_CACHE_EVERY: Duration = Duration::from_secs(60);
-
-/// How often the store of entities is looked at: what is revoked is refused after this time at the
-/// latest.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How often the records of gateways are counted that keep so many and no more.
-const COUNT_EVERY: Duration = Duration::from_secs(60);
-
-/// How often records are looked at for their age.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// A running server.
 pub struct Server {
@@ -179,13 +155,6 @@ fn sessions(config: &Config) -> Arc<dyn SessionStore> {
     }
 }
 
-/// Saves what is drawn from limits, so that the next start need not read it from the records.
-fn save_limits(proxy: &Proxy, logs: &dyn LogStore) {
-    if let Err(error) = proxy.save_limits(logs) {
-        tracing::warn!(%error, "the next start reads more records for the counters of limits");
-    }
-}
-
 /// Sets the counters of limits to what the records say.
 fn restore_limits(proxy: &Proxy, logs: &dyn LogStore) -> anyhow::Result<()> {
     let buckets = proxy.restore_limits(logs)?;
@@ -194,15 +163,6 @@ fn restore_limits(proxy: &Proxy, logs: &dyn LogStore) -> anyhow::Result<()> {
         tracing::info!(buckets, "the counters of limits are as the records say");
     }
     Ok(())
-}
-
-fn tell_drift(drift: &Drift) {
-    tracing::warn!(
-        rule = %drift.rule,
-        counter = drift.counter,
-        ledger = drift.ledger,
-        "the counter of a limit is not what the records say"
-    );
 }
 
 fn tell_recovery(recovery: &Recovery) {
@@ -458,279 +418,5 @@ impl Server {
         self.control.close_tails();
         self.admin_tasks.stop(Duration::from_secs(1), || ()).await;
         Ok(())
-    }
-
-    fn run_data(&self, config: &Config, listener: TcpListener, tls: Option<Arc<tls::Tls>>) {
-        if let Some(tls) = &tls {
-            self.tasks
-                .spawn(Arc::clone(tls).watch(self.tasks.stopping()));
-        }
-        let front = Front {
-            proxy: Arc::clone(&self.proxy),
-            tls,
-            max_connections: config.server.max_connections,
-            header_timeout: config.server.header_timeout,
-        };
-        self.tasks
-            .spawn(listen::run(front, listener, self.tasks.stopping()));
-        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(SWEEP_EVERY) => proxy.sweep(),
-                }
-            }
-        });
-    }
-
-    /// What goes on beside requests.
-    fn run_upkeep(
-        &self,
-        webhooks: Webhooks,
-        exports: (Arc<Exports>, Arc<Carrying>),
-        logs: Arc<dyn LogStore>,
-    ) {
-        self.run_cache_expiry();
-        self.run_alerts(webhooks, Arc::clone(&logs));
-        self.run_exports(exports);
-        self.run_saves(Arc::clone(&logs));
-        self.run_log_management(Arc::clone(&logs));
-        self.run_comparison(logs);
-        self.run_looks();
-        self.run_issuers();
-    }
-
-    /// Delivers alerts.
-    fn run_alerts(&self, webhooks: Webhooks, logs: Arc<dyn LogStore>) {
-        let alerts = Arc::clone(&self.alerts);
-        let stopping = self.tasks.stopping();
-        self.tasks.spawn(alerts.run(webhooks, logs, stopping));
-    }
-
-    /// Delivers exports.
-    fn run_exports(&self, (exports, carrying): (Arc<Exports>, Arc<Carrying>)) {
-        let stopping = self.tasks.stopping();
-        self.tasks
-            .spawn(async move { exports.run(carrying, stopping).await });
-    }
-
-    /// Sees to it that gateways keep no more records than they are to.
-    fn run_log_management(&self, logs: Arc<dyn LogStore>) {
-        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
-        let (cell, clock) = (Arc::clone(&self.published.cell), self.clock.clone());
-        self.tasks.spawn(async move {
-            loop {
-                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
-                let (config, clock) = (cell.get(), clock.clone());
-                let look = move || kept::look(&config, &proxy, &*logs, &clock);
-                if let Err(error) = tokio::task::spawn_blocking(look).await {
-                    tracing::error!(%error, "counting the records of gateways failed");
-                }
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(COUNT_EVERY) => {}
-                }
-            }
-        });
-    }
-
-    /// Saves what is drawn from limits, every minute.
-    fn run_saves(&self, logs: Arc<dyn LogStore>) {
-        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(SAVE_EVERY) => {}
-                }
-                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
-                let saving = tokio::task::spawn_blocking(move || save_limits(&proxy, &*logs));
-                if let Err(error) = saving.await {
-                    tracing::error!(%error, "saving the counters of limits failed");
-                }
-            }
-        });
-    }
-
-    /// Compares the counters of limits with the records, every hour: with all of them first and then
-    /// once a day, else with what follows the checkpoint.
-    fn run_comparison(&self, logs: Arc<dyn LogStore>) {
-        let (proxy, mut stopping) = (Arc::clone(&self.proxy), self.tasks.stopping());
-        self.tasks.spawn(async move {
-            for run in 0_u32.. {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(COMPARE_EVERY) => {}
-                }
-                let against = match run % COMPARE_ALL_EVERY {
-                    0 => Against::Records,
-                    _ => Against::Checkpoint,
-                };
-                let (proxy, logs) = (Arc::clone(&proxy), Arc::clone(&logs));
-                let compare = move || proxy.compare_limits(&*logs, against);
-                match tokio::task::spawn_blocking(compare).await {
-                    Ok(Ok(drifts)) => drifts.iter().for_each(tell_drift),
-                    Ok(Err(error)) => tracing::error!(%error, "limits were not compared"),
-                    Err(error) => tracing::error!(%error, "comparing limits failed"),
-                }
-            }
-        });
-    }
-
-    /// Has tokens of issuers at hand before requests need them.
-    fn run_issuers(&self) {
-        let (proxy, mut ended) = (Arc::clone(&self.proxy), self.admin_tasks.stopping());
-        // Requests that are served to their end may still want one.
-        self.admin_tasks.spawn(async move {
-            tokio::select! {
-                _ = ended.wait_for(|stop| *stop) => {}
-                () = proxy.run_issuers() => {}
-            }
-        });
-    }
-
-    /// Takes up entities that were stored, changed or removed meanwhile, by whichever process.
-    fn run_looks(&self) {
-        let published = Arc::clone(&self.published);
-        let mut stopping = self.tasks.stopping();
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                }
-                let published = Arc::clone(&published);
-                let looking = tokio::task::spawn_blocking(move || published.look());
-                if let Err(error) = looking.await {
-                    tracing::error!(%error, "looking for stored entities failed");
-                }
-            }
-        });
-    }
-
-    /// Removes kept answers that nobody wants any more, every minute.
-    fn run_cache_expiry(&self) {
-        let (cache, clock) = (Arc::clone(&self.cache), self.clock.clone());
-        let mut stopping = self.tasks.stopping();
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(EXPIRE_CACHE_EVERY) => {}
-                }
-                let (cache, now) = (Arc::clone(&cache), clock.now());
-                match tokio::task::spawn_blocking(move || cache.expire(now)).await {
-                    Ok(Ok(_removed)) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "old answers cannot be removed"),
-                    Err(error) => tracing::warn!(%error, "removing old answers failed"),
-                }
-            }
-        });
-    }
-
-    /// Removes records that are past their age, now and every hour.
-    fn run_expiry(&self, records: Arc<Records>) {
-        let mut stopping = self.tasks.stopping();
-        self.tasks.spawn(async move {
-            loop {
-                let records = Arc::clone(&records);
-                let upkeep = move || records.upkeep(Clock::system().now());
-                match tokio::task::spawn_blocking(upkeep).await {
-                    Ok(Ok(done)) if done == Upkeep::default() => {}
-                    Ok(Ok(done)) => tracing::info!(
-                        freed_bytes = done.freed_bytes + done.rewritten_bytes,
-                        erased = done.erased,
-                        "what is not to be kept was removed from the record store"
-                    ),
-                    Ok(Err(error)) => tracing::error!(%error, "old records cannot be removed"),
-                    Err(error) => tracing::error!(%error, "removing old records failed"),
-                }
-                tokio::select! {
-                    _ = stopping.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(EXPIRE_EVERY) => {}
-                }
-            }
-        });
-    }
-
-    fn run_admin(&self, config: &Config, listener: TcpListener) {
-        let front = admin::Front {
-            router: self.control.router(self.admin),
-            header_timeout: config.server.header_timeout,
-        };
-        let stopping = self.admin_tasks.stopping();
-        self.admin_tasks
-            .spawn(admin::run(front, listener, stopping));
-    }
-}
-
-impl Config {
-    /// The record store's share of the settings.
-    fn to_store(&self) -> isango_records::Options {
-        isango_records::Options {
-            // The other half passes before records are written at all.
-            sync: Sync::Window(self.records.flush_window / 2),
-            retain: Retention {
-                max_bytes: self.records.retention_bytes,
-                max_age: self.records.retention_age,
-                max_body_age: self.records.body_retention_age,
-            },
-            ..isango_records::Options::default()
-        }
-    }
-
-    /// From where open gateways may be asked. Names are looked at where only this machine listens: a
-    /// browser elsewhere is not let in by one that a page made up.
-    pub(crate) fn to_door(&self) -> Door {
-        let hosts = &self.server.allowed_hosts;
-        Door {
-            hosts: self.listen.ip().is_loopback().then(|| hosts.clone()),
-            origins: self.server.allowed_origins.clone(),
-        }
-    }
-
-    /// The cache's share of the settings.
-    const fn to_cache(&self) -> Limits {
-        Limits {
-            memory_bytes: self.cache.memory_bytes,
-            disk_bytes: self.cache.disk_bytes,
-        }
-    }
-
-    /// How connections to others are made.
-    fn upstream_settings(&self) -> upstream::Settings {
-        upstream::Settings {
-            connect_timeout: self.upstream.connect_timeout,
-            pool_idle_timeout: self.upstream.pool_idle_timeout,
-            pool_max_idle_per_host: self.upstream.pool_max_idle_per_host,
-            http2: match self.upstream.http2 {
-                Http2::Auto => upstream::Http2::Auto,
-                Http2::Never => upstream::Http2::Never,
-                Http2::Always => upstream::Http2::Always,
-            },
-            extra_ca_file: self.upstream.extra_ca_file.clone(),
-        }
-    }
-
-    /// The data plane's share of the settings.
-    fn to_proxy(&self) -> isango_proxy::Settings {
-        isango_proxy::Settings {
-            serving: serve::Settings {
-                header_timeout: self.server.header_timeout,
-                idle_timeout: self.server.idle_timeout,
-            },
-            upstream: self.upstream_settings(),
-            sink: sink::Settings {
-                // Half of the window gathers records for one write, half for one sync.
-                flush_window: self.records.flush_window / 2,
-                max_body_bytes: usize::try_from(self.records.max_queue_bytes).unwrap_or(usize::MAX),
-                ..sink::Settings::default()
-            },
-            cache: isango_proxy::cache::Settings {
-                max_entry_bytes: usize::try_from(self.cache.max_entry_bytes).unwrap_or(usize::MAX),
-                ..isango_proxy::cache::Settings::default()
-            },
-        }
     }
 }

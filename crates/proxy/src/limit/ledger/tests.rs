@@ -1,11 +1,13 @@
 use std::cell::Cell;
+use std::time::Duration;
 
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::checkpoint::CheckpointStore as _;
 use isango_store::conformance::sample;
 use isango_store::later::Deletion;
-use isango_store::logs::LogWriter as _;
+use isango_store::logs::{LogWriter as _, Query};
 use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges};
+use isango_types::RecordId;
 use isango_types::limit::Dimension;
 use isango_types::price::PriceTable;
 use parking_lot::Mutex;
