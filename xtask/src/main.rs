@@ -22,6 +22,7 @@ mod gateway;
 mod instructions;
 mod schema;
 mod shell;
+mod store;
 mod web;
 
 /// Builds, checks, tests and measures Isango.
@@ -51,6 +52,8 @@ enum Task {
     Web,
     /// `kill -9` under load, again and again: nothing is lost, nothing is there twice.
     Crash(crash::Options),
+    /// Millions of records, and how soon questions about them are answered.
+    Store(store::Options),
     /// Load on loopback: direct, nginx and Isango in turns.
     Bench(bench::Options),
     /// User-space instructions per request and per streamed event, against their limits.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Clients => clients::run(),
         Task::Web => web::run(),
         Task::Crash(options) => crash::run(&options),
+        Task::Store(options) => store::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Instructions { json } => instructions::run(json.as_deref()),
     };

@@ -2,7 +2,7 @@
 //! thread, bytes on disk, memory, opening, and the questions that the dashboard asks; then the same
 //! rows in SQLite.
 //!
-//! `cargo run --release -p isango-records --example millions -- [RECORDS] [SQLITE ROWS] [FOLDER]`
+//! `cargo xtask store` runs it: `millions [RECORDS] [SQLITE ROWS] [FOLDER]`.
 //!
 //! A folder that has records already is not filled again.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
