@@ -63,17 +63,21 @@ pub(crate) fn answer(
             wanted(columns, question, &snapshot, Some([until, u64::MAX])),
         ]
     });
-    let mut work: Vec<(Part, &Wanted<'_>)> = Vec::new();
+    let mut work = Vec::new();
     for part in Part::all(&snapshot) {
         if !is_rolled(&part) {
-            work.push((part, &whole));
+            work.push(Work::Columns(part, &whole));
         } else if let Some([before, behind]) = &edges {
-            work.push((part.clone(), before));
-            work.push((part, behind));
+            work.push(Work::Columns(part.clone(), before));
+            work.push(Work::Columns(part, behind));
         }
     }
-    work.retain(|(part, wanted)| wanted.may_be_in(part));
-    let (parts, wanted): (Vec<Part>, Vec<&Wanted<'_>>) = work.into_iter().unzip();
+    work.retain(Work::may_have_some);
+    if let Some(plan) = plan {
+        let rollups = rolled.iter().filter_map(|segment| segment.rollup.as_ref());
+        work.extend(rollups.map(|rollup| Work::Rolled(rollup, plan)));
+    }
+    let rows: Vec<usize> = work.iter().map(Work::rows).collect();
     let count = |chosen: Option<&[Key]>| -> Result<(Tally<'_>, bool), Error> {
         let tally = || {
             let by = question.dimensions().iter().cloned();
@@ -83,19 +87,15 @@ pub(crate) fn answer(
                 None => tally,
             }
         };
-        let mut sum = tally();
-        for rollup in rolled.iter().filter_map(|segment| segment.rollup.as_ref()) {
-            if let Some(plan) = plan {
-                add_rollup(&mut sum, question, &layout, rollup, plan)?;
-            }
-        }
         let visited = visit(
-            &parts,
+            &rows,
             progress,
             || Ok(tally()),
-            |tally, at, part| tally.add(part, Some(wanted[at])),
+            |tally, at| work[at].add_to(tally, question, &layout),
         )?;
-        visited.made.into_iter().for_each(|tally| sum.merge(tally));
+        let mut tallies = visited.made.into_iter();
+        let mut sum = tallies.next().unwrap_or_else(tally);
+        tallies.for_each(|tally| sum.merge(tally));
         Ok((sum, visited.is_complete && snapshot.is_complete))
     };
     let (tally, is_complete) = count(None)?;
@@ -176,12 +176,47 @@ fn split(
     (Some(plan), segments)
 }
 
+/// What one thread adds to its tally at once.
+enum Work<'w> {
+    /// Rows of a part that are wanted.
+    Columns(Part, &'w Wanted<'w>),
+    /// Rolled rows of a segment.
+    Rolled(&'w Rollup, Plan),
+}
+
+impl Work<'_> {
+    fn may_have_some(&self) -> bool {
+        match self {
+            Self::Columns(part, wanted) => wanted.may_be_in(part),
+            Self::Rolled(..) => true,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Columns(part, _) => part.rows(),
+            Self::Rolled(rollup, plan) => rollup.rows(plan.step),
+        }
+    }
+
+    fn add_to(
+        &self,
+        tally: &mut Tally<'_>,
+        question: &Aggregate,
+        layout: &Layout,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Columns(part, wanted) => tally.add(part, Some(wanted)),
+            Self::Rolled(rollup, plan) => add_rollup(tally, question, layout, (rollup, *plan)),
+        }
+    }
+}
+
 fn add_rollup(
     tally: &mut Tally<'_>,
     question: &Aggregate,
     layout: &Layout,
-    rollup: &Rollup,
-    plan: Plan,
+    (rollup, plan): (&Rollup, Plan),
 ) -> Result<(), Error> {
     let fields = rollup::filter_fields(&question.filter).and(tally.fields());
     let rolled = rollup.read(plan.step, &rollup::always().and(&fields), layout)?;
@@ -192,8 +227,8 @@ fn add_rollup(
         let start = rolled.chunk.number_at(Number::CreatedAt, row);
         plan.inner[0] <= start && start.saturating_add(plan.step) <= plan.inner[1]
     });
-    tally.add_rolled(&rolled, &selection);
-    Ok(())
+    let added = tally.add_rolled(&rolled, &selection);
+    added.ok_or_else(|| rollup.damaged("a histogram"))
 }
 
 type Key = Vec<Option<Box<str>>>;

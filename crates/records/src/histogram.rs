@@ -36,7 +36,7 @@ impl Histogram {
         if place >= self.counts.len() {
             self.counts.resize(place + 1, 0);
         }
-        self.counts[place] += count;
+        self.counts[place] = self.counts[place].saturating_add(count);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -52,10 +52,34 @@ impl Histogram {
         some.map(|(place, count)| (self.start + place, *count))
     }
 
-    pub(crate) fn from_buckets(buckets: impl Iterator<Item = (usize, u64)>) -> Self {
-        let mut made = Self::default();
-        buckets.for_each(|(at, count)| made.add_at(at, count));
-        made
+    /// Pairs of numbers, each seven bits a byte: how far it is to the next bucket, and its count.
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut last = 0;
+        for (at, count) in self.buckets() {
+            for mut number in [(at - last) as u64, count] {
+                while number > 0x7F {
+                    out.push(u8::try_from(number & 0x7F).unwrap_or(0) | 0x80);
+                    number >>= 7;
+                }
+                out.push(u8::try_from(number).unwrap_or(0));
+            }
+            last = at;
+        }
+        out
+    }
+
+    /// Adds a packed histogram; `None`: it is damaged, and a part of it may have been added.
+    pub(crate) fn merge_packed(&mut self, mut packed: &[u8]) -> Option<()> {
+        let mut at = 0;
+        while !packed.is_empty() {
+            let (step, count) = (take(&mut packed)?, take(&mut packed)?);
+            at += usize::try_from(step)
+                .ok()
+                .filter(|step| *step < Self::BUCKETS - at)?;
+            self.add_at(at, count);
+        }
+        Some(())
     }
 
     /// The value at a place among all, sorted.
@@ -68,6 +92,20 @@ impl Histogram {
             }
         }
         None
+    }
+}
+
+/// Takes a number off the beginning of what is packed.
+fn take(packed: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0_u64, 0);
+    loop {
+        let (byte, rest) = packed.split_first()?;
+        *packed = rest;
+        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+        shift += 7;
     }
 }
 
@@ -114,9 +152,18 @@ mod tests {
             };
             let mut merged = of(&a);
             merged.merge(&of(&b));
-            let all = of(&[a, b].concat());
+            let all = of(&[&a[..], &b[..]].concat());
             prop_assert!(merged.buckets().eq(all.buckets()));
-            prop_assert_eq!(Histogram::from_buckets(all.buckets()), all);
+            let mut unpacked = of(&a);
+            prop_assert!(unpacked.merge_packed(&of(&b).pack()).is_some());
+            prop_assert!(unpacked.buckets().eq(all.buckets()));
+        }
+
+        #[test]
+        fn damaged_histograms_are_told_or_stay_within_their_buckets(packed: Vec<u8>) {
+            let mut made = Histogram::default();
+            let _is_whole = made.merge_packed(&packed);
+            prop_assert!(made.buckets().all(|(at, _)| at < Histogram::BUCKETS));
         }
     }
 

@@ -151,11 +151,12 @@ fn find(columns: &Columns, list: &List, progress: &Progress) -> Result<Found, Er
     let search = Search::new(columns, snapshot, list);
     let parts = search.parts(snapshot);
     let best = Mutex::new(Vec::new());
+    let rows: Vec<usize> = parts.iter().map(Part::rows).collect();
     let visited = visit(
-        &parts,
+        &rows,
         progress,
         || Ok(()),
-        |(), at, part| search.visit(at, part, &best),
+        |(), at| search.visit(at, &parts[at], &best),
     )?;
     let mut best = best.into_inner();
     best.sort_unstable_by(|a, b| search.compare(a, b));

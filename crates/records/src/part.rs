@@ -127,38 +127,39 @@ pub(crate) struct Visited<T> {
     pub(crate) is_complete: bool,
 }
 
-/// Visits parts, in their order but several at once, and tells of each which one it is. Each thread makes something of its own, which
-/// grows with every part that it visits. `progress` tells when to stop.
+/// Visits parts of so many rows each, in their order but several at once; a part is told by its
+/// place. Each thread makes something of its own, which grows with every part that it visits.
+/// `progress` tells when to stop.
 ///
 /// # Errors
 /// The first that a visit had; the others stop.
 pub(crate) fn visit<T: Send>(
-    parts: &[Part],
+    rows: &[usize],
     progress: &Progress,
     make: impl Fn() -> Result<T, Error> + Sync,
-    visit: impl Fn(&mut T, usize, &Part) -> Result<(), Error> + Sync,
+    visit: impl Fn(&mut T, usize) -> Result<(), Error> + Sync,
 ) -> Result<Visited<T>, Error> {
-    let rows: usize = parts.iter().map(Part::rows).sum();
-    progress.begin(rows as u64);
+    let (all, count): (usize, usize) = (rows.iter().sum(), rows.len());
+    progress.begin(all as u64);
     let (next, stopped) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let run = || -> Result<T, Error> {
         let mut made = make()?;
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(part) = parts.get(at) else { break };
+            let Some(rows) = rows.get(at) else { break };
             if progress.is_stopped() {
                 stopped.store(1, Ordering::Relaxed);
                 break;
             }
-            if let Err(error) = visit(&mut made, at, part) {
-                next.store(parts.len(), Ordering::Relaxed);
+            if let Err(error) = visit(&mut made, at) {
+                next.store(count, Ordering::Relaxed);
                 return Err(error);
             }
-            progress.advance(part.rows() as u64);
+            progress.advance(*rows as u64);
         }
         Ok(made)
     };
-    let threads = if rows < MIN_SHARED_ROWS { 1 } else { threads() };
+    let threads = if all < MIN_SHARED_ROWS { 1 } else { threads() };
     let made: Result<Vec<T>, Error> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
         let first = run();

@@ -27,7 +27,6 @@ use crate::cell::{Cell, Layout, Spread, Stat};
 use crate::chunk::Chunk;
 use crate::disk::Disk;
 use crate::fields::{Fields, Number, Text};
-use crate::histogram::Histogram;
 use crate::part::Part;
 use crate::sealed::{self, Sealed, failed};
 use crate::segment::Segment;
@@ -81,8 +80,33 @@ pub(crate) struct Rolled {
     pub(crate) priced: Vec<u64>,
     /// By quantity of the layout, and by row.
     pub(crate) stats: Vec<Vec<Stat>>,
-    /// By spread quantity of the layout, and by row.
-    pub(crate) spreads: Vec<Vec<Histogram>>,
+    /// By spread quantity of the layout.
+    pub(crate) spreads: Vec<Histograms>,
+}
+
+/// Histograms as they lie in the file. A row is added to where it belongs without one of its own
+/// being made: there are many rows, and each has few values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histograms {
+    bytes: Vec<u8>,
+    /// Where each row ends.
+    ends: Vec<usize>,
+}
+
+impl Histograms {
+    fn push(&mut self, packed: &[u8]) {
+        self.bytes.extend_from_slice(packed);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// A row, packed.
+    pub(crate) fn row(&self, row: usize) -> Option<&[u8]> {
+        let start = match row.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.bytes.get(start..*self.ends.get(row)?)
+    }
 }
 
 impl Rollup {
@@ -108,6 +132,18 @@ impl Rollup {
         self.steps.contains(&step)
     }
 
+    /// Something in the file is not as it was written.
+    pub(crate) fn damaged(&self, what: &str) -> Error {
+        self.file.damaged(what)
+    }
+
+    /// How many rows of a step there are.
+    pub(crate) fn rows(&self, step: u64) -> usize {
+        let group = self.steps.iter().position(|one| *one == step);
+        let rows = group.map(|group| self.file.parquet().row_group(group).num_rows());
+        rows.map_or(0, |rows| usize::try_from(rows).unwrap_or(0))
+    }
+
     /// The rows of a step, with what a layout and some dimensions ask for.
     ///
     /// # Errors
@@ -126,7 +162,7 @@ impl Rollup {
             counts: Vec::new(),
             priced: Vec::new(),
             stats: vec![Vec::new(); layout.quantities.len()],
-            spreads: vec![Vec::new(); layout.spread.len()],
+            spreads: vec![Histograms::default(); layout.spread.len()],
         };
         let of_layout = |name: &str| {
             let mut quantities = layout.quantities.iter();
@@ -182,50 +218,11 @@ impl Rolled {
             let name = column(layout.quantities[*at], HISTOGRAM);
             let histograms = batch.column_by_name(&name)?.as_binary_opt::<i32>()?;
             for bytes in histograms {
-                spreads.push(unpack(bytes?)?);
+                spreads.push(bytes?);
             }
         }
         Some(())
     }
-}
-
-/// Pairs of numbers, each seven bits a byte: how far it is to the next bucket, and its count.
-fn pack(histogram: &Histogram) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut last = 0;
-    for (at, count) in histogram.buckets() {
-        for mut number in [(at - last) as u64, count] {
-            while number > 0x7F {
-                out.push(u8::try_from(number & 0x7F).unwrap_or(0) | 0x80);
-                number >>= 7;
-            }
-            out.push(u8::try_from(number).unwrap_or(0));
-        }
-        last = at;
-    }
-    out
-}
-
-fn unpack(bytes: &[u8]) -> Option<Histogram> {
-    let mut numbers = Vec::new();
-    let (mut number, mut shift) = (0_u64, 0);
-    for byte in bytes {
-        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            numbers.push(number);
-            (number, shift) = (0, 0);
-        }
-    }
-    let mut at = 0;
-    let mut buckets = Vec::new();
-    for pair in numbers.chunks_exact(2) {
-        at += usize::try_from(pair[0])
-            .ok()
-            .filter(|step| *step <= Histogram::BUCKETS)?;
-        buckets.push((at, pair[1]));
-    }
-    (at <= Histogram::BUCKETS).then(|| Histogram::from_buckets(buckets.into_iter()))
 }
 
 /// Everything that rolled rows have.
@@ -352,7 +349,7 @@ fn batch(rows: &[Row<'_>], layout: &Layout) -> Result<RecordBatch, Error> {
         let mut bytes = BinaryBuilder::new();
         for (_, _, cell) in rows {
             bytes.append_value(match &cell.spreads[at] {
-                Spread::Histogram(histogram) => pack(histogram),
+                Spread::Histogram(histogram) => histogram.pack(),
                 Spread::Exact(_) => Vec::new(),
             });
         }

@@ -256,8 +256,8 @@ impl<'q> Tally<'q> {
         }
     }
 
-    /// Adds rolled rows.
-    pub(crate) fn add_rolled(&mut self, rolled: &Rolled, rows: &[u32]) {
+    /// Adds rolled rows; `None`: a histogram is damaged.
+    pub(crate) fn add_rolled(&mut self, rolled: &Rolled, rows: &[u32]) -> Option<()> {
         if !self.layout.spread.is_empty() && !self.is_coarse {
             self.coarsen();
         }
@@ -284,10 +284,11 @@ impl<'q> Tally<'q> {
             }
             for (spread, histograms) in cell.spreads.iter_mut().zip(&rolled.spreads) {
                 if let Spread::Histogram(histogram) = spread {
-                    histogram.merge(&histograms[row]);
+                    histogram.merge_packed(histograms.row(row)?)?;
                 }
             }
         }
+        Some(())
     }
 
     /// The cell of each row.
