@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use isango_store::analytics::{Aggregate, Answer, Group, Measure, Point, Progress};
+use isango_store::analytics::{Aggregate, Answer, Group, Point, Progress};
 use isango_store::logs::Error;
 use isango_types::Timestamp;
 
@@ -313,8 +313,7 @@ impl<'t> Groups<'t> {
     /// in that of their keys.
     fn ranked(&self) -> (Vec<usize>, Vec<usize>) {
         let question = self.tally.question();
-        let deciding = question.measured().get(question.order).copied();
-        let deciding = deciding.unwrap_or(Measure::Count);
+        let deciding = question.deciding();
         let values: Vec<Option<u64>> = (self.groups.iter())
             .map(|(_, group)| group.total.as_ref()?.value(deciding, self.layout))
             .collect();

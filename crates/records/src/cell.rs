@@ -45,7 +45,8 @@ impl Layout {
     }
 }
 
-const fn quantity(measure: Measure) -> Option<Quantity> {
+/// The quantity that a measure is of.
+pub(crate) const fn quantity(measure: Measure) -> Option<Quantity> {
     match measure {
         Measure::Count
         | Measure::Errors

@@ -6,9 +6,10 @@ use isango_store::analytics::{Aggregate, Dimension, Measure};
 use isango_store::logs::Error;
 use isango_types::Timestamp;
 
-use crate::cell::{Cell, Layout, MAX_EXACT, Spread};
+use crate::cell::{Cell, Layout, MAX_EXACT, Spread, quantity};
 use crate::chunk::Chunk;
 use crate::fields::{Fields, NONE, Number, Text};
+use crate::hash;
 use crate::measure::{Interner, codes, dimension_fields, quantity_fields, text_codes, values};
 use crate::part::Part;
 use crate::rollup::Rolled;
@@ -56,6 +57,23 @@ struct CellKey {
     start: u64,
 }
 
+/// The columns that a measure takes.
+fn measure_fields(measure: Measure) -> Fields {
+    let fields = Fields::default();
+    match measure {
+        Measure::Count => fields,
+        Measure::Errors => fields.number(Number::Status).text(Text::Outcome),
+        Measure::Cached => fields.text(Text::Cache),
+        Measure::Unpriced => fields.number(Number::Cost),
+        Measure::Estimated => fields.text(Text::CostStatus),
+        Measure::Known(quantity)
+        | Measure::Sum(quantity)
+        | Measure::Min(quantity)
+        | Measure::Max(quantity)
+        | Measure::Percentile(quantity, _) => quantity_fields(quantity),
+    }
+}
+
 /// What a record says that was answered from the cache.
 const KEPT: [&str; 2] = ["hit", "stale"];
 const ESTIMATED: [&str; 1] = ["estimated"];
@@ -70,15 +88,21 @@ pub(crate) struct Tally<'q> {
     layout: &'q Layout,
     by: Vec<By>,
     fields: Fields,
+    /// The columns that are left once percentiles were given up.
+    few_fields: Fields,
     words: Vec<Interner>,
-    places: HashMap<CellKey, u32>,
+    places: HashMap<CellKey, u32, hash::Texts>,
+    /// The place of the cell of each code, and one more, where nothing but one dimension tells cells
+    /// apart; 0 as long as it is not known.
+    by_code: Vec<u32>,
     keys: Vec<CellKey>,
     cells: Vec<Cell>,
     exact: usize,
     /// The groups that have cells of their own; `None`: all.
     chosen: Option<HashSet<Vec<u32>>>,
-    /// Whether percentiles were given up: there are many more groups than are asked for. A second
-    /// tally, of those that are shown, has them.
+    /// Whether all but the number of records and the measure that groups are ordered by was given
+    /// up: there are many more groups than are asked for. A second tally, of those that are shown,
+    /// has the rest.
     pub(crate) is_shed: bool,
     /// Whether values are kept as histograms.
     is_coarse: bool,
@@ -93,31 +117,23 @@ pub(crate) type Told<'t> = (u64, Option<&'t [u32]>, &'t Cell);
 impl<'q> Tally<'q> {
     /// Nothing so far. Of the question, the measures are in `layout` and the dimensions in `by`.
     pub(crate) fn new(question: &'q Aggregate, layout: &'q Layout, by: Vec<By>) -> Self {
-        let quantities = layout.quantities.iter().copied().map(quantity_fields);
-        let fields = by.iter().map(By::fields).chain(quantities);
-        let mut fields = fields.fold(Fields::default(), |all, some| all.and(&some));
+        let keys = by.iter().map(By::fields);
+        let mut keys = keys.fold(Fields::default(), |all, some| all.and(&some));
         if question.every.is_some() {
-            fields = fields.number(Number::CreatedAt);
+            keys = keys.number(Number::CreatedAt);
         }
-        if layout.needs(|one| matches!(one, Measure::Errors)) {
-            fields = fields.number(Number::Status).text(Text::Outcome);
-        }
-        if layout.needs(|one| matches!(one, Measure::Cached)) {
-            fields = fields.text(Text::Cache);
-        }
-        if layout.needs(|one| matches!(one, Measure::Unpriced)) {
-            fields = fields.number(Number::Cost);
-        }
-        if layout.needs(|one| matches!(one, Measure::Estimated)) {
-            fields = fields.text(Text::CostStatus);
-        }
+        let measures = layout.measures.iter().map(|one| measure_fields(*one));
+        let fields = measures.fold(keys.clone(), |all, some| all.and(&some));
+        let few_fields = keys.and(&measure_fields(question.deciding()));
         Self {
             question,
             layout,
             words: by.iter().map(|_| Interner::default()).collect(),
             by,
             fields,
-            places: HashMap::new(),
+            few_fields,
+            places: HashMap::default(),
+            by_code: Vec::new(),
             keys: Vec::new(),
             cells: Vec::new(),
             exact: 0,
@@ -193,12 +209,18 @@ impl<'q> Tally<'q> {
         if selection.as_ref().is_some_and(Vec::is_empty) {
             return Ok(());
         }
-        let chunk = part.read(&self.fields)?;
+        let fields = match self.is_shed {
+            true => &self.few_fields,
+            false => &self.fields,
+        };
+        let chunk = part.read(fields)?;
         let rows = selection.unwrap_or_else(|| (0..).take(chunk.rows).collect());
         let places = self.places(&chunk, &rows);
         self.count(&chunk, &rows, &places);
-        for at in 0..self.layout.quantities.len() {
-            self.measure(at, &chunk, &rows, &places);
+        for (at, one) in self.layout.quantities.iter().enumerate() {
+            if !self.is_shed || quantity(self.question.deciding()) == Some(*one) {
+                self.measure(at, &chunk, &rows, &places);
+            }
         }
         if self.exact > MAX_EXACT && !self.is_coarse {
             self.coarsen();
@@ -211,8 +233,7 @@ impl<'q> Tally<'q> {
 
     /// Whether so many groups are not worth their percentiles.
     fn may_shed(&self) -> bool {
-        let is_by_percentile = (self.question.measured().get(self.question.order))
-            .is_some_and(|measure| matches!(measure, Measure::Percentile(..)));
+        let is_by_percentile = matches!(self.question.deciding(), Measure::Percentile(..));
         self.cells.len() > MANY_CELLS
             && self.question.most() <= MANY_CELLS / 4
             && !self.by.is_empty()
@@ -293,6 +314,11 @@ impl<'q> Tally<'q> {
 
     /// The cell of each row.
     fn places(&mut self, chunk: &Chunk, rows: &[u32]) -> Vec<u32> {
+        if let ([by], [words], None) = (&*self.by, &mut *self.words, &self.question.every) {
+            let codes = by.codes(chunk, rows, words);
+            self.by_code.resize(self.by_code.len().max(words.len()), 0);
+            return codes.iter().map(|code| self.of_code(*code)).collect();
+        }
         let mut numbering = Numbering::new(rows.len());
         for (by, words) in self.by.iter().zip(&mut self.words) {
             let codes = by.codes(chunk, rows, words);
@@ -312,6 +338,19 @@ impl<'q> Tally<'q> {
             cells.push(self.cell(CellKey { codes, start }));
         }
         numbering.ids.iter().map(|id| cells[index(*id)]).collect()
+    }
+
+    /// The cell of a code, where nothing else tells cells apart.
+    fn of_code(&mut self, code: u32) -> u32 {
+        match self.by_code[index(code)].checked_sub(1) {
+            Some(place) => place,
+            None => {
+                let codes = vec![code];
+                let place = self.cell(CellKey { codes, start: 0 });
+                self.by_code[index(code)] = place + 1;
+                place
+            }
+        }
     }
 
     /// Which stretch of time each row lies in: numbers, and where the stretches begin.
@@ -371,7 +410,10 @@ impl<'q> Tally<'q> {
             Measure::Unpriced,
             Measure::Estimated,
         ]
-        .map(|wanted| self.layout.needs(|one| *one == wanted));
+        .map(|wanted| match self.is_shed {
+            true => self.question.deciding() == wanted,
+            false => self.layout.needs(|one| *one == wanted),
+        });
         for place in places {
             self.cells[index(*place)].counts.all += 1;
         }

@@ -144,6 +144,13 @@ impl Aggregate {
         &self.measures[..self.measures.len().min(MAX_MEASURES)]
     }
 
+    /// The measure that groups are ordered by.
+    #[must_use]
+    pub fn deciding(&self) -> Measure {
+        let measure = self.measured().get(self.order);
+        measure.copied().unwrap_or(Measure::Count)
+    }
+
     /// How many groups are answered.
     #[must_use]
     pub fn most(&self) -> usize {

@@ -71,8 +71,7 @@ pub fn aggregate(rows: &[Row], question: &Aggregate) -> Answer {
         groups.clear();
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    let deciding = question.measured().get(question.order).copied();
-    let deciding = deciding.unwrap_or(Measure::Count);
+    let deciding = question.deciding();
     // Stable: equal ones stay in the order of their keys.
     groups.sort_by_key(|(_, rows)| std::cmp::Reverse(measure(rows, deciding)));
     let group_count = groups.len() as u64;
