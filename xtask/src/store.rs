@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// is removed at the end.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Asks only questions whose names hold this.
+    #[arg(long, value_name = "TEXT", requires = "folder")]
+    only: Option<String>,
 }
 
 /// Fills a store in a release build, and measures it.
@@ -36,6 +39,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ]);
     command.args(["--example", "millions", "--"]);
     command.args([options.records.to_string(), options.sqlite.to_string()]);
-    command.args(&options.folder);
+    command.args(&options.folder).args(&options.only);
     shell::run(&mut command)
 }
