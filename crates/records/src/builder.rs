@@ -1,48 +1,22 @@
 //! Fills chunks from records, one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isango_types::Record;
 use isango_types::record::MetadataValue;
 
-use crate::chunk::{Chunk, MAX_KEYS, Texts, Words, kind_of, numbers, texts};
+use crate::chunk::{Chunk, MAX_KEYS, Texts, kind_of, numbers, texts};
 use crate::fields::{NO_WORD, Number, TEXTS, Text};
-use crate::hash;
-
-/// Texts by code, the other way round.
-#[derive(Debug, Default)]
-pub(crate) struct Codes(pub(crate) HashMap<Box<str>, u32, hash::Texts>);
-
-impl Codes {
-    /// The code of a text in a column that these are of.
-    pub(crate) fn code(&mut self, column: &mut Texts, word: &str) -> u32 {
-        // Most rows say what the one before them said.
-        if let Some(last) = column.codes.last()
-            && column.words.is(*last, word)
-        {
-            return *last;
-        }
-        self.of(&mut column.words, word)
-    }
-
-    pub(crate) fn of(&mut self, words: &mut Words, word: &str) -> u32 {
-        if let Some(code) = self.0.get(word) {
-            return *code;
-        }
-        let code = words.push(word);
-        self.0.insert(word.into(), code);
-        code
-    }
-}
+use crate::lookup::Lookup;
 
 /// A chunk that grows, and what it takes to add to it. Readers may hold the chunk: then the next
 /// record is added to a copy.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     chunk: Arc<Chunk>,
-    texts: Vec<Codes>,
-    metadata: BTreeMap<Box<str>, Codes>,
+    texts: Vec<Lookup>,
+    metadata: BTreeMap<Box<str>, Lookup>,
 }
 
 impl Builder {
@@ -58,7 +32,7 @@ impl Builder {
 
     /// Adds a record, which stands at a position of the journal.
     pub(crate) fn push(&mut self, record: &Record, position: u64) {
-        self.texts.resize_with(TEXTS, Codes::default);
+        self.texts.resize_with(TEXTS, Lookup::default);
         let chunk = Arc::make_mut(&mut self.chunk);
         let row = chunk.rows;
         chunk.rows += 1;
@@ -138,8 +112,13 @@ fn set_number(chunk: &mut Chunk, number: Number, row: usize, value: u64) {
     column.push(value);
 }
 
-fn set_text(column: &mut Texts, codes: &mut Codes, row: usize, value: &str) {
-    let code = codes.code(column, value);
+fn set_text(column: &mut Texts, codes: &mut Lookup, row: usize, value: &str) {
+    let last = column.codes.last().copied();
+    // Most rows say what the one before them said.
+    let code = match last.filter(|last| column.words.is(*last, value)) {
+        Some(last) => last,
+        None => codes.code(&mut column.words, value),
+    };
     pad(&mut column.codes, row, NO_WORD);
     column.codes.push(code);
 }

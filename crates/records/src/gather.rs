@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::builder::{Codes, code_of_kind, json};
+use crate::builder::{code_of_kind, json};
 use crate::chunk::{Chunk, MAX_KEYS, Metadata, Texts, kind_of};
 use crate::fields::{NO_WORD, Number, Text};
+use crate::lookup::Lookup;
 
 /// A row of several chunks: which chunk, and which row of it.
 pub(crate) type Place = (u32, u32);
@@ -152,7 +153,7 @@ fn gather_texts(columns: &[Option<&Texts>], places: &[Place]) -> Option<Texts> {
         return None;
     }
     let mut out = Texts::default();
-    let mut codes = Codes::default();
+    let mut lookup = Lookup::default();
     let mut known: Vec<Vec<u32>> = columns
         .iter()
         .map(|column| vec![NO_WORD; column.map_or(0, |column| column.words.len())])
@@ -164,7 +165,8 @@ fn gather_texts(columns: &[Option<&Texts>], places: &[Place]) -> Option<Texts> {
         let code = match (column, known[index(*at)].get_mut(index(code))) {
             (Some(column), Some(new)) => {
                 if *new == NO_WORD {
-                    *new = codes.code(&mut out, column.words.get(code).unwrap_or_default());
+                    let word = column.words.get(code).unwrap_or_default();
+                    *new = lookup.code(&mut out.words, word);
                 }
                 *new
             }
@@ -182,7 +184,7 @@ fn move_keys(
     places: &[Place],
     out: &mut BTreeMap<Box<str>, Metadata>,
 ) -> Texts {
-    let mut known: BTreeMap<Box<str>, Codes> = BTreeMap::new();
+    let mut known: BTreeMap<Box<str>, Lookup> = BTreeMap::new();
     let mut more = Texts::default();
     for (row, (at, of)) in places.iter().enumerate() {
         let mut object = chunks[index(*at)].metadata_at(index(*of));
@@ -193,11 +195,10 @@ fn move_keys(
             if column.values.codes[row] != NO_WORD {
                 continue;
             }
-            let codes = known.entry(key.clone()).or_insert_with(|| {
-                let words = column.values.words.iter().zip(0..);
-                Codes(words.map(|(word, code)| (word.into(), code)).collect())
-            });
-            column.values.codes[row] = codes.of(&mut column.values.words, &value.to_text());
+            let words = &mut column.values.words;
+            let lookup = known.entry(key.clone());
+            let lookup = lookup.or_insert_with(|| Lookup::of(words));
+            column.values.codes[row] = lookup.code(words, &value.to_text());
             if let Some(kind) = kind_of(value) {
                 let kinds = column
                     .kinds

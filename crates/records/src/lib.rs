@@ -51,6 +51,7 @@ mod journal;
 mod label;
 mod list;
 mod locate;
+mod lookup;
 mod measure;
 mod overlay;
 mod part;

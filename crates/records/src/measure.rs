@@ -4,43 +4,39 @@ use std::collections::HashMap;
 
 use isango_store::analytics::{Dimension, Quantity};
 
-use crate::chunk::{Chunk, Texts};
+use crate::chunk::{Chunk, Texts, Words};
 use crate::fields::{Fields, NO_WORD, NONE, Number, Text};
-use crate::hash;
+use crate::lookup::Lookup;
 use crate::select::Errors;
 
 /// Texts that are numbered in the order in which they turn up. 0 is none.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
-    codes: HashMap<Box<str>, u32, hash::Texts>,
-    words: Vec<Box<str>>,
+    lookup: Lookup,
+    words: Words,
     /// The code of all texts that it does not know, once it takes no more.
     unknown: Option<u32>,
 }
 
 impl Interner {
     pub(crate) fn code(&mut self, word: &str) -> u32 {
-        if let Some(code) = self.codes.get(word) {
-            return *code;
+        let known = match self.unknown {
+            None => Some(self.lookup.code(&mut self.words, word)),
+            Some(_) => self.lookup.get(&self.words, word),
+        };
+        match (known, self.unknown) {
+            (Some(code), _) => code + 1,
+            (None, unknown) => unknown.unwrap_or(0),
         }
-        if let Some(unknown) = self.unknown {
-            return unknown;
-        }
-        self.words.push(word.into());
-        let code = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
-        self.codes.insert(word.into(), code);
-        code
     }
 
     /// From now on, a text that is not known gets a code that stands for all such.
     pub(crate) fn close(&mut self) {
-        self.words.push("".into());
-        self.unknown = u32::try_from(self.words.len()).ok();
+        self.unknown = Some(self.words.push("") + 1);
     }
 
     pub(crate) fn word(&self, code: u32) -> Option<&str> {
-        let at = usize::try_from(code).ok()?.checked_sub(1)?;
-        self.words.get(at).map(AsRef::as_ref)
+        self.words.get(code.checked_sub(1)?)
     }
 
     /// How many codes there are, 0 among them.
