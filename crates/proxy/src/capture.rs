@@ -41,6 +41,11 @@ impl Budget {
         true
     }
 
+    /// Whether half of it is taken.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limit / 2
+    }
+
     pub(crate) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -105,7 +105,12 @@ impl Proxy {
     ) -> io::Result<Arc<Self>> {
         let upstream = upstream::Upstream::new(&settings.upstream)?;
         let cache = cache::Cache::new(stores.cache, settings.cache, Arc::clone(&metrics));
-        let kept = (stores.logs as _, stores.pledges, stores.checkpoint);
+        let kept = (
+            stores.logs as _,
+            stores.pledges,
+            stores.checkpoint,
+            stores.spill,
+        );
         let (sink, thread) = sink::Sink::start(settings.sink, clock, Arc::clone(&metrics), kept)?;
         let health = Arc::new(health::Health::default());
         // Shown before they are first asked.

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub(crate) malformed_requests: Counter,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
+    /// Records that were packed because the store did not take them.
+    pub(crate) records_spilled: Counter,
     /// Requests that nobody let in and that left no record.
     pub(crate) records_thinned: Counter,
     pub(crate) record_errors: Counter,
@@ -138,6 +140,7 @@ impl Metrics {
             malformed_requests: Counter::default(),
             records_written: Counter::default(),
             records_dropped: Counter::default(),
+            records_spilled: Counter::default(),
             records_thinned: Counter::default(),
             record_errors: Counter::default(),
             cache_requests: Family::default(),
@@ -264,6 +267,11 @@ impl Metrics {
             "records_dropped",
             "Records lost because the store could not take them",
             self.records_dropped.clone(),
+        );
+        to.register(
+            "records_spilled",
+            "Records that were packed while the store did not take them",
+            self.records_spilled.clone(),
         );
         to.register(
             "record_errors",

@@ -1,7 +1,10 @@
 //! Takes drafts off the request's path: a bounded queue, one thread that makes records of them,
-//! counts them and hands them to the store in batches.
+//! counts them and hands them to the store in batches. While the store takes none, a second thread
+//! packs what waits (`spilling`).
 
-use std::collections::BTreeSet;
+mod spilling;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use std::time::Duration;
 use isango_store::checkpoint::CheckpointStore;
 use isango_store::logs::{Error, Gap, LogWriter};
 use isango_store::pledges::PledgeStore;
+use isango_store::spill::Spill;
 use isango_types::record::{Message, Omitted};
 use isango_types::{Clock, Record};
 use parking_lot::{Condvar, Mutex};
@@ -37,6 +41,8 @@ pub struct Settings {
     /// Memory for the bodies of exchanges in flight and waiting, in bytes; beyond it bodies are
     /// stored in part.
     pub max_body_bytes: usize,
+    /// A write that takes longer than this is a disk that has stalled.
+    pub stalled_after: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +51,7 @@ impl Default for Settings {
             flush_window: Duration::from_millis(20),
             max_queue: 16_384,
             max_body_bytes: 256 << 20,
+            stalled_after: Duration::from_secs(2),
         }
     }
 }
@@ -55,16 +62,16 @@ const MAX_BATCH: usize = 2_048;
 const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How often an operator is told of a store that keeps failing.
 const TELL_EVERY: Duration = Duration::from_secs(30);
-/// A write that takes longer than this is a disk that has stalled.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long a failed store is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where records go, what requests under way hold of limits, and what was drawn from them.
+/// Where records go, what requests under way hold of limits, what was drawn from them, and where
+/// records wait that the store does not take.
 pub(crate) type Kept = (
     Arc<dyn LogWriter>,
     Arc<dyn PledgeStore>,
     Arc<dyn CheckpointStore>,
+    Arc<dyn Spill>,
 );
 
 #[derive(Default)]
@@ -78,6 +85,26 @@ struct Queue {
     /// Somebody waits for a record.
     is_urgent: bool,
     closing: bool,
+    /// So much waits that it is to be packed, if the store takes none.
+    is_pressed: bool,
+    /// What is packed, the oldest first.
+    spilled: VecDeque<Spilled>,
+    /// More is being packed.
+    spilling: bool,
+}
+
+/// Records of a batch, who waits for them, and what they drew.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    receipts: Receipts,
+    booked: Booked,
+}
+
+/// A batch that is packed.
+struct Spilled {
+    count: usize,
+    booked: Booked,
 }
 
 /// Who waits for records of a batch, each with its place in it.
@@ -96,6 +123,9 @@ struct Trouble {
 pub(crate) struct Sink {
     queue: Mutex<Queue>,
     filled: Condvar,
+    /// Told when the queue is pressed.
+    pressed: Condvar,
+    spill: Arc<dyn Spill>,
     budget: Arc<Budget>,
     settings: Settings,
     clock: Clock,
@@ -111,7 +141,7 @@ pub(crate) struct Sink {
 pub(crate) type Full = BTreeSet<(Box<str>, Box<str>)>;
 
 impl Sink {
-    /// A sink and the thread that empties it into `store`.
+    /// A sink and the thread that empties it into `store`, which has another one to help it.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -119,11 +149,13 @@ impl Sink {
         settings: Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
-        (store, pledges, checkpoint): Kept,
+        (store, pledges, checkpoint, spill): Kept,
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let sink = Arc::new(Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
+            pressed: Condvar::new(),
+            spill,
             budget: Arc::new(Budget::new(settings.max_body_bytes)),
             settings,
             clock,
@@ -137,7 +169,16 @@ impl Sink {
         let worker = Arc::clone(&sink);
         let thread = std::thread::Builder::new()
             .name("records".into())
-            .spawn(move || worker.run(&*store))?;
+            .spawn(move || {
+                std::thread::scope(|scope| {
+                    let spill = || worker.spill_while_pressed();
+                    let helper = std::thread::Builder::new().name("records-spill".into());
+                    if let Err(error) = helper.spawn_scoped(scope, spill) {
+                        tracing::error!(%error, "records are not spilled while the disk stalls");
+                    }
+                    worker.run(&*store);
+                });
+            })?;
         Ok((sink, thread))
     }
 
@@ -201,6 +242,10 @@ impl Sink {
         let is_urgent = draft.receipt.is_some();
         queue.is_urgent |= is_urgent;
         queue.drafts.push(draft);
+        if !queue.is_pressed && self.is_pressed(&queue) {
+            queue.is_pressed = true;
+            self.pressed.notify_one();
+        }
         // The thread wakes once for a batch, not for each record.
         if queue.drafts.len() == 1 || is_urgent {
             self.filled.notify_one();
@@ -212,6 +257,7 @@ impl Sink {
     pub(crate) fn close(&self) {
         self.queue.lock().closing = true;
         self.filled.notify_one();
+        self.pressed.notify_one();
     }
 
     fn run(&self, store: &dyn LogWriter) {
@@ -220,27 +266,41 @@ impl Sink {
         let mut unmarked = 0;
         loop {
             let mut queue = self.queue.lock();
-            while queue.drafts.is_empty() && queue.dropped == 0 && !queue.closing {
+            while queue.drafts.is_empty()
+                && queue.dropped == 0
+                && queue.spilled.is_empty()
+                && (!queue.closing || queue.spilling)
+            {
                 if unmarked == 0 {
                     self.filled.wait(&mut queue);
                 } else if self.filled.wait_for(&mut queue, RETRY_AFTER).timed_out() {
                     break;
                 }
             }
+            if let Some(oldest) = queue.spilled.pop_front() {
+                drop(queue);
+                unmarked += self.store_spilled(store, oldest);
+                continue;
+            }
             if !queue.closing && !queue.is_urgent {
-                self.filled.wait_for(&mut queue, self.settings.flush_window);
+                // From the end of the first on: what came while others were written has waited.
+                let waited = queue.drafts.first().map(|first| first.ended().elapsed());
+                let rest = self.settings.flush_window.saturating_sub(waited.unwrap_or_default());
+                self.filled.wait_for(&mut queue, rest);
             }
             queue.is_urgent = false;
             let drafts = std::mem::take(&mut queue.drafts);
             let dropped = unmarked + std::mem::take(&mut queue.dropped);
-            let closing = queue.closing;
+            let closing = queue.closing && !queue.spilling && queue.spilled.is_empty();
             drop(queue);
             if drafts.is_empty() && dropped == 0 && closing {
                 return;
             }
             let count = drafts.len();
             let seen = (&mut observer, &mut readings);
-            let writing = AssertUnwindSafe(|| self.write(store, seen, drafts));
+            let keep = |batch| self.store(store, batch);
+            let patience = self.settings.flush_window;
+            let writing = AssertUnwindSafe(|| self.write(seen, drafts, patience, keep));
             if catch_unwind(writing).is_err() {
                 // The thread serves all that come; what it failed on is told and counted.
                 self.metrics.records_dropped.inc_by(count as u64);
@@ -258,16 +318,17 @@ impl Sink {
         }
     }
 
+    /// Makes records of drafts, and gives them on in batches, each of which gathers so long at most.
     #[expect(clippy::vec_box, reason = "the queue's own shape")]
     fn write(
         &self,
-        store: &dyn LogWriter,
         (observer, readings): (&mut Observer, &mut Readings),
         drafts: Vec<Box<Draft>>,
+        patience: Duration,
+        mut keep: impl FnMut(Batch),
     ) {
-        let mut batch = Vec::with_capacity(drafts.len().min(MAX_BATCH));
-        let mut booked = Booked::default();
-        let mut receipts = Receipts::new();
+        let mut batch = Batch::default();
+        batch.records.reserve(drafts.len().min(MAX_BATCH));
         let mut bytes = 0;
         let mut begun = Instant::now();
         for mut draft in drafts {
@@ -280,36 +341,35 @@ impl Sink {
             let pledge = draft.pledge.take();
             let receipt = draft.receipt.take();
             let drew = record.limits.iter().any(|one| one.charged > 0);
+            let at = batch.records.len();
             if let (true, Some(route)) = (drew, &draft.route) {
                 let gateway = Arc::clone(&route.gateway);
-                booked.gateways.push((batch.len(), gateway));
+                batch.booked.gateways.push((at, gateway));
             }
             if collected || drew {
-                receipts.extend(receipt.map(|receipt| (batch.len(), receipt)));
+                batch.receipts.extend(receipt.map(|receipt| (at, receipt)));
             } else if let Some(receipt) = receipt {
                 // There is nothing to wait for.
                 receipt.send(true).ok();
             }
             if collected {
-                batch.push(record);
-                booked.pledges.extend(pledge);
+                batch.records.push(record);
+                batch.booked.pledges.extend(pledge);
             } else if drew {
-                batch.push(ledger_only(record));
-                booked.pledges.extend(pledge);
+                batch.records.push(ledger_only(record));
+                batch.booked.pledges.extend(pledge);
             } else if let Some(pledge) = pledge {
                 pledge.void();
             }
             // The first of a batch does not wait longer for the last than for its beginning.
-            let late = begun.elapsed() >= self.settings.flush_window;
-            if batch.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
-                let waiting = std::mem::take(&mut receipts);
-                self.store(store, (&mut batch, waiting), std::mem::take(&mut booked));
-                batch.clear();
+            let late = begun.elapsed() >= patience;
+            if batch.records.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES || late {
+                keep(std::mem::take(&mut batch));
                 (bytes, begun) = (0, Instant::now());
             }
         }
-        if !batch.is_empty() {
-            self.store(store, (&mut batch, receipts), booked);
+        if !batch.records.is_empty() {
+            keep(batch);
         }
     }
 
@@ -334,7 +394,7 @@ impl Sink {
         let stalled = trouble.writing.map(|since| since.elapsed());
         let why = match (
             &trouble.error,
-            stalled.filter(|time| *time >= STALLED_AFTER),
+            stalled.filter(|time| *time >= self.settings.stalled_after),
         ) {
             (Some(error), _) => error.to_string(),
             (None, Some(time)) => format!("the disk has not answered for {} s", time.as_secs()),
@@ -385,12 +445,13 @@ impl Sink {
     /// Stores a batch, and gives back the pledges of its exchanges; without their records they go on
     /// counting. A store that fails is tried again until it works or the sink closes. Meanwhile the
     /// queue fills, and then drops with a count.
-    fn store(
-        &self,
-        store: &dyn LogWriter,
-        (batch, mut receipts): (&mut [Record], Receipts),
-        mut booked: Booked,
-    ) {
+    fn store(&self, store: &dyn LogWriter, batch: Batch) {
+        let Batch {
+            records: mut batch,
+            mut receipts,
+            mut booked,
+        } = batch;
+        let batch = &mut batch;
         let mut told: Option<Instant> = None;
         loop {
             match self.append(store, batch, &mut booked) {
@@ -404,13 +465,7 @@ impl Sink {
                 }
                 Err(error) => {
                     self.metrics.record_errors.inc();
-                    for (at, receipt) in receipts.drain(..) {
-                        if receipt.send(false).is_ok() {
-                            let note = "its client was not given the end: the record could not be \
-                                        stored in time";
-                            batch[at].notes.push(note.into());
-                        }
-                    }
+                    refuse(receipts.drain(..), batch);
                     if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                         let (waiting, dropped) = self.backlog();
                         tracing::error!(%error, waiting, dropped, "records cannot be stored");
@@ -436,10 +491,11 @@ impl Sink {
         }
     }
 
-    /// Exchanges that wait, and those that were dropped since the last gap marker.
+    /// Exchanges that wait, packed or not, and those that were dropped since the last gap marker.
     fn backlog(&self) -> (usize, u64) {
         let queue = self.queue.lock();
-        (queue.drafts.len(), queue.dropped)
+        let spilled: usize = queue.spilled.iter().map(|batch| batch.count).sum();
+        (queue.drafts.len() + spilled, queue.dropped)
     }
 
     /// Marks in the journal that records were dropped; whether it could be. `is_told`: it was tried
@@ -482,6 +538,16 @@ fn ledger_only(mut record: Record) -> Record {
     record.metadata.clear();
     record.notes = vec!["kept for the counters of limits: no record was asked for".into()];
     record
+}
+
+/// Tells those who wait for records that these are not stored in time.
+fn refuse(receipts: impl Iterator<Item = (usize, Receipt)>, records: &mut [Record]) {
+    for (at, receipt) in receipts {
+        if receipt.send(false).is_ok() {
+            let note = "its client was not given the end: the record could not be stored in time";
+            records[at].notes.push(note.into());
+        }
+    }
 }
 
 /// The record of a draft. A body that the readers fail on costs itself, not the record and not the

@@ -385,6 +385,14 @@ impl Config {
                 records.max_queue_bytes == new_records.max_queue_bytes,
             ),
             (
+                "records.max_spill_bytes",
+                records.max_spill_bytes == new_records.max_spill_bytes,
+            ),
+            (
+                "records.spill_dir",
+                records.spill_dir == new_records.spill_dir,
+            ),
+            (
                 "records.retention_bytes",
                 records.retention_bytes == new_records.retention_bytes,
             ),

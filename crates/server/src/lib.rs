@@ -31,6 +31,7 @@ use isango_backends::exports::FileExports;
 use isango_backends::outbox::FileOutbox;
 use isango_backends::pledges::FilePledges;
 use isango_backends::sessions::FileSessions;
+use isango_backends::spill::PackedSpill;
 use isango_control::alerts::{Alerts, Parts};
 use isango_control::{Control, Judges, Tails};
 use isango_exports::Exports;
@@ -106,6 +107,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         )),
         exports: export_store(config),
         sessions: sessions(config),
+        spill: Arc::new(spill(config)?),
     };
     let outbox: Arc<dyn Outbox> = match FileOutbox::open(&config.data_dir) {
         Ok(outbox) => Arc::new(outbox),
@@ -165,6 +167,18 @@ fn restore_limits(proxy: &Proxy, logs: &dyn LogStore) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where records wait while the disk takes none.
+fn spill(config: &Config) -> anyhow::Result<PackedSpill> {
+    let max_bytes = config.records.max_spill_bytes;
+    let Some(folder) = &config.records.spill_dir else {
+        return Ok(PackedSpill::in_memory(max_bytes));
+    };
+    PackedSpill::in_folder(folder, max_bytes).with_context(|| {
+        let folder = folder.display();
+        format!("`records.spill_dir`: no file can be made in {folder}")
+    })
+}
+
 fn tell_recovery(recovery: &Recovery) {
     for torn in &recovery.torn {
         tracing::warn!(
@@ -193,6 +207,7 @@ pub fn start_in_memory(
         checkpoint: Arc::new(MemoryCheckpoint::default()),
         exports: Arc::new(MemoryExports::default()),
         sessions: Arc::new(MemorySessions::default()),
+        spill: Arc::new(PackedSpill::in_memory(config.records.max_spill_bytes)),
     };
     start_with(config, stores, Arc::new(MemoryOutbox::default()), clock)
 }

@@ -11,6 +11,7 @@ mod outbox;
 mod pledges;
 pub mod sample;
 mod sessions;
+mod spill;
 pub mod varied;
 
 pub use analytics::{agrees, analytics};
@@ -22,3 +23,4 @@ pub use logs::logs;
 pub use outbox::{letter, outbox};
 pub use pledges::pledges;
 pub use sessions::{session, sessions};
+pub use spill::spill;

@@ -10,7 +10,7 @@
 //! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for, and the
 //! [`audit`] trail of whoever changed it; [`sessions`]
 //! that to who is signed in; [`signature`] is how what is sent out is signed;
-//! [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! [`spill`] is that to where records wait that the store does not take; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod analytics;
@@ -37,6 +37,7 @@ pub mod row;
 pub mod seal;
 pub mod sessions;
 pub mod signature;
+pub mod spill;
 pub mod tokens;
 pub mod users;
 pub mod views;
@@ -63,6 +64,8 @@ pub struct Stores {
     pub exports: Arc<dyn exports::ExportStore>,
     /// Who is signed in.
     pub sessions: Arc<dyn sessions::SessionStore>,
+    /// Where records wait that `logs` does not take.
+    pub spill: Arc<dyn spill::Spill>,
 }
 
 impl std::fmt::Debug for Stores {

@@ -3,7 +3,7 @@
 
 mod entities;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use crate::outbox::{self, Letter, MAX_WAITING, Outbox, Put};
 use crate::pledges::{self, PledgeStore};
 use crate::row::Row;
 use crate::sessions::{self, MAX_OF_USER, MAX_SESSIONS, SessionStore, StoredSession};
+use crate::spill::Spill;
 
 pub use self::entities::MemoryConfig;
 
@@ -431,6 +432,52 @@ impl CheckpointStore for MemoryCheckpoint {
     }
 }
 
+/// Batches as JSON, in memory.
+#[derive(Debug)]
+pub struct MemorySpill {
+    max_bytes: u64,
+    batches: RwLock<VecDeque<Vec<u8>>>,
+}
+
+impl MemorySpill {
+    /// One that is full with so many bytes.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            max_bytes,
+            batches: RwLock::default(),
+        }
+    }
+}
+
+impl Spill for MemorySpill {
+    fn has_room(&self) -> bool {
+        self.bytes() < self.max_bytes
+    }
+
+    fn bytes(&self) -> u64 {
+        let batches = self.batches.read();
+        batches.iter().map(|batch| batch.len() as u64).sum()
+    }
+
+    fn put(&self, batch: &[Record]) -> Result<(), Error> {
+        let mut lines = Vec::new();
+        for record in batch {
+            record.write_json(&mut lines)?;
+        }
+        self.batches.write().push_back(lines);
+        Ok(())
+    }
+
+    fn take(&self) -> Result<Option<Vec<Record>>, Error> {
+        let Some(lines) = self.batches.write().pop_front() else {
+            return Ok(None);
+        };
+        let records = serde_json::Deserializer::from_slice(&lines).into_iter();
+        Ok(Some(records.collect::<Result<_, _>>()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,6 +492,7 @@ mod tests {
         crate::conformance::pledges(&MemoryPledges::default());
         crate::conformance::checkpoint(&MemoryCheckpoint::default());
         crate::conformance::sessions(MemorySessions::default);
+        crate::conformance::spill(&MemorySpill::new(8 << 10));
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Draft {
         self.config.prices_of(resolve::place(&self.path).account)
     }
 
+    /// When the exchange ended, as far as its client is concerned.
+    pub(crate) fn ended(&self) -> Instant {
+        self.started + Duration::from_micros(self.timing.total_us)
+    }
+
     /// Adds an attempt, with the step and the wait before it.
     pub(super) fn tell(&mut self, mut attempt: Attempt) {
         self.sends += 1;

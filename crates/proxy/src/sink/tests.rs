@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use http::Request;
 use isango_store::later::{Deletion, Patch};
 use isango_store::logs::Error;
-use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges};
+use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges, MemorySpill};
 use isango_types::price::PriceTable;
 use isango_types::{RecordId, Snapshot};
 use prometheus_client::registry::Registry;
@@ -56,48 +56,120 @@ impl LogWriter for Failing {
     }
 }
 
-/// How many records were stored, and the gaps that were marked, where two of four exchanges found
-/// the queue full, and so many attempts to mark that failed.
+/// A spill that says when something was put.
+struct Told {
+    spill: MemorySpill,
+    told: Mutex<Sender<()>>,
+}
+
+impl Spill for Told {
+    fn has_room(&self) -> bool {
+        self.spill.has_room()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.spill.bytes()
+    }
+
+    fn put(&self, batch: &[Record]) -> Result<(), Error> {
+        let put = self.spill.put(batch);
+        self.told.lock().send(()).ok();
+        put
+    }
+
+    fn take(&self) -> Result<Option<Vec<Record>>, Error> {
+        self.spill.take()
+    }
+}
+
+/// A sink over a store that takes nothing until it may.
+struct Stalled {
+    sink: Arc<Sink>,
+    thread: JoinHandle<()>,
+    store: Arc<Failing>,
+    config: Arc<Snapshot>,
+    /// Told when the store is asked.
+    is_asked: Receiver<()>,
+    /// Told when something is spilled.
+    is_told: Receiver<()>,
+    spill: Arc<Told>,
+    go: Sender<()>,
+}
+
+impl Stalled {
+    fn new(settings: Settings, failures: usize, spill_bytes: u64) -> Self {
+        let (asked, is_asked) = channel();
+        let (go, may) = channel();
+        let (told, is_told) = channel();
+        let store = Arc::new(Failing {
+            logs: MemoryLogs::default(),
+            asked: Mutex::new(asked),
+            may: Mutex::new(may),
+            failures: AtomicUsize::new(failures),
+        });
+        let spill = Arc::new(Told {
+            spill: MemorySpill::new(spill_bytes),
+            told: Mutex::new(told),
+        });
+        let settings = Settings {
+            flush_window: Duration::ZERO,
+            ..settings
+        };
+        let metrics = Arc::new(Metrics::new(&mut Registry::default()));
+        let kept: Kept = (
+            Arc::clone(&store) as _,
+            Arc::new(MemoryPledges::default()),
+            Arc::new(MemoryCheckpoint::default()),
+            Arc::clone(&spill) as _,
+        );
+        let (sink, thread) = Sink::start(settings, Clock::system(), metrics, kept).unwrap();
+        let prices = Arc::new(PriceTable::default());
+        let none = Snapshot::new(Vec::new(), Vec::new(), prices, None, Vec::new());
+        Self {
+            sink,
+            thread,
+            store,
+            config: Arc::new(none),
+            is_asked,
+            is_told,
+            spill,
+            go,
+        }
+    }
+
+    /// So many exchanges end.
+    fn end(&self, count: usize) {
+        for _ in 0..count {
+            let config = Arc::clone(&self.config);
+            drop(Exchange::begin(&self.sink, config, &Request::new(())));
+        }
+    }
+
+    /// Lets the store work, and closes the sink; how many records were stored, and the gaps that
+    /// were marked.
+    fn finish(self) -> (usize, Vec<u64>) {
+        drop(self.go);
+        self.sink.close();
+        self.thread.join().unwrap();
+        let gaps = self.store.logs.gaps();
+        let stored = self.sink.metrics().records_written.get();
+        let gaps = gaps.into_iter().map(|gap| gap.dropped);
+        (usize::try_from(stored).unwrap(), gaps.collect())
+    }
+}
+
+/// The same where two of four exchanges found the queue full, and so many attempts to mark that
+/// failed.
 fn stored_and_gaps(failures: usize) -> (usize, Vec<u64>) {
-    let (asked, is_asked) = channel();
-    let (go, may) = channel();
-    let store = Arc::new(Failing {
-        logs: MemoryLogs::default(),
-        asked: Mutex::new(asked),
-        may: Mutex::new(may),
-        failures: AtomicUsize::new(failures),
-    });
     let settings = Settings {
         max_queue: 1,
-        flush_window: Duration::ZERO,
         ..Settings::default()
     };
-    let metrics = Arc::new(Metrics::new(&mut Registry::default()));
-    let kept: Kept = (
-        Arc::clone(&store) as _,
-        Arc::new(MemoryPledges::default()),
-        Arc::new(MemoryCheckpoint::default()),
-    );
-    let (sink, thread) = Sink::start(settings, Clock::system(), metrics, kept).unwrap();
-    let prices = Arc::new(PriceTable::default());
-    let none = Snapshot::new(Vec::new(), Vec::new(), prices, None, Vec::new());
-    let config = Arc::new(none);
-    let ends = || {
-        drop(Exchange::begin(
-            &sink,
-            Arc::clone(&config),
-            &Request::new(()),
-        ))
-    };
-    ends();
-    is_asked.recv().unwrap();
-    (0..3).for_each(|_| ends());
-    drop(go);
-    sink.close();
-    thread.join().unwrap();
-    let gaps = store.logs.gaps().into_iter().map(|gap| gap.dropped);
-    let stored = sink.metrics().records_written.get();
-    (usize::try_from(stored).unwrap(), gaps.collect())
+    let stalled = Stalled::new(settings, failures, 0);
+    stalled.end(1);
+    stalled.is_asked.recv().unwrap();
+    stalled.end(3);
+    stalled.finish()
 }
 
 #[test]
@@ -106,4 +178,57 @@ fn a_gap_that_cannot_be_marked_is_marked_later() {
     assert_eq!(stored_and_gaps(1), (2, vec![2]));
     // Nor does a store that always fails keep the thread from its end.
     assert_eq!(stored_and_gaps(usize::MAX), (2, vec![]));
+}
+
+#[test]
+fn a_disk_that_stalls_costs_bounded_memory_and_no_record_that_fits() {
+    const QUEUE: usize = 64;
+    const SPILL: u64 = 2 << 20;
+    let settings = Settings {
+        max_queue: QUEUE,
+        stalled_after: Duration::ZERO,
+        ..Settings::default()
+    };
+    let stalled = Stalled::new(settings, 0, SPILL);
+    stalled.end(1);
+    stalled.is_asked.recv().unwrap();
+    let mut ended = 1;
+    while stalled.spill.has_room() {
+        // The queue is half full, and so what is in it is packed.
+        stalled.end(QUEUE / 2);
+        ended += QUEUE / 2;
+        stalled.is_told.recv().unwrap();
+        assert!(stalled.spill.bytes() < SPILL + 64 * 1_024, "one batch more");
+    }
+    // Ten minutes with six of them a second.
+    assert!(ended > 3_600, "{ended}");
+    // Now the queue fills, and then they are dropped.
+    stalled.end(QUEUE + 36);
+    let trouble = stalled.sink.trouble().unwrap();
+    let waiting = ended - 1 + QUEUE;
+    assert!(
+        trouble.ends_with(&format!("; {waiting} wait, 36 were dropped")),
+        "{trouble}"
+    );
+    let spilled = stalled.sink.metrics().records_spilled.get();
+    assert_eq!(usize::try_from(spilled).unwrap(), ended - 1);
+    let spill = Arc::clone(&stalled.spill);
+    assert_eq!(stalled.finish(), (ended + QUEUE, vec![36]));
+    assert_eq!(spill.bytes(), 0);
+}
+
+#[test]
+fn while_the_store_is_merely_slow_nothing_is_packed() {
+    let settings = Settings {
+        max_queue: 8,
+        stalled_after: Duration::from_secs(3_600),
+        ..Settings::default()
+    };
+    let stalled = Stalled::new(settings, 0, 1 << 20);
+    stalled.end(1);
+    stalled.is_asked.recv().unwrap();
+    stalled.end(8 + 5);
+    assert_eq!(stalled.sink.trouble(), None);
+    assert_eq!(stalled.sink.metrics().records_spilled.get(), 0);
+    assert_eq!(stalled.finish(), (1 + 8, vec![5]));
 }

@@ -56,7 +56,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
     let relative_to = |span: &Range<usize>| around.relative_to(span);
     let log = root.table("log");
     let server = server(&root.table("server"));
-    let records = records(&root.table("records"));
+    let records = records(&root.table("records"), &relative_to);
     let providers = providers(root);
     let mut config = Config {
         listen: root.address("listen"),
@@ -212,11 +212,13 @@ fn upstream(section: &Section<'_>, relative_to: RelativeTo<'_>) -> UpstreamSetti
     }
 }
 
-fn records(section: &Section<'_>) -> RecordSettings {
+fn records(section: &Section<'_>, relative_to: RelativeTo<'_>) -> RecordSettings {
     RecordSettings {
         flush_window: section.wait("flush_window"),
         durability: durability(section),
         max_queue_bytes: section.size("max_queue_bytes"),
+        max_spill_bytes: section.size("max_spill_bytes"),
+        spill_dir: section.path("spill_dir", relative_to),
         retention_bytes: section.limit("retention_bytes"),
         retention_age: section.timeout("retention_age"),
         body_retention_age: section.timeout("body_retention_age"),

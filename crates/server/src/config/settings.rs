@@ -126,6 +126,10 @@ pub struct RecordSettings {
     pub durability: Durability,
     /// Memory for records that wait to be written, in bytes.
     pub max_queue_bytes: u64,
+    /// How much is packed of records that wait because the disk takes none, in bytes.
+    pub max_spill_bytes: u64,
+    /// Where that is; `None`: in memory.
+    pub spill_dir: Option<PathBuf>,
     /// The oldest records go when the store is larger, in bytes; `None`: no limit.
     pub retention_bytes: Option<u64>,
     /// Records go when they are older; `None`: no limit.

@@ -72,6 +72,7 @@ impl Harness {
             checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
             exports: Arc::new(isango_store::memory::MemoryExports::default()),
             sessions: Arc::new(isango_store::memory::MemorySessions::default()),
+            spill: Arc::new(isango_store::memory::MemorySpill::new(1 << 20)),
         };
         let outbox = Arc::new(MemoryOutbox::default());
         let server = isango_server::start_with(config, stores, outbox, clock).unwrap();

@@ -216,7 +216,27 @@ pub(super) const KEYS: &[Key] = &[
         r#""256MiB""#,
         "Memory for the bodies of exchanges in flight and of records that wait to be written. When \
          it is full, bodies are kept in part and their records say so (`memory_limit`). Records are \
-         dropped, and counted, only when 16 384 of them wait; requests are never delayed.",
+         dropped, and counted, only when 16 384 of them wait and no more can be packed; requests are \
+         never delayed.",
+    ),
+    key(
+        "records.max_spill_bytes",
+        Kind::Size {
+            min: 0,
+            max: 1 << 40,
+        },
+        Is("64MiB"),
+        r#""1GiB""#,
+        "How much is packed of records that wait because the disk takes none, once half of the queue \
+         is full: some hundred bytes for each, compressed. `0`: nothing is.",
+    ),
+    key(
+        "records.spill_dir",
+        Kind::Path,
+        Absent,
+        r#""/mnt/other/isango""#,
+        "Folder of the file that holds what is packed; best on another disk than `data_dir`. The file \
+         has no name and goes with the process. Without a folder it stays in memory.",
     ),
     key(
         "records.retention_bytes",
