@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Summary, Volume, index_path, journal_path};
 use crate::disk::Disk;
 use crate::flush::Flusher;
 use crate::frame::{Chain, Entry, Packer};
-use crate::label::Header;
+use crate::label::{HEADER_BYTES, Header};
 use crate::recovery::Found;
 use crate::rewrite::Rewritten;
 use crate::scan::Scan;
@@ -38,6 +38,8 @@ pub(crate) struct Journal {
     options: Options,
     packer: Packer,
     newest: Option<Newest>,
+    /// What is known of the file before the newest.
+    before: Before,
     next_number: u64,
     chain: Chain,
     flusher: Flusher,
@@ -55,6 +57,17 @@ struct Newest {
     is_torn: bool,
     /// A sync failed, after which nothing that it says about this file can be relied on.
     is_worn: bool,
+}
+
+/// Whether a file that is complete is on the medium.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    /// It is, or there is none.
+    Synced,
+    /// So many bytes are; the flusher sees to the rest.
+    Syncing(u64),
+    /// A sync of it failed.
+    Worn,
 }
 
 /// What an append has written but not committed.
@@ -90,8 +103,9 @@ impl Journal {
                 is_torn: false,
                 is_worn: false,
             }),
+            before: Before::Synced,
             next_number: found.next_number,
-            flusher: Flusher::start(Arc::clone(&disk), window)?,
+            flusher: Flusher::start(Arc::clone(&disk), catalog.dir.clone(), window)?,
             disk,
             catalog,
             options,
@@ -250,7 +264,9 @@ impl Journal {
     /// This sync failed, or one before it in this file: the system tells a failure once, and what
     /// it says later proves nothing.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        let failure = self.flusher.take_over();
+        let due = self.flusher.take_over();
+        let before = due.and_then(|due| due.sync_before(&*self.disk, &self.catalog.dir));
+        let failure = before.err();
         let Some(newest) = &mut self.newest else {
             return failure.map_or(Ok(()), |error| Err(error.into()));
         };
@@ -264,15 +280,25 @@ impl Journal {
     }
 
     fn close_newest(&mut self) -> Result<(), Error> {
-        // What comes later must not be on the medium without what came before.
-        match &self.newest {
-            // After a failed sync another one proves nothing, but it can bring the cut with which
-            // the failed append was taken back to the medium.
-            Some(newest) if newest.is_worn => drop(self.disk.sync(&newest.file)),
-            Some(newest) => self.sync_if(self.options.sync != Sync::Never, newest.end)?,
-            None => {}
-        }
-        self.flusher.forget();
+        // What comes later must not be promised without what came before.
+        self.before = match (&self.newest, self.options.sync) {
+            (Some(newest), _) if newest.is_worn => {
+                drop(self.flusher.take_over());
+                // After a failed sync another one proves nothing, but it can bring the cut with
+                // which the failed append was taken back to the medium.
+                drop(self.disk.sync(&newest.file));
+                Before::Worn
+            }
+            (None, _) | (Some(_), Sync::Never) => Before::Synced,
+            (Some(newest), Sync::Window(_)) if self.flusher.close(&newest.file) => {
+                let synced = newest.synced.max(self.flusher.synced(newest.number));
+                Before::Syncing(synced.max(HEADER_BYTES as u64))
+            }
+            (Some(_), Sync::Window(_) | Sync::Always) => {
+                self.sync()?;
+                Before::Synced
+            }
+        };
         if let Err(error) = self.catalog.seal(&*self.disk) {
             tracing::warn!(%error, "the index of a journal file could not be written");
         }
@@ -285,25 +311,37 @@ impl Journal {
             number: self.next_number,
             sequence: self.chain.sequence,
             previous: self.chain.link,
+            behind: match self.before {
+                Before::Syncing(synced) => Some(synced),
+                Before::Synced | Before::Worn => None,
+            },
         };
+        let scan = Scan::fresh(header);
         let file = self
             .disk
             .open(&journal_path(&self.catalog.dir, header.number))?;
+        let file = Arc::new(file);
         self.disk.truncate(&file, 0)?;
         self.disk.write_at(&file, &header.to_bytes(), 0)?;
-        if self.options.sync != Sync::Never {
-            self.disk.sync(&file)?;
-            self.disk.sync_dir(&self.catalog.dir)?;
+        match (self.options.sync, self.before) {
+            (Sync::Never, _) => {}
+            (Sync::Window(_), Before::Synced | Before::Syncing(_)) => {
+                self.flusher.begin(&file, header.number, scan.end);
+            }
+            (Sync::Always, _) | (Sync::Window(_), Before::Worn) => {
+                self.disk.sync(&file)?;
+                self.disk.sync_dir(&self.catalog.dir)?;
+            }
         }
-        let scan = Scan::fresh(header);
         self.newest = Some(Newest {
-            file: Arc::new(file),
+            file,
             number: header.number,
             end: scan.end,
             synced: 0,
             is_torn: false,
             is_worn: false,
         });
+        self.before = Before::Synced;
         self.catalog.start(scan);
         self.next_number += 1;
         Ok(())

@@ -5,7 +5,7 @@
 //! file a *header*; both are skippable frames, which zstd passes over. Numbers are little-endian.
 //!
 //! ```text
-//! header  0x184D2A50 u32 | 56 u32 | version u8, 7 zero bytes | file number u64
+//! header  0x184D2A50 u32 | 56 u32 | version u8, behind [7] | file number u64
 //!         | sequence u64 | link of the file before [32]
 //! label   0x184D2A51 u32 | 120 u32 | contents [80] | synced u64 | link [32]
 //! contents  version u8, kind u8, 2 zero bytes | records u32
@@ -20,15 +20,19 @@
 //! this file, in bytes, was on disk when the frame was written: recovery trusts that much. `link` is
 //! SHA-256 over the previous link, the label's bytes before its link, and the data frame. The
 //! first link of a journal follows 32 zero bytes.
+//!
+//! `behind` is 0 in version 1. In version 3 it is how much of the file before, in bytes, was on disk
+//! when this one was begun; the rest follows before anything of this one is promised. So a power
+//! loss can leave a file before the newest one torn, but not before that many bytes.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use isango_store::logs::Error;
 use isango_types::{Record, RecordId, Timestamp};
 
-/// The newest version of the format. Only what a rewrite leaves, and its seals, are written so.
-const VERSION: u8 = 2;
-/// The version of headers.
-const HEADER_VERSION: u8 = 1;
+/// The newest version of the format.
+const VERSION: u8 = 3;
+/// The version of headers, and of those that say how much of the file before was on disk.
+const HEADER_VERSIONS: [u8; 2] = [1, 3];
 const HEADER_MAGIC: u32 = 0x184D_2A50;
 const LABEL_MAGIC: u32 = 0x184D_2A51;
 /// Bytes of a header.
@@ -208,13 +212,18 @@ pub(crate) struct Header {
     pub(crate) sequence: u64,
     /// The last link of the file before.
     pub(crate) previous: Link,
+    /// How many bytes of the file before were on disk when this one was begun; `None`: all of them.
+    pub(crate) behind: Option<u64>,
 }
 
 impl Header {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         write_magic(&mut out, HEADER_MAGIC, HEADER_BYTES);
-        out.extend([HEADER_VERSION, 0, 0, 0, 0, 0, 0, 0]);
+        let [version, later] = HEADER_VERSIONS;
+        let behind = self.behind.unwrap_or(0).to_le_bytes();
+        out.push(self.behind.map_or(version, |_| later));
+        out.extend(&behind[..7]);
         out.extend(self.number.to_le_bytes());
         out.extend(self.sequence.to_le_bytes());
         out.extend(self.previous);
@@ -230,11 +239,14 @@ impl Header {
         if !from.magic(HEADER_MAGIC, HEADER_BYTES) {
             return Ok(None);
         }
-        match from.take::<8>() {
+        let behind = match from.take::<8>() {
             Some([version, ..]) if version > VERSION => return Err(newer(version)),
-            Some([HEADER_VERSION, 0, 0, 0, 0, 0, 0, 0]) => {}
+            Some([version, 0, 0, 0, 0, 0, 0, 0]) if version == HEADER_VERSIONS[0] => None,
+            Some([version, b0, b1, b2, b3, b4, b5, b6]) if version == HEADER_VERSIONS[1] => {
+                Some(u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, 0]))
+            }
             Some(_) | None => return Ok(None),
-        }
+        };
         let fields = (from.number(), from.number(), from.take());
         let (Some(number), Some(sequence), Some(previous)) = fields else {
             return Ok(None);
@@ -243,6 +255,7 @@ impl Header {
             number,
             sequence,
             previous,
+            behind,
         }))
     }
 }
@@ -369,13 +382,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn labels_and_headers_survive_their_bytes(contents in contents(), link: [u8; 32], n: [u64; 2]) {
+        fn labels_and_headers_survive_their_bytes(contents in contents(), link: [u8; 32], n: [u64; 3]) {
             let label = Label { contents, synced: n[0], link };
             let bytes = label.to_bytes();
             prop_assert_eq!(bytes.len(), LABEL_BYTES);
             prop_assert_eq!(Label::read(&bytes).unwrap(), Some(label));
             prop_assert_eq!(Label::read(&bytes[..LABEL_BYTES - 1]).unwrap(), None);
-            let header = Header { number: n[0], sequence: n[1], previous: link };
+            let behind = Some(n[2] >> 8).filter(|_| n[2] % 2 == 0);
+            let header = Header { number: n[0], sequence: n[1], previous: link, behind };
             let bytes = header.to_bytes();
             prop_assert_eq!(bytes.len(), HEADER_BYTES);
             prop_assert_eq!(Header::read(&bytes).unwrap(), Some(header));
@@ -416,12 +430,12 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_instead_of_cut() {
         let mut bytes = Label::new(SAMPLE, 0, &[0; 32], b"").to_bytes();
-        bytes[8] = 3;
+        bytes[8] = 4;
         assert!(
             Label::read(&bytes)
                 .unwrap_err()
                 .to_string()
-                .contains("format 3")
+                .contains("format 4")
         );
     }
 }

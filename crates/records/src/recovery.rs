@@ -1,5 +1,6 @@
 //! What happens at open: find the files, and cut from the newest one what a crash left behind its
-//! last whole frame.
+//! last whole frame. Where a loss of power has left the file before it torn too, nothing of the
+//! newest one was promised yet, and it is set aside.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +11,7 @@ use isango_store::logs::Error;
 
 use crate::catalog::{self, Volume, journal_path};
 use crate::disk::Disk;
+use crate::label::Kind;
 use crate::scan::Scan;
 
 /// What was found at open.
@@ -64,6 +66,14 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
             continue;
         };
         scan.check_tail(&file)?;
+        if let Some(older) = numbers.last()
+            && !complete_before(disk, dir, *older, &scan)?
+        {
+            // Nothing of it was promised: that comes after the file before it.
+            found.recovery.torn.extend(set_aside(disk, &path, &file)?);
+            found.next_number = number;
+            continue;
+        }
         found.next_number = number + 1;
         found.newest = Some(file);
         if scan.len > scan.end
@@ -90,6 +100,34 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
     let records = |volume: &Volume| volume.summary.chain.sequence - volume.summary.sequence;
     found.recovery.records = found.volumes.iter().map(records).sum();
     Ok(found)
+}
+
+/// Whether the file before the newest one is there to its end. It may not be where the newest one was
+/// begun, and nothing of it promised, before that was on the medium; it is brought there now.
+fn complete_before(disk: &dyn Disk, dir: &Path, older: u64, newest: &Scan) -> Result<bool, Error> {
+    let Some(behind) = newest.header.behind.filter(|_| newest.synced == 0) else {
+        return Ok(true);
+    };
+    let file = disk.open(&journal_path(dir, older))?;
+    let is_rewritten = |scan: &Scan| {
+        let mut kinds = scan.entries.iter().map(|entry| entry.contents.kind);
+        kinds.any(|kind| matches!(kind, Kind::Slim | Kind::Rewritten))
+    };
+    let mut scan = match Scan::of(&file)? {
+        // Only what is wholly on the medium is rewritten.
+        Some(scan) if !is_rewritten(&scan) => scan,
+        Some(_) | None => return Ok(true),
+    };
+    scan.check_tail(&file)?;
+    let follows = scan.chain.link == newest.header.previous
+        && scan.chain.sequence == newest.header.sequence;
+    // What was on the medium before is no loss of power: `verify` tells of it.
+    if !follows && scan.end >= behind {
+        return Ok(false);
+    }
+    disk.sync(&file)?;
+    disk.sync_dir(dir)?;
+    Ok(true)
 }
 
 /// Removes new files of rewrites that did not come to their end.

@@ -21,7 +21,7 @@ pub(crate) struct Scan {
     /// Length of the file; more than `end` if something else follows.
     pub(crate) len: u64,
     /// How much of the file its own labels call synced.
-    synced: u64,
+    pub(crate) synced: u64,
 }
 
 impl Scan {

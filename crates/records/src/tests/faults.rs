@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use isango_store::conformance::sample;
 use isango_store::later::Deletion;
@@ -78,6 +80,8 @@ pub(super) struct FaultyDisk {
     /// the same order every time.
     only: Option<fn(&Path) -> bool>,
     trace: Mutex<(usize, Vec<Op>)>,
+    /// Which threads waited for the medium.
+    waited: Mutex<Vec<ThreadId>>,
 }
 
 impl FaultyDisk {
@@ -172,11 +176,13 @@ impl Disk for FaultyDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         let inode = inode(file);
+        self.waited.lock().push(thread::current().id());
         self.call(&self.name_of(file), Op::Sync { inode })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir: PathBuf = dir.file_name().unwrap().into();
+        self.waited.lock().push(thread::current().id());
         self.call(&dir.join(""), Op::SyncDir { dir: dir.clone() })
     }
 
@@ -447,6 +453,14 @@ fn crash(ops: &[Op], loss: Loss, dir: &Path) -> Known {
     known
 }
 
+const LOSSES: [Loss; 5] = [
+    Loss::None,
+    Loss::HalfAWrite,
+    Loss::All,
+    Loss::Data,
+    Loss::EveryOther,
+];
+
 #[test]
 fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
     let dir = TempDir::new().unwrap();
@@ -459,13 +473,7 @@ fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
         work(&disk, &dir.path().join(disk.failing.start.to_string()));
         let ops = disk.trace.lock().1.clone();
         for len in 0..=ops.len() {
-            for loss in [
-                Loss::None,
-                Loss::HalfAWrite,
-                Loss::All,
-                Loss::Data,
-                Loss::EveryOther,
-            ] {
+            for loss in LOSSES {
                 let dir = TempDir::new().unwrap();
                 let known = crash(&ops[..len], loss, dir.path());
                 let store = open(dir.path(), small_files());
@@ -495,4 +503,80 @@ fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
             }
         }
     }
+}
+
+fn in_a_window(window: Duration) -> Options {
+    Options {
+        sync: Sync::Window(window),
+        ..small_files()
+    }
+}
+
+#[test]
+fn within_a_window_no_append_waits_for_the_medium() {
+    let dir = TempDir::new().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let store = Records::open_on(disk.clone(), dir.path(), in_a_window(Duration::ZERO)).unwrap();
+    // The first begins a file, the others complete one and begin another.
+    for n in 0..4 {
+        disk.waited.lock().clear();
+        store.append(&super::batch(n * 4, n * 4 + 4)).unwrap();
+        let mine = thread::current().id();
+        assert!(!disk.waited.lock().contains(&mine), "append {n}");
+        // At most one complete file waits.
+        store.sync().unwrap();
+    }
+    assert_eq!(super::files(dir.path(), ".jsonl.zst").len(), 4);
+}
+
+/// Appends eight batches, each to a file of its own, and waits for the medium after every third.
+fn work_in_a_window(disk: &Arc<FaultyDisk>, dir: &Path, window: Duration) -> Vec<RecordId> {
+    let store = Records::open_on(disk.clone(), dir, in_a_window(window)).unwrap();
+    let (mut appended, mut promised) = (Vec::new(), 0);
+    let acknowledge = |ids: &[RecordId]| {
+        let op = Op::Acknowledge { ids: ids.to_vec() };
+        disk.trace.lock().1.push(op);
+    };
+    for n in 0..8 {
+        let batch = super::batch(n * 4, n * 4 + 4);
+        store.append(&batch).unwrap();
+        appended.extend(ids(&batch));
+        if n % 3 == 2 {
+            store.sync().unwrap();
+            acknowledge(&appended[promised..]);
+            promised = appended.len();
+        }
+    }
+    drop(store);
+    acknowledge(&appended[promised..]);
+    appended
+}
+
+fn check_window(window: Duration) {
+    let dir = TempDir::new().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    let appended = work_in_a_window(&disk, dir.path(), window);
+    let ops = disk.trace.lock().1.clone();
+    for len in 0..=ops.len() {
+        for loss in LOSSES {
+            let case = format!("{loss:?} after {len} operations");
+            let dir = TempDir::new().unwrap();
+            let known = crash(&ops[..len], loss, dir.path());
+            let store = open(dir.path(), small_files());
+            let found = all(&store);
+            assert_eq!(found, appended[..found.len()], "{case}: the first ones");
+            assert!(found.len() >= known.acknowledged.len(), "{case}");
+            store.append(&[sample::record(900)]).unwrap();
+            assert_eq!(all(&store).len(), found.len() + 1, "{case}");
+            let report = verify(dir.path()).unwrap();
+            assert!(report.is_intact(), "{case}: {report:?}");
+        }
+    }
+}
+
+#[test]
+fn wherever_the_power_fails_within_a_window_what_was_promised_is_kept() {
+    check_window(Duration::ZERO);
+    // As late as can be: what is waited for, and the end.
+    check_window(Duration::from_secs(3_600));
 }
