@@ -3,6 +3,10 @@
 //!
 //! Clients choose the ids of their events, so that a record is known without the gateway's help.
 //! The store is read by the product's own commands, as an operator would.
+//!
+//! The window is of time in which the gateway could run: where the machine is busy with others, the
+//! time counts for it that its threads were ready and no processor was free, as the kernel tells
+//! it. Waiting for a disk or for one another does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +23,7 @@ use crate::bench::{Connection, Target, through};
 use crate::clients::simulate;
 use crate::gateway::{self, Profile, Running};
 use crate::shell::{self, Scratch};
+use crate::starved::{Waits, Watch};
 
 /// How often, and how hard.
 #[derive(Debug, Args)]
@@ -61,9 +66,10 @@ impl Options {
 const ROUNDS_PER_STORE: u32 = 10;
 /// Within this time of its start the gateway answers.
 const RESTART: Duration = Duration::from_secs(2);
-/// Wake-ups between the end of an answer and its write: the gateway's records thread, twice; and one
-/// more, for it is preempted as often.
-const WAKE_UPS: u32 = 3;
+/// The thread that writes records.
+const WRITER: &str = "records";
+/// Between two looks at what the gateway's threads wait for.
+const LOOK: Duration = Duration::from_millis(5);
 /// Between two requests of a client: steady load, not a starved machine.
 const PACE: Duration = Duration::from_millis(4);
 
@@ -80,8 +86,8 @@ struct Summary {
     /// How often it was killed while it started.
     early: u32,
     restarts: Vec<Duration>,
-    /// How long the machine kept a thread waiting at most.
-    delay: Duration,
+    /// How long the gateway's threads had no processor, at most, of what was answered.
+    starved: Duration,
 }
 
 /// Runs the rounds.
@@ -144,7 +150,7 @@ impl Crashes<'_> {
         rounds: u32,
         chance: &mut Chance,
         summary: &mut Summary,
-    ) -> Result<BTreeMap<String, Duration>> {
+    ) -> Result<BTreeMap<String, Age>> {
         let mut due = BTreeMap::new();
         for _ in 0..rounds {
             let round = summary.rounds;
@@ -158,14 +164,20 @@ impl Crashes<'_> {
             let target = through(&isango)?;
             let first = format!("r{round}-first");
             Connection::open(target.addr)?.exchange(&ask(&target, &first, false))?;
-            summary.restarts.push(begun.elapsed());
+            let restart = begun.elapsed();
+            let is_first = |id, _: &str| id == isango.id();
+            let starved = Waits::of(isango.id()).since(&Waits::default(), is_first);
+            summary.restarts.push(restart.saturating_sub(starved));
             let load = Duration::from_millis(chance.below(self.options.load_ms));
-            let (answered, delay) = self.load(isango, &target, (round, load))?;
+            let answered = self.load(isango, &target, (round, load))?;
             summary.answered += answered.len();
-            summary.delay = summary.delay.max(delay);
-            // A window is of time that the machine gives: each wake-up on the way may be late.
-            let window = Duration::from_millis(self.options.window_ms) + WAKE_UPS * delay;
-            due.extend(answered.into_iter().filter(|(_, age)| *age > window));
+            let window = Duration::from_millis(self.options.window_ms);
+            for (event, age) in answered {
+                summary.starved = summary.starved.max(age.starved);
+                if age.time.saturating_sub(age.starved) > window {
+                    due.insert(event, age);
+                }
+            }
             summary.rounds += 1;
             if summary.rounds.is_multiple_of(50) {
                 println!("{} rounds", summary.rounds);
@@ -193,16 +205,17 @@ impl Crashes<'_> {
     }
 
     /// Lets clients ask for so long, and kills. Returns how long before each answer had wholly
-    /// arrived, and how long the machine kept a thread waiting that only wanted to wake.
+    /// arrived.
     fn load(
         &self,
         isango: Running,
         target: &Target,
         (round, time): (u32, Duration),
-    ) -> Result<(BTreeMap<String, Duration>, Duration)> {
+    ) -> Result<BTreeMap<String, Age>> {
         let answered = Mutex::new(BTreeMap::new());
         let killing = AtomicBool::new(false);
-        let killed = std::thread::scope(|scope| {
+        let process = isango.id();
+        let (killed, last, watch) = std::thread::scope(|scope| {
             let running: Vec<_> = (0..self.options.clients)
                 .map(|client| {
                     let (answered, killing) = (&answered, &killing);
@@ -217,9 +230,10 @@ impl Crashes<'_> {
                     })
                 })
                 .collect();
-            let canary = scope.spawn(|| longest_delay(&killing));
+            let watching = scope.spawn(|| watch(process, &killing));
             std::thread::sleep(time);
             killing.store(true, Ordering::SeqCst);
+            let last = Waits::of(process);
             let killed = Instant::now();
             // Dropping it is `kill -9`.
             drop(isango);
@@ -229,22 +243,25 @@ impl Crashes<'_> {
                     Err(_panic) => bail!("a client panicked"),
                 }
             }
-            let delay = canary.join().unwrap_or_default();
-            anyhow::Ok((killed, delay))
+            let watch = watching.join().unwrap_or_default();
+            anyhow::Ok((killed, last, watch))
         })?;
-        let (killed, delay) = killed;
         let answered = answered
             .into_inner()
             .unwrap_or_else(|broken| broken.into_inner());
+        let is_writer = |_, name: &str| name == WRITER;
         let ages = answered.into_iter().map(|(event, at)| {
-            let age = killed.saturating_duration_since(at);
+            let age = Age {
+                time: killed.saturating_duration_since(at),
+                starved: last.since(&watch.at(at), is_writer),
+            };
             (event, age)
         });
-        Ok((ages.collect(), delay))
+        Ok(ages.collect())
     }
 
     /// Reads the store after the last kill: it opens, proves itself, and has what is due, once.
-    fn examine(&self, due: &BTreeMap<String, Duration>, summary: &mut Summary) -> Result<()> {
+    fn examine(&self, due: &BTreeMap<String, Age>, summary: &mut Summary) -> Result<()> {
         // The last kill's end is repaired as any other: by a start, which then ends in good order.
         gateway::serve(self.binary, &[], self.folder, self.config)?.stop()?;
         let data = self.folder.join("data");
@@ -259,7 +276,10 @@ impl Crashes<'_> {
             stored.insert(record.event_id.unwrap_or(record.id));
         }
         let lost = due.iter().filter(|(event, _)| !stored.contains(*event));
-        let lost = lost.map(|(event, age)| format!("{event}, {} ms old", age.as_millis()));
+        let lost = lost.map(|(event, age)| {
+            let [time, starved] = [age.time, age.starved].map(|time| time.as_millis());
+            format!("{event}, {time} ms old, {starved} of them without a processor")
+        });
         summary.lost.extend(lost);
         // The export has each id once, the journal as often as it was written.
         summary.twice += report.records - stored.len() as u64;
@@ -281,16 +301,21 @@ struct Stored {
     event_id: Option<String>,
 }
 
-/// How late a thread woke at most that slept for 2 ms at a time, until the kill.
-fn longest_delay(killing: &AtomicBool) -> Duration {
-    const NAP: Duration = Duration::from_millis(2);
-    let mut longest = Duration::ZERO;
+/// How long before the kill an answer had arrived, and how much of that the gateway could not run.
+#[derive(Clone, Copy, Debug)]
+struct Age {
+    time: Duration,
+    starved: Duration,
+}
+
+/// Looks at the gateway's threads until the kill.
+fn watch(process: u32, killing: &AtomicBool) -> Watch {
+    let mut watch = Watch::default();
     while !killing.load(Ordering::SeqCst) {
-        let begun = Instant::now();
-        std::thread::sleep(NAP);
-        longest = longest.max(begun.elapsed().saturating_sub(NAP));
+        watch.look(process);
+        std::thread::sleep(LOOK);
     }
-    longest
+    watch
 }
 
 /// Asks on one connection until it breaks, and takes note of each whole answer.
@@ -339,8 +364,8 @@ impl Summary {
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
         println!(
             "crash: {} rounds ({} more killed while starting), {} answers, {} of them due; lost {}, \
-             twice {}; restart to first answer: median {} ms, worst {} ms; threads waited up to {} ms \
-             for the machine",
+             twice {}; restart to first answer: median {} ms, worst {} ms; its \
+             threads waited up to {} ms for a processor",
             self.rounds,
             self.early,
             self.answered,
@@ -349,7 +374,7 @@ impl Summary {
             self.twice,
             median.as_millis(),
             worst.as_millis(),
-            self.delay.as_millis()
+            self.starved.as_millis()
         );
         ensure!(self.lost.is_empty(), "lost: {:?}", self.lost);
         ensure!(self.twice == 0, "{} records are there twice", self.twice);

@@ -22,6 +22,7 @@ mod gateway;
 mod instructions;
 mod schema;
 mod shell;
+mod starved;
 mod store;
 mod web;
 
