@@ -170,7 +170,7 @@ pub(crate) async fn ask_history(
         let mut outcome = HistoryOutcome::default();
         let mut buckets: HashMap<Vec<Option<Box<str>>>, u64> = HashMap::new();
         loop {
-            let page = logs.query(&query)?;
+            let page = logs.search(&query, progress)?;
             for record in &page.records {
                 outcome.see(record, judge(record), &mut buckets);
             }

@@ -47,7 +47,8 @@ pub(crate) fn answer(
 ) -> Result<Answer, Error> {
     let snapshot = columns.snapshot()?;
     let layout = Layout::new(question.measured());
-    let whole = wanted(columns, question, &snapshot, None);
+    let wanted = |within| wanted(columns, question, &snapshot, within).heeding(progress);
+    let whole = wanted(None);
     let (plan, rolled) = split(question, &snapshot, &whole, min_rolled);
     // What rolled rows do not tell: other segments, what is hot, and what lies before the first
     // whole step that was asked for, or behind the last.
@@ -57,11 +58,7 @@ pub(crate) fn answer(
     };
     let edges = plan.map(|plan| {
         let [from, until] = plan.inner;
-        let before = wanted(columns, question, &snapshot, Some([0, from]));
-        [
-            before,
-            wanted(columns, question, &snapshot, Some([until, u64::MAX])),
-        ]
+        [wanted(Some([0, from])), wanted(Some([until, u64::MAX]))]
     });
     let mut work = Vec::new();
     for part in Part::all(&snapshot) {
@@ -96,7 +93,7 @@ pub(crate) fn answer(
         let mut tallies = visited.made.into_iter();
         let mut sum = tallies.next().unwrap_or_else(tally);
         tallies.for_each(|tally| sum.merge(tally));
-        Ok((sum, visited.is_complete && snapshot.is_complete))
+        Ok((sum, visited.stopped_at.is_none() && snapshot.is_complete))
     };
     let (tally, is_complete) = count(None)?;
     let groups = Groups::new(&tally, &layout);

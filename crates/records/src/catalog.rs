@@ -122,6 +122,12 @@ impl Volume {
         }
     }
 
+    /// How many records it holds.
+    pub(crate) const fn records(&self) -> u64 {
+        let summary = &self.summary;
+        summary.chain.sequence.saturating_sub(summary.sequence)
+    }
+
     /// Writes the file's index, unless it has one, and frees its frames.
     ///
     /// # Errors

@@ -289,8 +289,8 @@ impl LogReader for Records {
         self.reader.get(id)
     }
 
-    fn query(&self, query: &Query) -> Result<Page, Error> {
-        self.reader.query(query)
+    fn search(&self, query: &Query, progress: &Progress) -> Result<Page, Error> {
+        self.reader.search(query, progress)
     }
 
     fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {

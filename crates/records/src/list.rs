@@ -52,6 +52,8 @@ struct Found {
     page: Vec<Candidate>,
     next: Option<RecordId>,
     is_complete: bool,
+    /// Told to stop, the page ends before this id.
+    stopped: Option<RecordId>,
 }
 
 /// One page of rows.
@@ -126,9 +128,22 @@ impl<'c> Slim<'c> {
 ///
 /// # Errors
 /// A segment cannot be read.
-pub(crate) fn positions(columns: &Columns, list: &List) -> Result<Option<Positions>, Error> {
-    let found = find(columns, list, &Progress::default())?;
-    if !found.is_complete {
+pub(crate) fn positions(
+    columns: &Columns,
+    list: &List,
+    progress: &Progress,
+) -> Result<Option<Positions>, Error> {
+    let mut found = find(columns, list, progress)?;
+    if let Some(stopped) = found.stopped {
+        let border = u128::from_be_bytes(*stopped.as_bytes());
+        found.page.retain(|one| match list.ascending {
+            true => one.id <= border,
+            false => one.id >= border,
+        });
+        // A page that was full before is not shorter for it.
+        let is_full = found.page.len() == list.page_size();
+        found.next = found.next.filter(|_| is_full).or(Some(stopped));
+    } else if !found.is_complete {
         return Ok(None);
     }
     let positions = read(&found, |part, rows| {
@@ -148,7 +163,7 @@ pub(crate) type Positions = (Vec<u64>, Option<RecordId>);
 fn find(columns: &Columns, list: &List, progress: &Progress) -> Result<Found, Error> {
     let snapshot = columns.snapshot()?;
     let snapshot = &snapshot;
-    let search = Search::new(columns, snapshot, list);
+    let search = Search::new(columns, snapshot, list, progress);
     let parts = search.parts(snapshot);
     let best = Mutex::new(Vec::new());
     let rows: Vec<usize> = parts.iter().map(Part::rows).collect();
@@ -165,11 +180,15 @@ fn find(columns: &Columns, list: &List, progress: &Progress) -> Result<Found, Er
     let page: Vec<Candidate> = best.into_iter().skip(offset).take(size).collect();
     let last = page.last().filter(|_| has_more && list.sort == Sort::Time);
     let next = last.map(|last| RecordId::from_bytes(last.id.to_be_bytes()));
+    let stopped = visited.stopped_at.and_then(|at| parts.get(at));
+    let stopped = stopped.map(|part| search.border(part));
     Ok(Found {
-        parts,
         page,
         next,
-        is_complete: visited.is_complete && snapshot.is_complete,
+        is_complete: stopped.is_none() && snapshot.is_complete,
+        // Of rows that have no columns nothing can be said.
+        stopped: stopped.filter(|_| snapshot.is_complete),
+        parts,
     })
 }
 
@@ -183,7 +202,12 @@ struct Search<'q> {
 }
 
 impl<'q> Search<'q> {
-    fn new(columns: &'q Columns, snapshot: &'q Snapshot, list: &'q List) -> Self {
+    fn new(
+        columns: &'q Columns,
+        snapshot: &'q Snapshot,
+        list: &'q List,
+        progress: &'q Progress,
+    ) -> Self {
         let wanted = Wanted::new(
             &list.filter,
             list.since,
@@ -191,6 +215,7 @@ impl<'q> Search<'q> {
             snapshot,
             columns.catalog(),
         );
+        let wanted = wanted.heeding(progress);
         let mut ids = [0, u128::MAX];
         if let Some(id) = only_id(&list.filter) {
             ids = [u128::from_be_bytes(*id.as_bytes()); 2];
@@ -222,6 +247,18 @@ impl<'q> Search<'q> {
             parts.sort_by_key(|part| part.ids()[0]);
         }
         parts
+    }
+
+    /// What lies before this id, in the order of the list, is in the parts before this one.
+    fn border(&self, part: &Part) -> RecordId {
+        let [first, last] = part.ids();
+        // Nor does it lie before the cursor.
+        let [least, most] = self.ids;
+        let border = match self.list.ascending {
+            true => first.max(least).saturating_sub(1),
+            false => last.min(most).saturating_add(1),
+        };
+        RecordId::from_bytes(border.to_be_bytes())
     }
 
     fn compare(&self, a: &Candidate, b: &Candidate) -> Ordering {

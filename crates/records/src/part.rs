@@ -123,13 +123,13 @@ impl Part {
 pub(crate) struct Visited<T> {
     /// What each thread has made.
     pub(crate) made: Vec<T>,
-    /// Whether every part was visited.
-    pub(crate) is_complete: bool,
+    /// The first part that was not visited, or not wholly; `None`: every one was.
+    pub(crate) stopped_at: Option<usize>,
 }
 
 /// Visits parts of so many rows each, in their order but several at once; a part is told by its
 /// place. Each thread makes something of its own, which grows with every part that it visits.
-/// `progress` tells when to stop.
+/// `progress` tells when to stop; a visit may end early, too, once it does.
 ///
 /// # Errors
 /// The first that a visit had; the others stop.
@@ -141,19 +141,23 @@ pub(crate) fn visit<T: Send>(
 ) -> Result<Visited<T>, Error> {
     let (all, count): (usize, usize) = (rows.iter().sum(), rows.len());
     progress.begin(all as u64);
-    let (next, stopped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, stopped) = (AtomicUsize::new(0), AtomicUsize::new(count));
     let run = || -> Result<T, Error> {
         let mut made = make()?;
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(rows) = rows.get(at) else { break };
             if progress.is_stopped() {
-                stopped.store(1, Ordering::Relaxed);
+                stopped.fetch_min(at, Ordering::Relaxed);
                 break;
             }
             if let Err(error) = visit(&mut made, at) {
                 next.store(count, Ordering::Relaxed);
                 return Err(error);
+            }
+            if progress.is_stopped() {
+                stopped.fetch_min(at, Ordering::Relaxed);
+                break;
             }
             progress.advance(*rows as u64);
         }
@@ -171,7 +175,7 @@ pub(crate) fn visit<T: Send>(
     });
     Ok(Visited {
         made: made?,
-        is_complete: stopped.load(Ordering::Relaxed) == 0,
+        stopped_at: Some(stopped.into_inner()).filter(|at| *at < count),
     })
 }
 

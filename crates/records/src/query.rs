@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use isango_store::analytics::List;
+use isango_store::analytics::{List, Progress};
 use isango_store::logs::{Error, MAX_PAGE, Order, Page, Position, Query, strip_bodies};
 use isango_types::{Record, RecordId};
 use memchr::memmem::Finder;
@@ -87,6 +87,7 @@ pub(crate) fn by_columns(
     columns: &Columns,
     overlay: &Overlay,
     query: &Query,
+    progress: &Progress,
 ) -> Result<Option<Page>, Error> {
     let list = List {
         filter: query.filter.clone(),
@@ -97,7 +98,7 @@ pub(crate) fn by_columns(
         limit: query.limit,
         ..List::default()
     };
-    let Some((positions, next)) = list::positions(columns, &list)? else {
+    let Some((positions, next)) = list::positions(columns, &list, progress)? else {
         return Ok(None);
     };
     let mut locator = Locator::new(columns.catalog())?;
@@ -107,7 +108,7 @@ pub(crate) fn by_columns(
     };
     let view = overlay.view()?;
     let mut bytes = 0;
-    let at_once = if query.with_bodies { 16 } else { MAX_PAGE };
+    let at_once = if query.with_bodies { 16 } else { 1_000 };
     let mut rest = positions.chunks(at_once);
     for some in rest.by_ref() {
         let mut records = locator.records(some, query.with_bodies)?;
@@ -118,7 +119,7 @@ pub(crate) fn by_columns(
         }
         bytes += records.iter().map(Record::body_bytes).sum::<usize>();
         page.records.extend(records);
-        if bytes >= PAGE_BYTES {
+        if bytes >= PAGE_BYTES || progress.is_stopped() {
             break;
         }
     }
@@ -129,32 +130,53 @@ pub(crate) fn by_columns(
 }
 
 /// One page, by looking into frames.
-pub(crate) fn query(catalog: &Catalog, overlay: &Overlay, query: &Query) -> Result<Page, Error> {
+pub(crate) fn query(
+    catalog: &Catalog,
+    overlay: &Overlay,
+    query: &Query,
+    progress: &Progress,
+) -> Result<Page, Error> {
     let mut source = Source::new(catalog)?;
     let view = overlay.view()?;
     let needs_review = query.filter.needs_review();
     let words = query.filter.words();
     let mut selection = Selection::new(query);
     let mut volumes = catalog.volumes();
+    progress.begin(volumes.iter().map(Volume::records).sum());
     sort_by_range(&mut volumes, query.order, |volume| &volume.summary.range);
-    for volume in volumes {
-        if !selection.wants(&volume.summary.range) {
-            continue;
+    let mut left = volumes.iter().peekable();
+    while let Some(volume) = left.next() {
+        if progress.is_stopped() {
+            return Ok(selection.into_page_before([&volume.summary.range]));
         }
-        let Some((file, entries)) = source.open(&volume)? else {
+        let behind = left.peek().map(|next| &next.summary.range);
+        let opened = match selection.wants(&volume.summary.range) {
+            true => source.open(volume)?,
+            false => None,
+        };
+        let Some((file, entries)) = opened else {
+            progress.advance(volume.records());
             continue;
         };
         let candidates = Candidates::find(&catalog.dir, volume.summary.number, &file, &words)?;
-        if !candidates.may_be_in(entries.len()) {
-            continue;
-        }
-        let may_hold = |(at, _): &(usize, &Entry)| candidates.may_hold(*at);
-        let mut entries: Vec<_> = entries.iter().enumerate().filter(may_hold).collect();
-        sort_by_range(&mut entries, query.order, |(_, entry)| {
-            &entry.contents.range
-        });
-        for (_, entry) in entries {
+        let is_candidate = |(at, _): &(usize, &Entry)| candidates.may_hold(*at);
+        let mut entries: Vec<&Entry> = match candidates.may_be_in(entries.len()) {
+            true => {
+                let entries = entries.iter().enumerate().filter(is_candidate);
+                entries.map(|(_, entry)| entry).collect()
+            }
+            false => Vec::new(),
+        };
+        let read: u64 = entries.iter().map(|entry| u64::from(entry.contents.records)).sum();
+        progress.advance(volume.records().saturating_sub(read));
+        sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
+        for entry in entries {
             let range = &entry.contents.range;
+            if progress.is_stopped() {
+                let rest = std::iter::once(range).chain(behind);
+                return Ok(selection.into_page_before(rest));
+            }
+            progress.advance(entry.contents.records.into());
             if !entry.contents.kind.holds_records() || !selection.wants(range) {
                 continue;
             }
@@ -441,6 +463,35 @@ impl<'a> Selection<'a> {
             Order::NewestFirst => self.above = Some(id),
             Order::OldestFirst => self.below = Some(id),
         }
+    }
+
+    /// The page, where the search ended before it came to records of these ranges: what may have one
+    /// of theirs before it is left to the next page.
+    fn into_page_before<'r>(mut self, rest: impl IntoIterator<Item = &'r Range>) -> Page {
+        let id = |id: RecordId| u128::from_be_bytes(*id.as_bytes());
+        let after = self.query.after.map(id);
+        let ids = rest.into_iter().map(|range| range.ids.map(u128::from_be_bytes));
+        let found = self.found.len();
+        let border = match self.query.order {
+            Order::NewestFirst => {
+                let border = ids.map(|[_, last]| last).max().unwrap_or(0).saturating_add(1);
+                let border = after.map_or(border, |after| border.min(after));
+                self.found.retain(|one, _| id(*one) >= border);
+                border
+            }
+            Order::OldestFirst => {
+                let border = ids.map(|[first, _]| first).min().unwrap_or(u128::MAX);
+                let border = border.saturating_sub(1);
+                let border = after.map_or(border, |after| border.max(after));
+                self.found.retain(|one, _| id(*one) <= border);
+                border
+            }
+        };
+        let is_whole = self.found.len() == found;
+        let mut page = self.into_page();
+        page.next = page.next.filter(|_| is_whole);
+        page.next = page.next.or(Some(RecordId::from_bytes(border.to_be_bytes())));
+        page
     }
 
     fn into_page(self) -> Page {

@@ -137,17 +137,18 @@ impl LogReader for Reader {
         query::get(&self.catalog, &self.overlay, columns, id)
     }
 
-    fn query(&self, query: &Query) -> Result<Page, Error> {
+    fn search(&self, query: &Query, progress: &Progress) -> Result<Page, Error> {
         // All records, or those with a text in their bodies: the frames themselves tell.
         if !query.filter.is_empty()
             && !query.filter.needs_bodies()
             && !query.with_deleted
-            && let Some(page) = query::by_columns(self.refresh_columns()?, &self.overlay, query)?
+            && let Some(page) =
+                query::by_columns(self.refresh_columns()?, &self.overlay, query, progress)?
         {
             return Ok(page);
         }
         self.refresh()?;
-        query::query(&self.catalog, &self.overlay, query)
+        query::query(&self.catalog, &self.overlay, query, progress)
     }
 
     fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {

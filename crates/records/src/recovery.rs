@@ -97,8 +97,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
         found.volumes.push(Volume::new(scan));
         break;
     }
-    let records = |volume: &Volume| volume.summary.chain.sequence - volume.summary.sequence;
-    found.recovery.records = found.volumes.iter().map(records).sum();
+    found.recovery.records = found.volumes.iter().map(Volume::records).sum();
     Ok(found)
 }
 

@@ -1,6 +1,7 @@
 //! Which rows of a part match a filter: term by term, reading the columns of each when its turn
 //! comes. A text is compared once for each different text of a part, not for each row.
 
+use isango_store::analytics::Progress;
 use isango_store::filter::{CostValue, Filter, NumberField, StatusValue, Term, Test, TextField};
 use isango_store::logs::Error;
 use isango_types::price::CostStatus;
@@ -25,6 +26,8 @@ pub(crate) struct Wanted<'q> {
     floor: u64,
     dressed: &'q Dressed,
     catalog: &'q Catalog,
+    /// Tells when to stop; then what is selected is not all.
+    progress: Option<&'q Progress>,
 }
 
 /// Rows of a part, ascending; `None`: all of them.
@@ -48,7 +51,18 @@ impl<'q> Wanted<'q> {
             floor: snapshot.floor,
             dressed: &snapshot.dressed,
             catalog,
+            progress: None,
         }
+    }
+
+    /// The same, until `progress` tells to stop.
+    pub(crate) const fn heeding(mut self, progress: &'q Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.progress.is_some_and(Progress::is_stopped)
     }
 
     /// Those of them within some time: first moment, and the one behind the last.
@@ -126,6 +140,9 @@ impl<'q> Wanted<'q> {
         let mut locator = Locator::new(self.catalog)?;
         let mut failure = None;
         rows.retain(|row| {
+            if self.is_stopped() {
+                return false;
+            }
             let matches = dressed.matches(index(*row), self.filter, &mut locator);
             matches.unwrap_or_else(|error| {
                 failure = Some(error);
@@ -149,6 +166,9 @@ impl<'q> Wanted<'q> {
         let mut locator = Locator::of_words(self.catalog, self.filter.words())?;
         let mut found = Vec::new();
         for (position, row) in rows {
+            if self.is_stopped() {
+                break;
+            }
             let record = locator.record(position)?;
             if record.is_some_and(|record| self.filter.matches(&record)) {
                 found.push(row);

@@ -20,6 +20,7 @@ mod faults;
 mod kept;
 mod mutated;
 mod rewrite;
+mod stopped;
 mod words;
 
 /// A store in a folder of its own.
@@ -59,8 +60,8 @@ impl LogReader for Temporary {
         self.records.get(id)
     }
 
-    fn query(&self, query: &Query) -> Result<Page, Error> {
-        self.records.query(query)
+    fn search(&self, query: &Query, progress: &Progress) -> Result<Page, Error> {
+        self.records.search(query, progress)
     }
 
     fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {

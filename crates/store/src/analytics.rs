@@ -433,9 +433,20 @@ pub struct Progress {
     stop: AtomicBool,
     done: AtomicU64,
     of: AtomicU64,
+    /// Ends by itself once so many records were looked at; 0: it does not.
+    most: u64,
 }
 
 impl Progress {
+    /// One that ends its question by itself once so many records were looked at, at least one.
+    #[must_use]
+    pub fn within(records: u64) -> Self {
+        Self {
+            most: records.max(1),
+            ..Self::default()
+        }
+    }
+
     /// Ends the question soon: what was found until then is its answer.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -455,7 +466,10 @@ impl Progress {
 
     /// Notes that so many more records were looked at, or need not be.
     pub fn advance(&self, records: u64) {
-        self.done.fetch_add(records, Ordering::Relaxed);
+        let before = self.done.fetch_add(records, Ordering::Relaxed);
+        if self.most > 0 && before.saturating_add(records) >= self.most {
+            self.stop();
+        }
     }
 
     /// How much was looked at: 0 to 1.

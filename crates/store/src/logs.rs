@@ -69,11 +69,20 @@ pub trait LogReader: Send + Sync {
     /// The store could not be read.
     fn get(&self, id: RecordId) -> Result<Option<Record>, Error>;
 
-    /// One page of the records that a query asks for, each of them once.
+    /// One page of the records that a query asks for, each of them once. Once it is told to end, the
+    /// page ends where it is: it has all that match up to its `next`, from where another one goes on.
     ///
     /// # Errors
     /// The store could not be read.
-    fn query(&self, query: &Query) -> Result<Page, Error>;
+    fn search(&self, query: &Query, progress: &Progress) -> Result<Page, Error>;
+
+    /// [`LogReader::search`], however long it takes.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn query(&self, query: &Query) -> Result<Page, Error> {
+        self.search(query, &Progress::default())
+    }
 
     /// One page of rows: records without their nested parts, each of them once.
     ///
@@ -241,7 +250,8 @@ impl Query {
 pub struct Page {
     /// The records, in the order asked for.
     pub records: Vec<Record>,
-    /// The cursor for the next page; `None` when this is the last one.
+    /// The cursor for the next page; `None` when this is the last one. Where a search was told to
+    /// end it can be an id that no record has, and the page can be empty.
     pub next: Option<RecordId>,
 }
 

@@ -180,7 +180,7 @@ impl LogReader for MemoryLogs {
             .filter(|record| !record.is_erased()))
     }
 
-    fn query(&self, query: &Query) -> Result<Page, Error> {
+    fn search(&self, query: &Query, _progress: &Progress) -> Result<Page, Error> {
         let appended = self.appended.read();
         let found: BTreeMap<RecordId, Record> = appended
             .iter()

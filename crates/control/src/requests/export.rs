@@ -1,7 +1,6 @@
 //! All records of a scope as one file: page after page, each made when the client has taken the one
 //! before. A file that cannot be made to its end is cut, never ended.
 
-use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,7 +21,7 @@ use super::scope::{SCOPE, Scope, ScopeParams};
 use crate::auth::Caller;
 use crate::error::{Failure, FailureBody};
 use crate::params::Params;
-use crate::{Control, ask, audit, blocking, reading};
+use crate::{Control, ask, audit, blocking};
 
 /// Records of a page without bodies; with them, the store ends a page before it grows large.
 const PAGE: usize = 1_000;
@@ -189,22 +188,23 @@ impl HttpBody for Pages {
     }
 }
 
+/// One page, or as much of one as is found in time; what goes on from there is the next one.
 async fn page(control: Control, mut query: Query, format: Format) -> Result<Made, Failure> {
-    reading(&control, move |control| {
-        let found = control.logs.query(&query);
-        let found = found.map_err(|error| ask::failed(&error))?;
+    let (made, _fraction) = ask::ask(&control, ask::BUDGET, move |logs, progress| {
+        let found = logs.search(&query, progress)?;
         let mut page = Vec::new();
         for record in &found.records {
-            let written = match format {
-                Format::Csv => csv::row(record, &mut page),
-                Format::Jsonl => serde_json::to_writer(&mut page, record)
-                    .map_err(std::io::Error::from)
-                    .and_then(|()| page.write_all(b"\n")),
-            };
-            written.map_err(|error| Failure::internal(&error))?;
+            match format {
+                Format::Csv => csv::row(record, &mut page)?,
+                Format::Jsonl => {
+                    serde_json::to_writer(&mut page, record)?;
+                    page.push(b'\n');
+                }
+            }
         }
         query.after = found.next;
         Ok((page.into(), found.next.map(|_more| query)))
     })
-    .await
+    .await?;
+    Ok(made)
 }

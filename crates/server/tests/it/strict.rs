@@ -104,8 +104,8 @@ impl LogReader for Gate {
         self.logs.get(id)
     }
 
-    fn query(&self, query: &Query) -> Result<Page, Error> {
-        self.logs.query(query)
+    fn search(&self, query: &Query, progress: &Progress) -> Result<Page, Error> {
+        self.logs.search(query, progress)
     }
 
     fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {

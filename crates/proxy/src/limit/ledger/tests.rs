@@ -232,9 +232,13 @@ impl LogReader for Watched<'_> {
         self.logs.get(id)
     }
 
-    fn query(&self, query: &Query) -> Result<isango_store::logs::Page, Error> {
+    fn search(
+        &self,
+        query: &Query,
+        progress: &Progress,
+    ) -> Result<isango_store::logs::Page, Error> {
         self.read.lock().push("all".to_owned());
-        self.logs.query(query)
+        self.logs.search(query, progress)
     }
 
     fn list(&self, list: &List, progress: &Progress) -> Result<Listing, Error> {
