@@ -1,5 +1,6 @@
 //! What the store does to the disk: every call that changes it, behind one trait, so that tests can
-//! make each of them fail. Only SQLite, which keeps what is said later, makes its calls itself.
+//! make each of them fail. Only SQLite, which keeps what is said later, makes its calls itself; it is
+//! told of beforehand, and afterwards.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,6 +26,9 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// SQLite is about to read or to write this file, or has just done so: it fails where a test
+    /// wants SQLite to fail, or what it has done to stay unknown.
+    fn sqlite(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The operating system's.
@@ -71,5 +75,9 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn sqlite(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -174,7 +174,7 @@ impl Records {
     }
 
     fn open_on(disk: Arc<dyn Disk>, folder: &Path, options: Options) -> Result<Self, Error> {
-        let overlay = Arc::new(Overlay::in_folder(folder));
+        let overlay = Arc::new(Overlay::in_folder(Arc::clone(&disk), folder));
         let dir = journal_dir(folder);
         if disk.make_dir(&dir)? && options.sync != Sync::Never {
             // What is in a folder is not on the medium before its name is.

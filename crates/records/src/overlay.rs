@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::later::{Deletion, Later, Patch, PatchError};
@@ -15,6 +16,8 @@ use isango_store::logs::Error;
 use isango_types::RecordId;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Statement, Transaction};
+
+use crate::disk::{Disk, RealDisk};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "overlay.sqlite";
@@ -39,6 +42,7 @@ pub(crate) type Said = BTreeMap<RecordId, Later>;
 /// The file and the connections to it.
 #[derive(Debug)]
 pub(crate) struct Overlay {
+    disk: Arc<dyn Disk>,
     file: PathBuf,
     writer: Mutex<Option<Connection>>,
     idle: Mutex<Vec<Connection>>,
@@ -46,8 +50,9 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// The overlay of a record store's folder; nothing is opened yet.
-    pub(crate) fn in_folder(dir: &Path) -> Self {
+    pub(crate) fn in_folder(disk: Arc<dyn Disk>, dir: &Path) -> Self {
         Self {
+            disk,
             file: dir.join(FILE),
             writer: Mutex::default(),
             idle: Mutex::default(),
@@ -69,7 +74,10 @@ impl Overlay {
             connection.query_row("SELECT EXISTS (SELECT 1 FROM later)", [], |row| row.get(0))
         };
         let is_empty = match &connection {
-            Some(connection) => !is_used(connection).map_err(|error| self.failed(&error))?,
+            Some(connection) => {
+                self.disk.sqlite(&self.file)?;
+                !is_used(connection).map_err(|error| self.failed(&error))?
+            }
             None => true,
         };
         Ok(View {
@@ -146,8 +154,11 @@ impl Overlay {
     /// that, the next time does so.
     fn clear_log(&self) {
         let writer = self.writer.lock();
-        let clear = |connection: &Connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+        let clear = |connection: &Connection| -> Result<(), Error> {
+            self.disk.sqlite(&self.file)?;
+            let clear = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let cleared = connection.query_row(clear, [], |_row| Ok(()));
+            cleared.map_err(|error| self.failed(&error))
         };
         if let Some(Err(error)) = writer.as_ref().map(clear) {
             tracing::warn!(%error, "the log of what was said of records is not cleared yet");
@@ -212,8 +223,11 @@ impl Overlay {
             .transaction()
             .map_err(Failure::from)
             .and_then(|transaction| {
+                self.disk.sqlite(&self.file).map_err(Error::from)?;
                 let done = change(&transaction)?;
                 transaction.commit()?;
+                // A commit that fails may be there all the same.
+                self.disk.sqlite(&self.file).map_err(Error::from)?;
                 Ok(done)
             });
         changed.map_err(|failure| match failure {
@@ -244,6 +258,7 @@ impl Overlay {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
+        self.disk.sqlite(&self.file)?;
         let connect = || {
             // Only so can it be read behind a writer that crashed.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -283,7 +298,7 @@ impl Overlay {
 /// # Errors
 /// It cannot be read, or the copy cannot be made.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let overlay = Overlay::in_folder(from);
+    let overlay = Overlay::in_folder(Arc::new(RealDisk), from);
     let (target, aside) = (to.join(FILE), to.join("overlay.copy"));
     if !overlay.file.try_exists()? {
         return Ok(());
@@ -327,6 +342,7 @@ impl View<'_> {
         let Some(connection) = self.connection.as_ref().filter(|_| !self.is_empty) else {
             return Ok(Said::new());
         };
+        self.overlay.disk.sqlite(&self.overlay.file)?;
         let read = || -> rusqlite::Result<Said> {
             let mut found =
                 connection.prepare("SELECT id, said FROM later WHERE id BETWEEN ?1 AND ?2")?;
@@ -432,7 +448,7 @@ mod tests {
     #[test]
     fn what_was_said_of_an_erased_record_is_nowhere_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let overlay = Overlay::in_folder(folder.path());
+        let overlay = Overlay::in_folder(Arc::new(RealDisk), folder.path());
         let id = RecordId::new(Timestamp::from_micros(5));
         let comment = Comment {
             at: Timestamp::from_micros(6),

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::catalog::{self, Catalog, Volume, journal_path};
 use crate::columns::Columns;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::overlay::Overlay;
 use crate::scan::Scan;
 use crate::{aggregate, list, query};
@@ -53,8 +53,8 @@ impl Reader {
 
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let catalog = Arc::new(Catalog::new(&crate::journal_dir(dir), Vec::new()));
-        let disk = Arc::new(RealDisk);
-        let overlay = Arc::new(Overlay::in_folder(dir));
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let overlay = Arc::new(Overlay::in_folder(Arc::clone(&disk), dir));
         let projected = (Arc::clone(&catalog), Arc::clone(&overlay));
         let columns = Columns::beside(disk, &crate::columns_dir(dir), projected);
         let reader = Self {

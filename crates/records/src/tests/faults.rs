@@ -22,6 +22,7 @@ use super::{all, ids, open, small_files};
 use crate::disk::{Disk, RealDisk};
 use crate::{Options, Records, Sync, verify};
 
+mod overlay;
 mod projections;
 
 /// What was done to the disk, in order. Files go by the number of their inode.
@@ -107,7 +108,10 @@ impl FaultyDisk {
             let error = ERRORS[(trace.0 - 1 + self.first_error) % ERRORS.len()];
             return Err(io::Error::from_raw_os_error(error));
         }
-        trace.1.push(op);
+        // A crash behind it leaves what a crash before it does.
+        if !matches!(op, Op::Nothing) {
+            trace.1.push(op);
+        }
         Ok(())
     }
 
@@ -195,6 +199,10 @@ impl Disk for FaultyDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.call(&name(path), Op::Remove { name: name(path) })?;
         RealDisk.remove(path)
+    }
+
+    fn sqlite(&self, path: &Path) -> io::Result<()> {
+        self.call(&name(path), Op::Nothing)
     }
 }
 

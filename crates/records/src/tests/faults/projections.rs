@@ -39,7 +39,7 @@ fn step(usual: usize) -> usize {
 }
 
 fn is_projection(name: &Path) -> bool {
-    !is_journal(name)
+    !is_journal(name) && !overlay::is_overlay(name)
 }
 
 /// A store to which the next few records bring a merge.
