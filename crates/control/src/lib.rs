@@ -30,6 +30,7 @@ mod plan;
 mod prices;
 mod provider_configs;
 mod requests;
+mod rerate;
 mod revisions;
 mod router;
 mod settings;
@@ -70,6 +71,7 @@ use crate::dashboard::Dashboard;
 use crate::error::Failure;
 use crate::idempotent::Known;
 use crate::identity::People;
+use crate::rerate::Jobs;
 
 pub use crate::backtest::{Judge, Judges, Ruled};
 pub use crate::router::openapi;
@@ -172,6 +174,7 @@ pub struct Control {
     judges: Arc<Judges>,
     pages: Arc<Dashboard>,
     known: Arc<Known>,
+    jobs: Arc<Jobs>,
     trouble: Arc<Trouble>,
 }
 
@@ -205,6 +208,7 @@ impl Control {
             judges: parts.judges.into(),
             pages: Arc::new(Dashboard::built_in()),
             known: Arc::default(),
+            jobs: Arc::default(),
             trouble: parts.trouble.into(),
         }
     }

@@ -19,8 +19,8 @@ use crate::error::Failure;
 use crate::identity::{link, session, users};
 use crate::{
     Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
-    logs, plan, prices, provider_configs, requests, revisions, settings, tail, targets, tokens,
-    trial, urls, viewer, views,
+    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, tail, targets,
+    tokens, trial, urls, viewer, views,
 };
 
 /// Where the description is.
@@ -135,6 +135,8 @@ fn own() -> OpenApiRouter<Control> {
         .routes(routes!(prices::list, prices::create))
         .routes(routes!(prices::delete))
         .routes(routes!(prices::own))
+        .routes(routes!(rerate::list, rerate::create))
+        .routes(routes!(rerate::get, rerate::cancel))
         .routes(routes!(cache::purge))
 }
 

@@ -325,7 +325,7 @@ impl Columns {
                 return Ok(found);
             }
             let most = usize::try_from(until - from).unwrap_or(MAX_PAGE).min(1_000);
-            let (records, next) = query::follow_slim(&self.catalog, Position::after(from), most)?;
+            let (records, next) = self.follow(Position::after(from), most)?;
             if records.is_empty() && next.count() <= from {
                 return Ok(found);
             }
@@ -375,7 +375,7 @@ impl Columns {
                 .unwrap_or(MAX_PAGE)
                 .min(1_000);
             let from = Position::after(hot.end);
-            let (records, next) = query::follow_slim(&self.catalog, from, room)?;
+            let (records, next) = self.follow(from, room)?;
             let next = next.count().min(end);
             if next <= hot.end {
                 break;
@@ -385,6 +385,11 @@ impl Columns {
             hot.append(records, next, |id| is_sealed(known, id));
         }
         Ok(())
+    }
+
+    /// Records of the journal as columns show them, each with its position.
+    fn follow(&self, from: Position, most: usize) -> Result<(query::Placed, Position), Error> {
+        query::follow_slim(&self.catalog, &self.overlay, from, most)
     }
 
     /// Stretches of the journal that have no columns.

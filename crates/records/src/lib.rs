@@ -80,7 +80,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
-use isango_store::later::{Deletion, Patch};
+use isango_store::later::{Deletion, Patch, Rating};
 use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
 use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
@@ -281,6 +281,24 @@ impl LogWriter for Records {
 
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
         self.reader.overlay().restore(ids)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        self.reader.overlay().rate(ratings)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        let (overlay, columns) = (self.reader.overlay(), self.reader.columns());
+        loop {
+            let due = overlay.due_ratings()?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            columns.renew(&due.keys().copied().collect())?;
+            overlay.settle_ratings(&due)?;
+            // Small segments are merged again.
+            self.worker.wake();
+        }
     }
 }
 

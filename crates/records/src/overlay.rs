@@ -2,7 +2,11 @@
 //!
 //! It is no projection: the journal does not know it, so a backup takes both. The file is made with
 //! the first thing that is said. Readers, also those in other processes, ask it once for each frame
-//! that they read, by the frame's first and last id, so that nothing of it is held in memory.
+//! that they read, by the frame's first and last id, so that nothing of it is held in memory. Costs
+//! that records were given later stand in a table of their own (`ratings`): there may be many, and
+//! the columns have them.
+
+mod ratings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -18,6 +22,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Statement, Transaction};
 
 use crate::disk::{Disk, RealDisk};
+
+pub(crate) use ratings::Ratings;
 
 /// Name of the file.
 pub(crate) const FILE: &str = "overlay.sqlite";
@@ -73,17 +79,20 @@ impl Overlay {
         let is_used = |connection: &Connection| -> rusqlite::Result<bool> {
             connection.query_row("SELECT EXISTS (SELECT 1 FROM later)", [], |row| row.get(0))
         };
-        let is_empty = match &connection {
+        let (is_empty, has_ratings) = match &connection {
             Some(connection) => {
                 self.disk.sqlite(&self.file)?;
-                !is_used(connection).map_err(|error| self.failed(&error))?
+                let looked = is_used(connection)
+                    .and_then(|is_used| Ok((!is_used, ratings::are_in(connection)?)));
+                looked.map_err(|error| self.failed(&error))?
             }
-            None => true,
+            None => (true, false),
         };
         Ok(View {
             overlay: self,
             connection,
             is_empty,
+            has_ratings,
         })
     }
 
@@ -170,11 +179,14 @@ impl Overlay {
     /// # Errors
     /// The file failed; nothing is changed then.
     pub(crate) fn forget_before(&self, id: RecordId) -> Result<(), Error> {
-        if self.view()?.is_empty {
+        let view = self.view()?;
+        if view.is_empty && !view.has_ratings {
             return Ok(());
         }
+        drop(view);
         self.transact(|transaction| {
             transaction.execute("DELETE FROM later WHERE id < ?1", [id.as_bytes()])?;
+            transaction.execute("DELETE FROM rated WHERE id < ?1", [id.as_bytes()])?;
             Ok(())
         })?;
         self.clear_log();
@@ -251,7 +263,7 @@ impl Overlay {
                     "BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
                 ))?;
             }
-            Ok(())
+            connection.execute_batch(ratings::SCHEMA)
         };
         establish().map_err(|error| self.failed(&error))?;
         Ok(connection)
@@ -331,6 +343,7 @@ pub(crate) struct View<'a> {
     overlay: &'a Overlay,
     connection: Option<Connection>,
     is_empty: bool,
+    has_ratings: bool,
 }
 
 impl View<'_> {
@@ -339,6 +352,15 @@ impl View<'_> {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn between(&self, ids: [RecordId; 2]) -> Result<Said, Error> {
+        let mut said = self.later(ids)?;
+        for (id, rating) in self.ratings(ids)? {
+            said.entry(id).or_default().rating = Some(rating);
+        }
+        Ok(said)
+    }
+
+    /// The same without the costs of those of which nothing else was said.
+    fn later(&self, ids: [RecordId; 2]) -> Result<Said, Error> {
         let Some(connection) = self.connection.as_ref().filter(|_| !self.is_empty) else {
             return Ok(Said::new());
         };
@@ -352,12 +374,16 @@ impl View<'_> {
         read().map_err(|error| self.overlay.failed(&error))
     }
 
-    /// What was said of all records.
+    /// What was said of all records but of those that were given another cost and no more.
     ///
     /// # Errors
     /// As [`View::between`].
     pub(crate) fn all(&self) -> Result<Said, Error> {
-        self.between([[0; 16], [0xFF; 16]].map(RecordId::from_bytes))
+        let mut said = self.later([[0; 16], [0xFF; 16]].map(RecordId::from_bytes))?;
+        for (id, rating) in self.ratings_beside()? {
+            said.entry(id).or_default().rating = Some(rating);
+        }
+        Ok(said)
     }
 
     /// What was said of one record.

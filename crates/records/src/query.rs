@@ -20,7 +20,7 @@ use crate::frame::{Entry, Unpacker, parse, record_lines};
 use crate::label::Range;
 use crate::list;
 use crate::locate::Locator;
-use crate::overlay::{Overlay, Said};
+use crate::overlay::{Overlay, Ratings, Said};
 use crate::slim::{head, slim};
 use crate::words::Candidates;
 
@@ -204,11 +204,10 @@ pub(crate) fn follow(
     let mut records = Vec::new();
     let (mut said, mut of) = (Said::new(), None);
     let behind = walk(catalog, from, limit, |_, line, entry| {
-        if of != Some(entry.offset) {
-            (said, of) = (
-                view.between(entry.contents.range.record_ids())?,
-                Some(entry.offset),
-            );
+        // Frames of two files may stand at the same place.
+        let frame = Some(entry.contents.sequence);
+        if of != frame {
+            (said, of) = (view.between(entry.contents.range.record_ids())?, frame);
         }
         let mut record = parse(line)?;
         if let Some(later) = said.get(&record.id) {
@@ -220,16 +219,30 @@ pub(crate) fn follow(
     Ok((records, behind))
 }
 
-/// The records from a position on as the journal has them, without their bodies; each with its
-/// position.
+/// Records, each with its position.
+pub(crate) type Placed = Vec<(u64, Record)>;
+
+/// The records from a position on as the journal has them, without their bodies, and with the costs
+/// that they were given later.
 pub(crate) fn follow_slim(
     catalog: &Catalog,
+    overlay: &Overlay,
     from: Position,
     limit: usize,
-) -> Result<(Vec<(u64, Record)>, Position), Error> {
+) -> Result<(Placed, Position), Error> {
+    let view = overlay.view()?;
     let (mut records, mut buffer) = (Vec::new(), Vec::new());
-    let behind = walk(catalog, from, limit, |position, line, _| {
-        records.push((position, parse_slim(line, &mut buffer)?));
+    let (mut ratings, mut of) = (Ratings::new(), None);
+    let behind = walk(catalog, from, limit, |position, line, entry| {
+        let frame = Some(entry.contents.sequence);
+        if of != frame {
+            (ratings, of) = (view.ratings(entry.contents.range.record_ids())?, frame);
+        }
+        let mut record = parse_slim(line, &mut buffer)?;
+        if let Some(rating) = ratings.get(&record.id) {
+            record.rate(&rating.cost, rating.at);
+        }
+        records.push((position, record));
         Ok(())
     })?;
     Ok((records, behind))

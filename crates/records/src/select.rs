@@ -170,7 +170,8 @@ impl<'q> Wanted<'q> {
                 break;
             }
             let record = locator.record(position)?;
-            if record.is_some_and(|record| self.filter.matches(&record)) {
+            // What the columns tell was looked at before, as it is since records were priced again.
+            if record.is_some_and(|record| self.filter.matches_bodies(&record)) {
                 found.push(row);
             }
         }

@@ -19,6 +19,7 @@ mod damage;
 mod faults;
 mod kept;
 mod mutated;
+mod ratings;
 mod rewrite;
 mod stopped;
 mod words;
@@ -52,6 +53,14 @@ impl LogWriter for Temporary {
 
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
         self.records.restore(ids)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        self.records.rate(ratings)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        self.records.settle_ratings()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use isango_store::logs::Error;
+use isango_store::logs::{Error, LogWriter as _};
 use isango_types::{RecordId, Timestamp};
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ impl Records {
             }
         }
         // Also after a round that ended between the two.
-        self.reader.columns().erase(&due)?;
+        self.reader.columns().renew(&due)?;
         let is_settled = |id: &&RecordId| {
             let horizon = now.minus(LOOKED_FOR).as_micros() / 1_000;
             erased.contains(*id) || id.created_at_millis() < horizon
@@ -84,6 +84,8 @@ impl Records {
         if done.rewritten > 0 {
             self.indexer.make_again();
         }
+        // Where nobody came to the end of it.
+        self.settle_ratings()?;
         // Segments of which nothing is left go.
         self.worker.wake();
         done.erased = erased.len() as u64;

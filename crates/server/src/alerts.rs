@@ -11,7 +11,7 @@ use isango_control::alerts::{Alerts, Message, Post, Posted};
 use isango_exports::Exports;
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
-use isango_store::later::{Deletion, Patch};
+use isango_store::later::{Deletion, Patch, Rating};
 use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
 use isango_types::alert::Webhook;
 use isango_types::{Clock, Record, RecordId, Secret};
@@ -84,6 +84,14 @@ impl LogWriter for Watched {
 
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
         self.logs.restore(ids)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        self.logs.rate(ratings)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        self.logs.settle_ratings()
     }
 }
 

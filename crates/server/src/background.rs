@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_control::Control;
 use isango_exports::Exports;
 use isango_proxy::{Against, Drift, Proxy};
 use isango_records::{Records, Upkeep};
@@ -84,6 +85,14 @@ impl Server {
         self.run_comparison(logs);
         self.run_looks();
         self.run_issuers();
+        self.run_jobs();
+    }
+
+    /// Works on what the management API was asked to do beside its answers.
+    fn run_jobs(&self) {
+        let stopping = self.tasks.stopping();
+        self.tasks
+            .spawn(Control::clone(&self.control).run_jobs(stopping));
     }
 
     /// Delivers alerts.

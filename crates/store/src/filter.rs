@@ -209,6 +209,14 @@ pub enum CostValue {
 }
 
 impl Filter {
+    /// Whether the bodies of a record pass what looks into them, whatever else it says.
+    #[must_use]
+    pub fn matches_bodies(&self, record: &Record) -> bool {
+        let terms = self.terms.iter();
+        let mut of_bodies = terms.filter(|term| matches!(term.test, Test::Body(_)));
+        of_bodies.all(|term| term.test.holds(record) != term.negated)
+    }
+
     /// Whether the record passes. One that [`Filter::needs_bodies`] must be given a record
     /// with bodies.
     #[must_use]

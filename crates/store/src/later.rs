@@ -1,11 +1,11 @@
-//! What is said of a record after it was stored: feedback, a score, other metadata, comments, and
-//! that it is to be deleted. A record is never changed for it; stores keep a [`Later`] beside it
+//! What is said of a record after it was stored: feedback, a score, other metadata, comments, what
+//! it costs by other prices, and that it is to be deleted. A record is never changed for it; stores keep a [`Later`] beside it
 //! and show both as one.
 
 use std::collections::BTreeMap;
 
-use isango_types::Record;
 use isango_types::record::{Comment, MetadataValue, Review};
+use isango_types::{Cost, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
@@ -122,6 +122,15 @@ pub enum Deletion {
     Erased,
 }
 
+/// What a record costs by other prices than those that it was stored under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rating {
+    /// What it costs, or why that is not known.
+    pub cost: Cost,
+    /// When it was priced again.
+    pub at: Timestamp,
+}
+
 /// All that was said of one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Later {
@@ -134,6 +143,9 @@ pub struct Later {
     /// Whether the record is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Deletion>,
+    /// What it costs since it was priced again. Stores keep it by itself: there may be many.
+    #[serde(skip)]
+    pub rating: Option<Rating>,
 }
 
 impl Later {
@@ -185,6 +197,12 @@ impl Later {
 
     /// Shows a record as it is now: with what was said of it, or what is left of it.
     pub fn dress(&self, record: &mut Record) {
+        if !self.review.is_empty() {
+            record.review = Some(Box::new(self.review.clone()));
+        }
+        if let Some(Rating { cost, at }) = &self.rating {
+            record.rate(cost, *at);
+        }
         if self.deleted.is_some() {
             record.erase();
             return;
@@ -195,9 +213,6 @@ impl Later {
             } else {
                 record.metadata.insert(key.clone(), value.clone());
             }
-        }
-        if !self.review.is_empty() {
-            record.review = Some(Box::new(self.review.clone()));
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analytics::{Aggregate, Answer, List, Listing, Progress};
 pub use crate::filter::{Filter, FilterError};
-use crate::later::{Deletion, Patch, PatchError};
+use crate::later::{Deletion, Patch, PatchError, Rating};
 
 /// Most records that one page or one [`LogReader::follow`] returns.
 pub const MAX_PAGE: usize = 10_000;
@@ -59,6 +59,20 @@ pub trait LogWriter: Send + Sync {
     /// # Errors
     /// The store failed; nothing was changed.
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error>;
+
+    /// Gives records another cost, at most [`MAX_PAGE`]; says how many. Whole records have it at once;
+    /// lists, sums and filters may tell the one before until [`LogWriter::settle_ratings`] returns.
+    ///
+    /// # Errors
+    /// The store failed; nothing was changed.
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error>;
+
+    /// Returns when lists, sums and filters know every cost that [`LogWriter::rate`] has set. It may
+    /// take long; what it does not come to, upkeep does later.
+    ///
+    /// # Errors
+    /// The store failed; trying again goes on from there.
+    fn settle_ratings(&self) -> Result<(), Error>;
 }
 
 /// Reads records.

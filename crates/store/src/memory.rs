@@ -16,7 +16,7 @@ use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
 use crate::exports::{self, Buried, ExportStore, Saved};
 use crate::filter::Filter;
-use crate::later::{Deletion, Later, Patch};
+use crate::later::{Deletion, Later, Patch, Rating};
 use crate::logs::{
     Error, Gap, LogReader, LogWriter, MAX_PAGE, Order, Page, Position, Query, strip_bodies,
 };
@@ -168,6 +168,18 @@ impl LogWriter for MemoryLogs {
         let mut later = self.later.write();
         let mut is_restored = |id: &&RecordId| later.get_mut(id).is_some_and(Later::restore);
         Ok(ids.iter().filter(|id| is_restored(id)).count() as u64)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        let mut later = self.later.write();
+        for (id, rating) in ratings {
+            later.entry(*id).or_default().rating = Some(rating.clone());
+        }
+        Ok(ratings.len() as u64)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        Ok(())
     }
 }
 

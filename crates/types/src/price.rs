@@ -58,7 +58,9 @@ impl Cost {
         }
     }
 
-    const fn unknown(status: CostStatus) -> Self {
+    /// A cost that is not known, and why.
+    #[must_use]
+    pub const fn unknown(status: CostStatus) -> Self {
         Self {
             status,
             nanousd: None,
@@ -350,6 +352,26 @@ impl PriceTable {
                 price: Some(price.model.label.clone()),
             },
         }
+    }
+
+    /// What `usage` cost by the first of some names of the model that has a price: the better names
+    /// come first. One that cannot be, beyond [`Cost::MAX_NANOUSD`], is told all the same.
+    #[must_use]
+    pub fn cost_as<'m>(
+        &self,
+        provider: &str,
+        models: impl IntoIterator<Item = &'m str>,
+        usage: &Usage,
+        at: Timestamp,
+    ) -> Cost {
+        let mut cost = Cost::unknown(CostStatus::Unpriced);
+        for model in models {
+            cost = self.cost(provider, model, usage, at);
+            if cost.nanousd.is_some() {
+                break;
+            }
+        }
+        cost
     }
 
     /// What `usage` cost at least, in nano-dollars: those parts of it that the price of the model

@@ -18,7 +18,7 @@ use crate::price::Cost;
 use crate::usage::Usage;
 
 pub use self::cache::{CacheStatus, CacheUse, Saved};
-pub use self::review::{Comment, Review};
+pub use self::review::{Comment, Rated, Review};
 pub use self::trace::{SpanId, Trace, TraceId};
 
 /// The record of one exchange. Its JSON is one line of the journal; absent members are left out.

@@ -257,26 +257,16 @@ pub(super) fn cost(
 }
 
 const fn unpriced() -> Cost {
-    Cost {
-        status: CostStatus::Unpriced,
-        nanousd: None,
-        price: None,
-    }
+    Cost::unknown(CostStatus::Unpriced)
 }
 
 /// The cost by the price list, of the model that the answer names or else of that which was asked
 /// for; on Bedrock the other way round.
 fn listed_cost(draft: &Draft, route: &Route, reading: &Reading, usage: &Usage) -> Cost {
+    let models = billed_as(draft, route, reading);
+    let models = models.iter().flatten().map(|model| &**model);
     let prices = draft.prices();
-    let slug = &route.provider.slug;
-    let mut cost = unpriced();
-    for model in billed_as(draft, route, reading).into_iter().flatten() {
-        cost = prices.cost(slug, &model, usage, draft.created_at);
-        if cost.nanousd.is_some() {
-            break;
-        }
-    }
-    cost
+    prices.cost_as(&route.provider.slug, models, usage, draft.created_at)
 }
 
 /// What of that is known: the parts that the price of the model has a rate for. `None`: it has no

@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use http::Request;
-use isango_store::later::{Deletion, Patch};
+use isango_store::later::{Deletion, Patch, Rating};
 use isango_store::logs::Error;
 use isango_store::memory::{MemoryCheckpoint, MemoryLogs, MemoryPledges, MemorySpill};
 use isango_types::price::PriceTable;
@@ -53,6 +53,14 @@ impl LogWriter for Failing {
 
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
         self.logs.restore(ids)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        self.logs.rate(ratings)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        self.logs.settle_ratings()
     }
 }
 

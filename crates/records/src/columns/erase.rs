@@ -1,4 +1,4 @@
-//! Records that were erased leave the columns.
+//! Records that were erased leave the columns, and those that were priced again get their cost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::hot::Hot;
 use crate::segment::Segment;
 
 impl Columns {
-    /// Makes every part of the columns that has one of these records again from the journal, which
-    /// they have left.
+    /// Makes every part of the columns that has one of these records again: from the journal, which
+    /// they may have left, with the costs that they were given since.
     ///
     /// # Errors
     /// The disk failed; calling it again goes on from there.
-    pub(crate) fn erase(&self, ids: &BTreeSet<RecordId>) -> Result<(), Error> {
+    pub(crate) fn renew(&self, ids: &BTreeSet<RecordId>) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }

@@ -1,12 +1,15 @@
 //! `isango prices`.
 
+mod rerate;
+
 use std::io::Write;
 
 use isango_types::price::{Charge, Price, format_usd};
-use isango_types::{Clock, PriceTable, Timestamp};
+use isango_types::{Clock, PriceTable};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{ConfigArgs, FAILED, WrongUsage, write_json};
+use crate::cli::remote::Remote;
+use crate::cli::{ConfigArgs, FAILED, write_json};
 use crate::config::{Config, Sources};
 
 /// Look up what tokens cost
@@ -49,6 +52,23 @@ Example: isango prices show azure-openai gpt-4o-2024-11-20")]
 
         #[command(flatten)]
         source: Source,
+    },
+    /// Price records of a running server again, by the prices that it has now
+    Rerate(rerate::Args),
+    /// List what was priced again since the server started
+    #[command(after_help = "Example: isango prices reratings --json")]
+    Reratings {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a job that prices records again; what it has changed stays
+    #[command(after_help = "Example: isango prices cancel 01a2b3c4-…")]
+    Cancel {
+        /// Its id
+        id: String,
+
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 
@@ -102,15 +122,16 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         } => {
             let at = match at {
                 None => Clock::system().now(),
-                Some(text) => Timestamp::parse(text)
-                    .or_else(|_no_moment| Timestamp::parse(&format!("{text}T00:00:00Z")))
-                    .map_err(|_neither| WrongUsage(format!("`{text}` is no day and no moment")))?,
+                Some(text) => rerate::moment(text)?,
             };
             match source.prices()?.find(provider, model, at) {
                 Some(price) => show(&price, source.json, out).map(|()| 0),
                 None => missing(&format!("no price for `{model}` of `{provider}` is known")),
             }
         }
+        Command::Rerate(args) => rerate::run(args, out),
+        Command::Reratings { remote } => rerate::list(remote, out),
+        Command::Cancel { id, remote } => rerate::cancel(remote, id, out),
     }
 }
 

@@ -19,6 +19,7 @@ mod people;
 mod plan;
 mod requests;
 mod secrets;
+mod rerate;
 mod tail;
 mod trial;
 mod twins;

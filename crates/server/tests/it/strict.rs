@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::analytics::{Aggregate, Answer as Answered, List, Listing, Progress};
-use isango_store::later::{Deletion, Patch};
+use isango_store::later::{Deletion, Patch, Rating};
 use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
 use isango_store::memory::{MemoryConfig, MemoryLogs};
 use isango_testkit::answer::{json, sse, status};
@@ -96,6 +96,14 @@ impl LogWriter for Gate {
 
     fn restore(&self, ids: &[RecordId]) -> Result<u64, Error> {
         self.logs.restore(ids)
+    }
+
+    fn rate(&self, ratings: &[(RecordId, Rating)]) -> Result<u64, Error> {
+        self.logs.rate(ratings)
+    }
+
+    fn settle_ratings(&self) -> Result<(), Error> {
+        self.logs.settle_ratings()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::logs::{
 /// The backend does not conform; the message says where.
 pub fn logs<S: LogStore>(make: impl Fn() -> S) {
     type Case<S> = fn(&S) -> Result<(), Error>;
-    let cases: [(&str, Case<S>); 13] = [
+    let cases: [(&str, Case<S>); 14] = [
         ("an empty store answers with nothing", empty),
         ("a record comes back whole", whole),
         ("pages follow each other in both orders", pages),
@@ -39,6 +39,7 @@ pub fn logs<S: LogStore>(make: impl Fn() -> S) {
             "a hidden record comes back, an erased one never",
             later::restored,
         ),
+        ("a record that was priced again has that cost", later::rated),
     ];
     for (name, case) in cases {
         let result = case(&make());

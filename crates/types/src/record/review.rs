@@ -5,6 +5,7 @@ use serde_json::Number;
 
 use super::{Message, Omitted, Record};
 use crate::clock::Timestamp;
+use crate::price::Cost;
 
 /// What was said of a record later (data-plane section 23). At least one of them is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,18 @@ pub struct Review {
     /// In the order in which they were made; at most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comments: Vec<Comment>,
+    /// Where it was priced again: the record's `cost` is the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rated: Option<Rated>,
+}
+
+/// That a record was priced again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rated {
+    /// When.
+    pub at: Timestamp,
+    /// What it cost as it was stored.
+    pub was: Cost,
 }
 
 impl Review {
@@ -41,6 +54,18 @@ pub struct Comment {
 }
 
 impl Record {
+    /// Gives it another cost, and the attempt whose answer it cost; `review` tells the one before.
+    pub fn rate(&mut self, cost: &Cost, at: Timestamp) {
+        let was = std::mem::replace(&mut self.cost, cost.clone());
+        for attempt in &mut self.attempts {
+            if attempt.cost.as_ref() == Some(&was) {
+                attempt.cost = Some(cost.clone());
+            }
+        }
+        let review = self.review.get_or_insert_default();
+        review.rated = Some(Rated { at, was });
+    }
+
     /// Takes out what a deletion takes: what was said, by whom, and what came of it. What sums and
     /// limits count is left, so that they stay true.
     pub fn erase(&mut self) {

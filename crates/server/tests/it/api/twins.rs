@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Runs a command against a server as its admin; the exit code, and what it printed.
-async fn isango(managed: &Managed, line: &str) -> (u8, String) {
+pub(super) async fn isango(managed: &Managed, line: &str) -> (u8, String) {
     let admin = managed.gateway.admin;
     let line = format!(
         "isango {line} --admin {admin} --token {}",

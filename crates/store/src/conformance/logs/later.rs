@@ -1,12 +1,14 @@
 //! What is said of records after they were stored.
 
+use isango_types::price::CostStatus;
 use isango_types::record::{Comment, MetadataValue};
-use isango_types::{Record, RecordId};
+use isango_types::{Cost, Record, RecordId};
 use serde_json::Number;
 
 use super::{filled, filter, ids, json};
+use crate::analytics::{Aggregate, Measure, Progress, Quantity};
 use crate::conformance::sample;
-use crate::later::{Change, Deletion, Later, Patch};
+use crate::later::{Change, Deletion, Later, Patch, Rating};
 use crate::logs::{Error, LogReader, LogStore, Order, Position, Query};
 
 fn oldest_first(text: &str) -> Query {
@@ -179,5 +181,67 @@ pub(super) fn restored<S: LogStore>(store: &S) -> Result<(), Error> {
     assert_eq!(store.restore(&all)?, 1);
     assert_eq!(found(store, "")?, all[1..]);
     assert_eq!(found(store, "feedback:1")?, [all[1]]);
+    Ok(())
+}
+
+pub(super) fn rated<S: LogStore>(store: &S) -> Result<(), Error> {
+    let records = filled(store, 20)?;
+    let rating = |nanousd: u64| Rating {
+        cost: Cost {
+            status: CostStatus::Priced,
+            nanousd: Some(nanousd),
+            price: Some("own/azure-openai/chat".into()),
+        },
+        at: sample::time(500),
+    };
+    let unpriced = Rating {
+        cost: Cost {
+            status: CostStatus::Unpriced,
+            nanousd: None,
+            price: None,
+        },
+        at: sample::time(501),
+    };
+    let ratings = [
+        (records[1].id, rating(7)),
+        (records[2].id, unpriced.clone()),
+        (records[3].id, rating(9)),
+    ];
+    assert!(store.patch(records[3].id, &thumb(1))?);
+    assert_eq!(store.rate(&ratings)?, 3);
+    store.settle_ratings()?;
+    let got = store.get(records[3].id)?;
+    let got = got.unwrap_or_else(|| records[3].clone());
+    assert_eq!(got.cost, rating(9).cost);
+    let review = got.review.unwrap_or_default();
+    let told = review.rated.map(|rated| (rated.at, rated.was));
+    assert_eq!(told, Some((sample::time(500), records[3].cost.clone())));
+    assert_eq!(review.feedback, Some(1));
+    let (followed, _) = store.follow(Position::START, 4)?;
+    let costs = |records: &[Record]| -> Vec<Option<u64>> {
+        records.iter().map(|record| record.cost.nanousd).collect()
+    };
+    let expected = [records[0].cost.nanousd, Some(7), None, Some(9)];
+    assert_eq!(costs(&followed), expected);
+    let page = store.query(&oldest_first("account:local"))?;
+    assert_eq!(costs(&page.records)[..4], expected);
+    assert_eq!(
+        found(store, "cost:0.000000007")?,
+        [records[1].id],
+        "a filter sees it"
+    );
+    let question = Aggregate {
+        measures: vec![Measure::Sum(Quantity::Cost), Measure::Unpriced],
+        ..Aggregate::default()
+    };
+    let answer = store.aggregate(&question, &Progress::default())?;
+    let others = records[4..].iter().chain(&records[..1]);
+    let sum: u64 = others.filter_map(|record| record.cost.nanousd).sum();
+    assert_eq!(answer.total.values[0], Some(sum + 16));
+    // The last word counts.
+    assert_eq!(store.rate(&[(records[1].id, unpriced)])?, 1);
+    store.settle_ratings()?;
+    let answer = store.aggregate(&question, &Progress::default())?;
+    assert_eq!(answer.total.values[0], Some(sum + 9));
     Ok(())
 }
