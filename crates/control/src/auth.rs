@@ -210,7 +210,8 @@ pub(crate) async fn somebody(control: &Control, head: &Parts) -> Result<(), Fail
     by_token(token, &Method::GET, &path).map(drop)
 }
 
-/// Who asks about all of an account, at a path that is below none.
+/// Who asks about records of an account, at a path that is below none: about those of their gateways
+/// ([`Caller::gateways`]).
 ///
 /// # Errors
 /// They may not, or it is not there for them.
@@ -219,8 +220,7 @@ pub(crate) async fn of_account(
     head: &Parts,
     account: &str,
 ) -> Result<Caller, Failure> {
-    // Its answers are sums over all gateways.
-    let path = format!("{ACCOUNTS}{account}/isango/targets");
+    let path = format!("{ACCOUNTS}{account}/isango/analytics");
     may(control, head, (&Method::GET, &path)).await
 }
 

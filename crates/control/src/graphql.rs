@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use isango_store::filter::TextField;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 use self::parse::Field;
 use crate::Control;
 use crate::ask::{self, BUDGET};
-use crate::auth;
+use crate::auth::{self, Caller};
 use crate::body::{self, Members};
 use crate::error::{Failure, FailureBody};
 
@@ -122,14 +123,14 @@ async fn answer(control: &Control, head: &Parts, asked: &Asked) -> Result<Value,
         for accounts in &viewer.fields {
             only(&accounts.name, &["accounts"], &["viewer"])?;
             let account = account(accounts)?;
-            auth::of_account(control, head, account).await?;
+            let caller = auth::of_account(control, head, account).await?;
             let mut groups = Map::new();
             for field in &accounts.fields {
                 left = left.checked_sub(1).ok_or_else(|| {
                     let message = format!("at most {MAX_DATASETS} datasets");
                     Refused::new(&["viewer", "accounts"], message)
                 })?;
-                let rows = Box::pin(dataset(control, account, field)).await?;
+                let rows = Box::pin(dataset(control, (account, &caller), field)).await?;
                 groups.insert(field.alias.clone(), rows);
             }
             shown.insert(accounts.alias.clone(), json!([groups]));
@@ -161,11 +162,19 @@ fn account(accounts: &Field) -> Result<&str, Refused> {
 }
 
 /// The rows of one dataset.
-async fn dataset(control: &Control, account: &str, field: &Field) -> Result<Value, Refused> {
+async fn dataset(
+    control: &Control,
+    (account, caller): (&str, &Caller),
+    field: &Field,
+) -> Result<Value, Refused> {
     let path = ["viewer", "accounts", &*field.alias];
     let wrong = |message: String| Refused::new(&path, message);
     let wanted = wanted::Wanted::read(field, control.clock.now()).map_err(wrong)?;
-    let question = wanted.question(account);
+    let mut question = wanted.question(account);
+    if let Some(some) = caller.gateways() {
+        let ids = some.iter().map(|id| &**id);
+        question.filter = question.filter.one_of(TextField::Gateway, ids);
+    }
     let asked = ask::ask(control, BUDGET, move |logs, progress| {
         logs.aggregate(&question, progress)
     });
