@@ -12,7 +12,7 @@ use isango_types::role::EVERY_ACCOUNT;
 use isango_types::{Timestamp, nearest};
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::answer::{Answer, Done, Envelope};
@@ -269,8 +269,13 @@ impl Failures {
 }
 
 /// Notes that somebody failed to sign in, as whom: `None` is nobody that there is, whose name may be
-/// a password in the wrong place. Blocks; where it cannot be noted, the log tells.
-pub(crate) fn note_failure(control: &Control, from: std::net::IpAddr, user: Option<&StoredUser>) {
+/// a password in the wrong place; and why, where a provider of identities was asked. Blocks; where it cannot be noted, the log tells.
+pub(crate) fn note_failure(
+    control: &Control,
+    from: std::net::IpAddr,
+    user: Option<&StoredUser>,
+    why: Option<&str>,
+) {
     let now = control.clock.now();
     let Some(left_out) = control.people.failures.take(now) else {
         return;
@@ -280,7 +285,12 @@ pub(crate) fn note_failure(control: &Control, from: std::net::IpAddr, user: Opti
         at: now,
         address: Some(from),
     };
-    let after = (left_out > 0).then(|| json!({"not_noted_before": left_out}).to_string().into());
+    let mut after = serde_json::Map::new();
+    if left_out > 0 {
+        after.insert("not_noted_before".into(), left_out.into());
+    }
+    after.extend(why.map(|why| ("oidc".into(), why.into())));
+    let after = (!after.is_empty()).then(|| Value::Object(after).to_string().into());
     let event = |account: &str, id: &str| {
         let event = Event::new(&author, account, Action::SignInFailed, ("session", id));
         event.with(None, after.clone())

@@ -6,6 +6,7 @@
 
 pub(crate) mod cookie;
 pub(crate) mod link;
+pub(crate) mod oidc;
 mod password;
 pub(crate) mod session;
 mod throttle;
@@ -26,6 +27,7 @@ use isango_types::key::Sha256;
 use isango_types::{Network, Secret, Snapshot};
 use parking_lot::Mutex;
 
+use self::oidc::{Door, Fetch, Oidc};
 use self::password::Passwords;
 use self::throttle::Throttle;
 use crate::audit::Failures;
@@ -55,6 +57,8 @@ pub(crate) struct People {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) failures: Failures,
+    /// The provider of identities by which people sign in, too.
+    pub(crate) oidc: Option<oidc::Door>,
     /// The users by name, and the snapshot that was in force when they were read.
     known: Mutex<(Weak<Snapshot>, Arc<Users>)>,
 }
@@ -75,8 +79,13 @@ impl People {
         sessions: Arc<dyn SessionStore>,
         dashboard: Option<Arc<str>>,
         proxies: Vec<Network>,
+        oidc: Option<(Oidc, Box<Fetch>)>,
     ) -> Self {
+        // Without a place to come back to nobody can be sent there.
+        let origin = dashboard.clone();
+        let oidc = oidc.zip(origin);
         Self {
+            oidc: oidc.map(|((settings, fetch), origin)| Door::new(settings, fetch, &origin)),
             dashboard,
             proxies,
             sessions,

@@ -74,6 +74,7 @@ use crate::identity::People;
 use crate::rerate::Jobs;
 
 pub use crate::backtest::{Judge, Judges, Ruled};
+pub use crate::identity::oidc::{Answered, Fetch, Oidc, Question, RoleOf};
 pub use crate::router::openapi;
 pub use crate::tail::Tails;
 pub use crate::trial::{Tried, Try};
@@ -143,6 +144,9 @@ pub struct Parts {
     pub dashboard_url: Option<Box<str>>,
     /// What keeps records from being stored, in words; `None`: nothing does.
     pub trouble: Box<Trouble>,
+    /// The provider of identities by which people sign in, and what asks it; it needs
+    /// `dashboard_url`.
+    pub oidc: Option<(Oidc, Box<Fetch>)>,
     /// Who is believed when they say in `x-forwarded-for` for whom they ask.
     pub trusted_proxies: Vec<Network>,
 }
@@ -199,6 +203,7 @@ impl Control {
                 parts.sessions,
                 parts.dashboard_url.as_deref().and_then(door::origin),
                 parts.trusted_proxies,
+                parts.oidc,
             )),
             blocking: Arc::new(Semaphore::new(MAX_BLOCKING)),
             reading: Arc::new(Semaphore::new(MAX_READING)),

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::Failure;
-use crate::identity::{link, session, users};
+use crate::identity::{link, oidc, session, users};
 use crate::{
     Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
     logs, plan, prices, provider_configs, requests, rerate, revisions, settings, tail, targets,
@@ -179,6 +179,8 @@ fn of_people() -> OpenApiRouter<Control> {
         .routes(routes!(link::needed, link::set_up))
         .routes(routes!(link::follow))
         .routes(routes!(link::look))
+        .routes(routes!(oidc::login))
+        .routes(routes!(oidc::callback))
 }
 
 /// The one question that names its account inside.

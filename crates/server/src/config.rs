@@ -13,6 +13,7 @@ pub(crate) mod exports;
 mod health;
 pub mod keys;
 mod limits;
+mod oidc;
 mod policy;
 mod problem;
 mod redaction;
@@ -368,6 +369,7 @@ impl Config {
             ("admin_listen", self.admin_listen == new.admin_listen),
             ("data_dir", self.data_dir == new.data_dir),
             ("dashboard_url", self.dashboard_url == new.dashboard_url),
+            ("oidc", self.oidc == new.oidc),
             (
                 "tls.cert",
                 tls(self, |files| &files.cert) == tls(new, |files| &files.cert),

@@ -12,6 +12,7 @@ mod background;
 mod exports;
 mod kept;
 mod listen;
+mod oidc;
 mod own;
 mod published;
 mod stored;
@@ -281,6 +282,8 @@ pub fn start_with(
         dashboard_url: config.dashboard_url.clone(),
         trouble: Box::new(move || storing.trouble()),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        oidc: (config.oidc.clone())
+            .map(|settings| (settings, oidc::fetching(proxy.courier(), clock.clone()))),
     });
     let server = Server {
         trials,

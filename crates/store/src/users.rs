@@ -28,6 +28,9 @@ pub struct StoredUser {
     /// What their password is checked with; `None`: no password lets them in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordHash>,
+    /// Who they are at a provider of identities; `None`: it lets nobody in as them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
     /// Sessions of another epoch are over. It begins with the microsecond in which they were made:
     /// nobody inherits the sessions of a namesake.
     pub epoch: u64,
@@ -35,6 +38,25 @@ pub struct StoredUser {
     pub created_at: Timestamp,
     /// When they were last changed.
     pub modified_at: Timestamp,
+}
+
+/// Somebody at a provider of identities.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The provider: the `iss` of its ID tokens.
+    pub issuer: Box<str>,
+    /// Who it is there: their `sub`. Addresses change hands, this does not.
+    pub subject: Box<str>,
+    /// Whether their roles follow from what the provider says; otherwise they were given here.
+    pub rules: bool,
+}
+
+impl Subject {
+    /// Whether it is the same somebody.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.subject == other.subject
+    }
 }
 
 /// What a password is checked with: Argon2id (RFC 9106), version 0x13, in base64 without padding.
@@ -83,6 +105,7 @@ impl StoredUser {
             name: name.into(),
             roles: BTreeMap::new(),
             password: None,
+            subject: None,
             epoch: now.as_micros(),
             created_at: now,
             modified_at: now,

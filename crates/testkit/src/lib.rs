@@ -2,7 +2,7 @@
 //!
 //! [`upstream::Upstream`] plays an [`answer::Answer`] byte by byte and records what it was sent;
 //! [`client::Client`] shows an answer in the pieces in which it arrived and tells a whole one from
-//! a cut one; [`h2`] does the same in HTTP/2; [`tls::Tls`] issues certificates; [`fixtures`] makes
+//! a cut one; [`h2`] does the same in HTTP/2; [`identity`] signs people in; [`tls::Tls`] issues certificates; [`fixtures`] makes
 //! the bodies that must cross unchanged.
 //!
 //! Whatever waits here gives up after [`PATIENCE`] and panics: a test that would hang fails
@@ -23,6 +23,7 @@ pub mod client;
 pub mod fixtures;
 pub mod h2;
 pub mod head;
+pub mod identity;
 mod socket;
 pub mod tls;
 pub mod upstream;

@@ -32,10 +32,9 @@ export async function session(): Promise<Session> {
   return result;
 }
 
-/** Whether somebody has to be made the first owner before anybody can sign in. */
-export async function needsSetup(): Promise<boolean> {
-  const { result } = await call<{ needed: boolean }>('/isango/setup');
-  return result.needed;
+/** Whether somebody has to be made the first owner before anybody can sign in, and the provider by which people do, too. */
+export async function lookAtDoor(): Promise<{ needed: boolean; provider?: string | null }> {
+  return (await call<{ needed: boolean; provider?: string | null }>('/isango/setup')).result;
 }
 
 export async function signIn(name: string, password: string): Promise<Session> {

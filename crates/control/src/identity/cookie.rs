@@ -8,14 +8,27 @@ use axum::http::{HeaderMap, HeaderValue};
 use isango_types::Secret;
 
 use super::LONGEST;
+use super::oidc::PATIENCE;
 
 const PLAIN: &str = "isango_session";
 const SECURE: &str = "__Host-isango_session";
+/// What a browser brings back from a provider of identities.
+const PLAIN_BINDING: &str = "isango_oidc";
+const SECURE_BINDING: &str = "__Host-isango_oidc";
 /// Longest cookie that is looked at, in bytes.
 const MAX_BYTES: usize = 128;
 
 /// The session that a request shows; the one that came by TLS, where there are two.
 pub(crate) fn shown(headers: &HeaderMap) -> Option<Secret> {
+    found(headers, [SECURE, PLAIN])
+}
+
+/// What a browser brings back that was sent to a provider of identities.
+pub(crate) fn shown_binding(headers: &HeaderMap) -> Option<Secret> {
+    found(headers, [SECURE_BINDING, PLAIN_BINDING])
+}
+
+fn found(headers: &HeaderMap, names: [&str; 2]) -> Option<Secret> {
     let named = |wanted: &str| {
         let values = headers.get_all(COOKIE).into_iter();
         let mut pairs = values
@@ -25,29 +38,64 @@ pub(crate) fn shown(headers: &HeaderMap) -> Option<Secret> {
         let (_, value) = pairs.find(|(name, _)| *name == wanted)?;
         (value.len() <= MAX_BYTES).then(|| Secret::new(value))
     };
-    named(SECURE).or_else(|| named(PLAIN))
+    names.into_iter().find_map(named)
 }
 
 /// What keeps a session in the browser that sent these headers.
 pub(crate) fn set(headers: &HeaderMap, cookie: &Secret) -> HeaderValue {
-    let seconds = LONGEST.as_secs();
-    made(headers, cookie.expose(), &format!("; Max-Age={seconds}"))
+    set_by(came_by_tls(headers), cookie)
+}
+
+/// The same where it is known whether the page came by TLS.
+pub(crate) fn set_by(is_secure: bool, cookie: &Secret) -> HeaderValue {
+    let names = (SECURE, PLAIN);
+    made(
+        is_secure,
+        names,
+        cookie.expose(),
+        ("Strict", LONGEST.as_secs()),
+    )
 }
 
 /// What makes that browser forget it.
 pub(crate) fn forget(headers: &HeaderMap) -> HeaderValue {
-    made(headers, "", "; Max-Age=0")
+    made(came_by_tls(headers), (SECURE, PLAIN), "", ("Strict", 0))
 }
 
-fn made(headers: &HeaderMap, value: &str, age: &str) -> HeaderValue {
-    // Browsers name the origin of every change.
-    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
-    let is_secure = origin.is_some_and(|origin| origin.starts_with("https://"));
-    let (name, place) = match is_secure {
-        true => (SECURE, "; Path=/; Secure"),
-        false => (PLAIN, "; Path=/client/v4"),
+/// What a browser keeps while it is with a provider of identities, and brings back when a page of
+/// another site sends it here; an empty one is forgotten.
+pub(crate) fn binding(is_secure: bool, value: &Secret) -> HeaderValue {
+    let value = value.expose();
+    let seconds = if value.is_empty() {
+        0
+    } else {
+        PATIENCE.as_secs()
     };
-    let text = format!("{name}={value}{place}; HttpOnly; SameSite=Strict{age}");
+    made(
+        is_secure,
+        (SECURE_BINDING, PLAIN_BINDING),
+        value,
+        ("Lax", seconds),
+    )
+}
+
+/// Browsers name the origin of every change.
+fn came_by_tls(headers: &HeaderMap) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    origin.is_some_and(|origin| origin.starts_with("https://"))
+}
+
+fn made(
+    is_secure: bool,
+    (secure, plain): (&str, &str),
+    value: &str,
+    (site, seconds): (&str, u64),
+) -> HeaderValue {
+    let (name, place) = match is_secure {
+        true => (secure, "; Path=/; Secure"),
+        false => (plain, "; Path=/client/v4"),
+    };
+    let text = format!("{name}={value}{place}; HttpOnly; SameSite={site}; Max-Age={seconds}");
     // It is made of the characters of tokens.
     let made = HeaderValue::try_from(text);
     let mut made = made.unwrap_or_else(|_unwritable| HeaderValue::from_static(""));
@@ -110,6 +158,18 @@ mod tests {
         assert!(
             plain.starts_with("isango_session=iss_x; Path=/client/v4;"),
             "{plain}"
+        );
+        let binding = |is_secure| {
+            let value = binding(is_secure, &Secret::new("x"));
+            value.to_str().unwrap().to_owned()
+        };
+        assert_eq!(
+            binding(true),
+            "__Host-isango_oidc=x; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600"
+        );
+        assert_eq!(
+            binding(false),
+            "isango_oidc=x; Path=/client/v4; HttpOnly; SameSite=Lax; Max-Age=600"
         );
         let forgotten = forget(&HeaderMap::new());
         assert!(forgotten.to_str().unwrap().contains("Max-Age=0"));

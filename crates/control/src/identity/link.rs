@@ -27,6 +27,9 @@ const NOBODY: &str = "";
 pub(crate) struct SetupView {
     /// Nobody owns this server: the link that its first start printed makes somebody the owner.
     needed: bool,
+    /// What the provider of identities is called by which people sign in (`GET oidc/login`); none:
+    /// they have passwords alone.
+    provider: Option<Box<str>>,
 }
 
 /// The first owner.
@@ -90,7 +93,9 @@ pub(crate) async fn needed(State(control): State<Control>) -> Answer<SetupView> 
     blocking(&control, |control| {
         let users = control.people.users(control)?;
         let needed = !users.values().any(|user| user.owns_all());
-        Ok(Done::new(SetupView { needed }))
+        let door = control.people.oidc.as_ref();
+        let provider = door.map(|door| door.settings.name.clone());
+        Ok(Done::new(SetupView { needed, provider }))
     })
     .await
 }

@@ -170,7 +170,7 @@ pub(crate) async fn by_password(
         return Ok((**user).clone());
     }
     blocking(control, move |control| {
-        audit::note_failure(control, address, user.as_deref());
+        audit::note_failure(control, address, user.as_deref(), None);
         Ok(())
     })
     .await?;
@@ -181,10 +181,21 @@ pub(crate) async fn by_password(
 pub(crate) async fn begin(
     control: &Control,
     user: StoredUser,
-    From(address): From,
+    from: From,
     headers: &HeaderMap,
 ) -> Kept<SessionView> {
-    let (cookie, view) = blocking(control, move |control| {
+    let (cookie, view) = open(control, user, from).await?;
+    let set = cookie::set(headers, &cookie);
+    Ok(([(SET_COOKIE, set)], Done::new(view)))
+}
+
+/// The session of a user: what their browser has to show, and what they are told.
+pub(crate) async fn open(
+    control: &Control,
+    user: StoredUser,
+    From(address): From,
+) -> Result<(Secret, SessionView), Failure> {
+    blocking(control, move |control| {
         let author = Author {
             who: format!("user {}", user.name).into(),
             at: control.clock.now(),
@@ -195,9 +206,7 @@ pub(crate) async fn begin(
         let view = SessionView::of(control, &user, super::csrf(&cookie));
         Ok((cookie, view))
     })
-    .await?;
-    let set = cookie::set(headers, &cookie);
-    Ok(([(SET_COOKIE, set)], Done::new(view)))
+    .await
 }
 
 /// Sign out

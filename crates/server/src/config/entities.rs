@@ -24,7 +24,7 @@ use super::settings::{
     UpstreamSettings,
 };
 use super::{alerts, limits, tokens};
-use super::{check, exports, health, redaction};
+use super::{check, exports, health, oidc, redaction};
 
 /// What holds for every gateway that does not say otherwise.
 pub(super) type Above<'a> = (&'a ServerSettings, &'a RecordSettings);
@@ -89,6 +89,7 @@ pub(super) fn read(root: &Section<'_>, around: &Around<'_>) -> Config {
         identity: identity(around.environment),
         logpush_allow_private: root.table("logpush").flag("allow_private"),
         custom_providers_allow_private: root.table("custom_providers").flag("allow_private"),
+        oidc: oidc::read(root),
         exports: exports::jobs(root, around).into(),
         warnings: Vec::new(),
     };

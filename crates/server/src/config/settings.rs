@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isango_control::Oidc;
 use isango_exports::Job;
 use isango_store::seal::Keyring;
 use isango_types::policy::Durability;
@@ -55,6 +56,8 @@ pub struct Config {
     pub logpush_allow_private: bool,
     /// Whether providers that the management API names may be in private networks.
     pub custom_providers_allow_private: bool,
+    /// The provider of identities by which people sign in, too.
+    pub oidc: Option<Oidc>,
     /// What is exported, and where to.
     pub exports: Arc<[Arc<Job>]>,
     /// What is accepted but probably not meant; one text each.

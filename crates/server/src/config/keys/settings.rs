@@ -1,6 +1,6 @@
 //! The keys of the server itself.
 
-use super::Unset::{Absent, Is};
+use super::Unset::{Absent, From, Is, Required};
 use super::{Key, key};
 use crate::config::value::Kind;
 
@@ -124,6 +124,117 @@ pub(super) const KEYS: &[Key] = &[
         "Proxies before the admin listener that say in `x-forwarded-for` for whom they ask: addresses \
          and networks. Tries to sign in are counted by who that is; of all others the header is \
          passed over.",
+    ),
+    // oidc
+    key(
+        "oidc.issuer",
+        Kind::Text,
+        Absent,
+        r#""https://login.example.com""#,
+        "Provider of identities by which people sign in to the dashboard, too (`OpenID` Connect): its \
+         issuer, exactly as it names itself. Needs `dashboard_url`. See [users](users.md).",
+    ),
+    key(
+        "oidc.client_id",
+        Kind::Text,
+        Absent,
+        r#""isango""#,
+        "Who this gateway is there; needed with `oidc.issuer`.",
+    ),
+    key(
+        "oidc.client_secret",
+        Kind::Secret,
+        Absent,
+        r#""env:OIDC_SECRET""#,
+        "What proves it; without one the provider must take PKCE alone.",
+    ),
+    key(
+        "oidc.name",
+        Kind::Text,
+        Is("single sign-on"),
+        r#""Example Login""#,
+        "What the login page calls it: `Sign in with …`.",
+    ),
+    key(
+        "oidc.scopes",
+        Kind::Texts,
+        From("`openid`, `email` and `profile`"),
+        r#"["openid", "email", "groups"]"#,
+        "What it is asked for; `openid` among it.",
+    ),
+    key(
+        "oidc.allowed_domains",
+        Kind::Texts,
+        Absent,
+        r#"["example.com"]"#,
+        "Domains of addresses that are let in. Not set: all of them.",
+    ),
+    key(
+        "oidc.role_claim",
+        Kind::Text,
+        Absent,
+        r#""groups""#,
+        "Claim of the ID token, a text or a list of them, that roles follow from, with each sign-in. \
+         Not set: whoever is new gets `oidc.default_role`, and roles are given here from then on.",
+    ),
+    key(
+        "oidc.default_role",
+        Kind::Choice(&["none", "viewer", "analyst", "admin", "owner"]),
+        Is("none"),
+        r#""viewer""#,
+        "What those may do that no value of `oidc.role_claim` gives a role. `none`: they are not let \
+         in.",
+    ),
+    key(
+        "oidc.default_account",
+        Kind::Text,
+        Is("local"),
+        r#""*""#,
+        "In which account; `*`: in every one.",
+    ),
+    key(
+        "oidc.trust_email",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Takes addresses of which the provider does not say whether they are verified, as Entra ID \
+         does not. One that it calls unverified is refused in any case.",
+    ),
+    key(
+        "oidc.link_existing",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "Lets whoever brings the address that a user here has as a name in as that user, whose roles \
+         stay. Without it such a name is refused.",
+    ),
+    key(
+        "oidc.allow_private",
+        Kind::Flag,
+        Is("false"),
+        "true",
+        "The provider may be in a private network, and be asked by http.",
+    ),
+    key(
+        "oidc.roles[].value",
+        Kind::Text,
+        Required,
+        r#""isango-admins""#,
+        "Value of `oidc.role_claim`.",
+    ),
+    key(
+        "oidc.roles[].account",
+        Kind::Text,
+        Is("local"),
+        r#""*""#,
+        "Account in which it gives a role; `*`: in every one. Of several roles the strongest counts.",
+    ),
+    key(
+        "oidc.roles[].role",
+        Kind::Choice(&["viewer", "analyst", "admin", "owner"]),
+        Required,
+        r#""admin""#,
+        "The role.",
     ),
     // tls
     key(

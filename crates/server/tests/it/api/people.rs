@@ -79,7 +79,7 @@ impl House {
     }
 
     /// Moves the clock on.
-    fn wait(&self, seconds: u64) {
+    pub(super) fn wait(&self, seconds: u64) {
         let now = self.clock.now();
         self.clock
             .set(now.plus(std::time::Duration::from_secs(seconds)));
