@@ -7,23 +7,27 @@
 //! one that was kept is never made twice.
 //!
 //! `event` is what is told, `slack` how it looks there, `letter` how it is signed, `models` whose
-//! share it is.
+//! share it is; `standing` is how an alert stands, `api` what the management API tells and changes.
 
+pub(crate) mod api;
 mod deliver;
 mod event;
 mod judge;
 mod letter;
 mod models;
 mod slack;
+mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use isango_store::outbox::{Letter, Outbox};
 use isango_types::alert::{Kind, Share, When};
-use isango_types::{Alert, Clock, Gateway, Limit, Record, RecordId, SnapshotCell, Timestamp};
+use isango_types::{
+    Alert, Clock, Gateway, Limit, Record, RecordId, Snapshot, SnapshotCell, Timestamp,
+};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -32,11 +36,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 
+pub use api::{TestAlert, Tested};
 pub use deliver::{Post, Posted};
 pub use event::Event;
 pub use letter::{Message, message};
 
 use judge::{Bucket, Rolling};
+use standing::Standing;
 
 /// Decisions that wait to be kept; beyond, they are made again with the next record.
 const MAX_PENDING: usize = 256;
@@ -78,6 +84,8 @@ struct Watch {
     pending: Vec<Letter>,
     /// Requests of late, by account, gateway and alert.
     rolling: HashMap<Box<str>, Rolling>,
+    /// How alerts stand, by the same.
+    standings: HashMap<Box<str>, Standing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,10 +158,12 @@ impl Alerts {
             };
             let now = self.parts.clock.now();
             for alert in gateway.alerts.iter().filter(|alert| is_asked(&alert.when)) {
+                let of = (&*record.account, &*gateway.id);
                 let place = Place {
                     gateway,
                     alert,
                     now,
+                    is_muted: config.muted_until(of, &alert.id, now).is_some(),
                 };
                 self.judge(&mut watch, place, record);
             }
@@ -247,18 +257,24 @@ struct Place<'p> {
     gateway: &'p Gateway,
     alert: &'p Alert,
     now: Timestamp,
+    /// Whether it is to be quiet.
+    is_muted: bool,
 }
 
 impl Place<'_> {
-    /// Account, gateway and alert.
     fn name(self) -> String {
-        let Gateway { account, id, .. } = self.gateway;
-        format!("{account}/{id}/{}", self.alert.id)
+        name((&self.gateway.account, &self.gateway.id), &self.alert.id)
     }
 }
 
+/// Account, gateway and alert.
+fn name((account, gateway): (&str, &str), alert: &str) -> String {
+    format!("{account}/{gateway}/{alert}")
+}
+
 impl Watch {
-    /// Decides on an event, unless its key is taken or too many decisions wait.
+    /// Decides on an event, unless its key is taken, too many decisions wait, or it is to be quiet: then
+    /// it is decided on when it may speak again, if it is due still.
     fn decide(
         &mut self,
         place: Place<'_>,
@@ -277,7 +293,7 @@ impl Watch {
             self.pending.len() >= MAX_PENDING
                 || self.pending.iter().filter(is_of_it).count() >= MAX_PENDING_OF_ONE
         };
-        if is_taken || has_no_room() {
+        if is_taken || place.is_muted || has_no_room() {
             return;
         }
         let event = event();
@@ -295,11 +311,23 @@ impl Watch {
             event: text.into(),
         });
         self.taken.insert(key.into(), until);
+        let standing = self.standings.entry(place.name().into()).or_default();
+        standing.last_fired_at = Some(place.now);
+        standing.fired += 1;
     }
 
-    /// Forgets keys that are free again.
-    fn sweep(&mut self, now: Timestamp) {
+    /// Forgets keys that are free again, and alerts that are not configured any more.
+    fn sweep(&mut self, config: &Snapshot, now: Timestamp) {
         self.taken.retain(|_, until| *until > now);
+        let of =
+            |gateway: &Gateway, alert: &Alert| name((&gateway.account, &gateway.id), &alert.id);
+        let gateways = config.gateways();
+        let configured: HashSet<String> = gateways
+            .flat_map(|gateway| gateway.alerts.iter().map(move |alert| of(gateway, alert)))
+            .collect();
+        self.rolling.retain(|name, _| configured.contains(&**name));
+        self.standings
+            .retain(|name, _| configured.contains(&**name));
     }
 }
 
@@ -315,6 +343,7 @@ pub fn test_event(
         gateway,
         alert,
         now,
+        is_muted: false,
     };
     let event = match &alert.when {
         When::Drawn {

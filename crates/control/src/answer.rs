@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::codes::Code;
 use crate::error::{Failure, Problem};
 
 /// The envelope of what was done.
@@ -34,7 +35,8 @@ pub(crate) struct Envelope<T, I = ResultInfo> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Remark {
     /// What kind of remark it is.
-    pub(crate) code: u32,
+    #[schema(value_type = u32)]
+    pub(crate) code: Code,
     /// In words.
     pub(crate) message: String,
 }

@@ -57,7 +57,7 @@ enum Want {
     Keep,
     /// To change what is configured or recorded.
     Change,
-    /// To know who does what: users, and the trail of their changes.
+    /// To know what is behind it all: users, the trail of their changes, the store.
     People,
 }
 
@@ -262,7 +262,7 @@ fn decoded(path: &str) -> Result<Vec<std::borrow::Cow<'_, str>>, Failure> {
 fn want(method: &Method, rest: &[&str]) -> Want {
     let looks = matches!(*method, Method::GET | Method::HEAD);
     match rest {
-        ["isango", "users" | "audit", ..] => Want::People,
+        ["isango", "users" | "audit" | "storage", ..] => Want::People,
         _ if looks => Want::Look,
         ["isango", question] if *method == Method::POST && QUESTIONS.contains(question) => {
             Want::Look
@@ -320,8 +320,8 @@ fn by_token(token: Arc<Token>, method: &Method, path: &str) -> Result<Who, Failu
         },
         // Who lists gateways sees those of the token.
         ["ai-gateway", "gateways"] if lists || token.gateways.is_empty() => Ok(Who::Token(token)),
-        // Who asks for records gets those of the token's gateways.
-        ["isango", "requests" | "analytics" | "tail", ..] => Ok(Who::Token(token)),
+        // Who asks for records, or alerts, gets those of the token's gateways.
+        ["isango", "requests" | "analytics" | "tail" | "alerts", ..] => Ok(Who::Token(token)),
         _ if token.gateways.is_empty() => Ok(Who::Token(token)),
         _ => Err(Failure::forbidden(
             "this token is for some gateways only, not for the account",
@@ -398,6 +398,7 @@ mod tests {
         check(&M::POST, "isango/analytics", all, 4);
         check(&M::POST, "isango/views", all, 3);
         check(&M::DELETE, "isango/views/a", all, 3);
+        check(&M::GET, "isango/storage", all, 2);
         for method in [M::GET, M::POST, M::DELETE] {
             check(&method, "isango/users", all, 2);
             check(&method, "isango/audit", all, 2);

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, last, pairs};
 use crate::auth::Caller;
 use crate::body::{self, Members};
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::{Control, blocking};
 
@@ -195,11 +196,11 @@ fn logo(slug: &str) -> String {
 
 /// Codes of failures in the contract of this resource.
 fn no_url(message: &str) -> Failure {
-    Failure::wrong(&["base_url"], message).code(1_002)
+    Failure::wrong(&["base_url"], message).code(Code::BaseUrl)
 }
 
 fn no_provider() -> Failure {
-    Failure::not_found().code(1_004)
+    Failure::not_found().code(Code::NoProvider)
 }
 
 /// A failure of a commit, in the codes of this resource.
@@ -213,7 +214,7 @@ fn told(error: config::Error) -> Failure {
     match member {
         Some("base_url") => no_url(message),
         Some("slug") if message.contains("there is") || message.contains("has a provider") => {
-            Failure::taken_at(&["slug"], message).code(1_003)
+            Failure::taken_at(&["slug"], message).code(Code::Slug)
         }
         _ => error.into(),
     }

@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::codes::Code;
+
 /// Why a request was not done.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -27,7 +29,8 @@ pub(crate) struct Failure {
 pub(crate) struct Problem {
     /// What kind of problem it is; codes never change their meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<u32>,
+    #[schema(value_type = Option<u32>)]
+    code: Option<Code>,
     /// What is wrong, and what would be right.
     message: String,
     /// What leads to it: `body`, then names of members and places in lists.
@@ -52,7 +55,7 @@ pub(crate) struct FailureBody {
 }
 
 impl Failure {
-    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
         Self {
             status,
             errors: vec![Problem {
@@ -67,7 +70,11 @@ impl Failure {
 
     /// Nobody knows who is asking.
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, 10_000, "Authentication error")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            Code::Unauthenticated,
+            "Authentication error",
+        )
     }
 
     /// This, or the other one where it says that nobody knows who is asking.
@@ -80,23 +87,23 @@ impl Failure {
 
     /// Whoever is asking may not do this.
     pub(crate) fn forbidden(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, 9_109, why)
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, why)
     }
 
     /// There is no such thing, or not for whoever is asking.
     pub(crate) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, 7_002, "Not Found")
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, "Not Found")
     }
 
     /// There is no such path.
     pub(crate) fn unroutable() -> Self {
         let mut failure = Self::new(
             StatusCode::NOT_FOUND,
-            7_003,
+            Code::Unroutable,
             "Could not route to the path, perhaps your object identifier is invalid?",
         );
         failure.errors.push(Problem {
-            code: Some(7_000),
+            code: Some(Code::NoRoute),
             message: "No route for that URI".into(),
             path: None,
         });
@@ -106,35 +113,35 @@ impl Failure {
     /// The path is there, the method is not.
     pub(crate) fn no_method() -> Self {
         let message = "the path does not take this method";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, 10_405, message)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::NoMethod, message)
     }
 
     /// A capability of the contract that this version does not have.
     pub(crate) fn later(what: &str) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let message = format!("not available in this version ({version}): {what}");
-        Self::new(StatusCode::NOT_FOUND, 7_013, message)
+        Self::new(StatusCode::NOT_FOUND, Code::Later, message)
     }
 
     /// It stands in the configuration file, where alone it is changed.
     pub(crate) fn of_file() -> Self {
         let message = "managed by file: change it in the configuration file";
-        Self::new(StatusCode::FORBIDDEN, 7_010, message)
+        Self::new(StatusCode::FORBIDDEN, Code::OfFile, message)
     }
 
     /// There is one of that name.
     pub(crate) fn taken(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, 7_011, message)
+        Self::new(StatusCode::CONFLICT, Code::Taken, message)
     }
 
     /// It is not as the request expects.
     pub(crate) fn changed() -> Self {
         let message = "it has changed meanwhile: read it again, then try again";
-        Self::new(StatusCode::PRECONDITION_FAILED, 7_012, message)
+        Self::new(StatusCode::PRECONDITION_FAILED, Code::Changed, message)
     }
 
     /// The same with another code, where the contract of a resource has one of its own.
-    pub(crate) fn code(mut self, code: u32) -> Self {
+    pub(crate) fn code(mut self, code: Code) -> Self {
         for problem in &mut self.errors {
             problem.code = Some(code);
         }
@@ -151,19 +158,19 @@ impl Failure {
 
     /// There is room for no more.
     pub(crate) fn full(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 7_014, message)
+        Self::new(StatusCode::BAD_REQUEST, Code::Full, message)
     }
 
     /// As many as may be are under way.
     pub(crate) fn busy(why: &str) -> Self {
         let message = format!("{why}: try again later");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, 7_016, message)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Busy, message)
     }
 
     /// The body is larger than is read.
     pub(crate) fn too_large(bytes: usize) -> Self {
         let message = format!("the body has more than {bytes} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 7_015, message)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, message)
     }
 
     /// The body took longer than it is waited for.
@@ -172,25 +179,25 @@ impl Failure {
             "the body did not come within {} seconds",
             patience.as_secs()
         );
-        Self::new(StatusCode::REQUEST_TIMEOUT, 7_024, message)
+        Self::new(StatusCode::REQUEST_TIMEOUT, Code::TooSlow, message)
     }
 
     /// The link was followed already, has ended, or was none.
     pub(crate) fn no_link() -> Self {
         let message = "this link was used, has ended, or is not the newest; ask for another one";
-        Self::new(StatusCode::FORBIDDEN, 7_017, message)
+        Self::new(StatusCode::FORBIDDEN, Code::NoLink, message)
     }
 
     /// A change by a session that does not show where it comes from.
     pub(crate) fn no_csrf() -> Self {
         let message = "a change by a session needs its `x-csrf-token`, which the session tells";
-        Self::new(StatusCode::FORBIDDEN, 7_018, message)
+        Self::new(StatusCode::FORBIDDEN, Code::NoCsrf, message)
     }
 
     /// There were too many tries.
     pub(crate) fn too_many_tries(wait: Duration) -> Self {
         let message = "too many tries; wait, then try again";
-        let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, 7_019, message);
+        let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyTries, message);
         Self {
             wait: Some(wait),
             ..failure
@@ -200,12 +207,12 @@ impl Failure {
     /// A key of a request that was something else.
     pub(crate) fn other_body() -> Self {
         let message = "this `Idempotency-Key` was used with another body";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, 7_020, message)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::OtherBody, message)
     }
 
     /// A key whose request cannot be answered again.
     pub(crate) fn same_key(message: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, 7_021, message)
+        Self::new(StatusCode::CONFLICT, Code::SameKey, message)
     }
 
     /// Parameters of a list that make no sense.
@@ -237,7 +244,7 @@ impl Failure {
             Err(_name) => Value::from(name),
         };
         let problem = |one: Wrong| Problem {
-            code: Some(7_001),
+            code: Some(Code::Wrong),
             message: one.message,
             path: Some(
                 std::iter::once("body".into())
@@ -258,7 +265,7 @@ impl Failure {
         tracing::error!(error, "a request to the management API failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            7_500,
+            Code::Internal,
             "internal error; the log of the server tells more",
         )
     }

@@ -14,6 +14,7 @@ mod auth;
 mod backtest;
 mod body;
 mod cache;
+mod codes;
 mod custom_providers;
 mod dashboard;
 mod door;
@@ -34,6 +35,7 @@ mod rerate;
 mod revisions;
 mod router;
 mod settings;
+mod storage;
 mod tail;
 mod targets;
 mod tokens;
@@ -67,6 +69,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::alerts::{Alerts, TestAlert};
 use crate::dashboard::Dashboard;
 use crate::error::Failure;
 use crate::idempotent::Known;
@@ -76,6 +79,7 @@ use crate::rerate::Jobs;
 pub use crate::backtest::{Judge, Judges, Ruled};
 pub use crate::identity::oidc::{Answered, Fetch, Oidc, Question, RoleOf};
 pub use crate::router::openapi;
+pub use crate::storage::Measured;
 pub use crate::tail::Tails;
 pub use crate::trial::{Tried, Try};
 
@@ -133,6 +137,12 @@ pub struct Parts {
     pub exports: Exporting,
     /// Sends what is tried to the data plane.
     pub trial: Box<Try>,
+    /// Watches records, and tells.
+    pub alerts: Arc<Alerts>,
+    /// Sends a test message of an alert.
+    pub test_alert: Box<TestAlert>,
+    /// Measures the store of records.
+    pub storage: Box<Measured>,
     /// Makes judges of limits, for requests of before.
     pub judges: Box<Judges>,
     /// Where the data plane is, as clients reach it from this machine.
@@ -175,6 +185,9 @@ pub struct Control {
     exports: Arc<Semaphore>,
     tails: Arc<Tails>,
     trial: Arc<Try>,
+    alerts: Arc<Alerts>,
+    test_alert: Arc<TestAlert>,
+    storage: Arc<Measured>,
     judges: Arc<Judges>,
     pages: Arc<Dashboard>,
     known: Arc<Known>,
@@ -210,6 +223,9 @@ impl Control {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             tails: parts.tails,
             trial: parts.trial.into(),
+            alerts: parts.alerts,
+            test_alert: parts.test_alert.into(),
+            storage: parts.storage.into(),
             judges: parts.judges.into(),
             pages: Arc::new(Dashboard::built_in()),
             known: Arc::default(),

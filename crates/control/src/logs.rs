@@ -20,14 +20,13 @@ use self::view::{LogDetail, LogItem};
 use crate::answer::{Answer, Done, Envelope, Page, Remark, last, pairs};
 use crate::ask::{self, BUDGET};
 use crate::auth::Caller;
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
 use crate::{Control, reading};
 
 /// Records of a page at most (management-api section 1.3).
 const MAX_PER_PAGE: u64 = 50;
-/// Code of the remark that says so.
-const NOT_ALL: u32 = 7_021;
 
 /// A record of a gateway.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -236,7 +235,7 @@ pub(crate) async fn list(
         ranges: found.ranges,
     };
     let remark = (!found.is_all).then(|| Remark {
-        code: NOT_ALL,
+        code: Code::NotAll,
         message: "more records pass than are counted or in reach; older ones are found by \
                   `created_at`"
             .into(),

@@ -13,12 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, Remark};
 use crate::auth::Caller;
 use crate::body::{self, Members};
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::gateways::{self, GatewayPath};
 use crate::{Control, blocking};
-
-/// Code of the remark on a `default_config` that is not.
-const NOT_DEFAULT: u32 = 7_022;
 
 /// A stored credential of a gateway.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -187,7 +185,7 @@ pub(crate) async fn create(
         let view = ConfigView::of(&stored);
         let is_default = view.default_config;
         let remark = Remark {
-            code: NOT_DEFAULT,
+            code: Code::NotDefault,
             message: format!(
                 "requests that name no alias use `{DEFAULT_ALIAS}`; `default_config` is {is_default}"
             ),

@@ -13,11 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, Remark};
 use crate::auth::Caller;
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::{Control, blocking, gateways};
-
-/// Code of the remark on a secret that no history keeps.
-const FORGOTTEN: u32 = 7_023;
 
 /// A revision of the configuration.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -132,7 +130,8 @@ fn is_of(changed: &Changed, account: &str) -> bool {
         | Kind::View
         | Kind::Export
         | Kind::Provider
-        | Kind::Price => is_below(&changed.id, account),
+        | Kind::Price
+        | Kind::Mute => is_below(&changed.id, account),
         // They may be of several accounts; the trail of all changes tells of them.
         Kind::User | Kind::Link => false,
         Kind::Token => {
@@ -303,7 +302,7 @@ fn recover(
     let lost = then.recover(now.as_ref());
     change.body = Some(gateways::text(control, &mut then)?.into());
     let remark = |path: Vec<Box<str>>| Remark {
-        code: FORGOTTEN,
+        code: Code::Forgotten,
         message: format!(
             "`{}` of gateway `{}` is empty: its value was forgotten, set it again",
             path.join("."),

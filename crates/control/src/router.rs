@@ -15,11 +15,12 @@ use utoipa::openapi::{OpenApi as Description, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::alerts::api as alerts;
 use crate::error::Failure;
 use crate::identity::{link, oidc, session, users};
 use crate::{
     Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
-    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, tail, targets,
+    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, storage, tail, targets,
     tokens, trial, urls, viewer, views,
 };
 
@@ -77,6 +78,7 @@ fn routes() -> OpenApiRouter<Control> {
         .merge(of_keys())
         .merge(of_providers())
         .merge(own())
+        .merge(of_alerts())
         .merge(of_revisions())
         .merge(of_users())
         .merge(of_requests())
@@ -138,6 +140,15 @@ fn own() -> OpenApiRouter<Control> {
         .routes(routes!(rerate::list, rerate::create))
         .routes(routes!(rerate::get, rerate::cancel))
         .routes(routes!(cache::purge))
+        .routes(routes!(storage::get))
+}
+
+fn of_alerts() -> OpenApiRouter<Control> {
+    OpenApiRouter::new()
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::get))
+        .routes(routes!(alerts::test))
+        .routes(routes!(alerts::mute, alerts::unmute))
 }
 
 fn of_revisions() -> OpenApiRouter<Control> {

@@ -12,12 +12,10 @@ use utoipa::ToSchema;
 use crate::answer::{Answer, Done, Envelope, Remark};
 use crate::auth::Caller;
 use crate::body::Members;
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::gateways::{self, GatewayPath};
 use crate::{Control, blocking};
-
-/// Code of the remark on a gateway of the configuration file.
-const OF_FILE: u32 = 7_010;
 
 /// Keys of `[[gateways]]` of the configuration reference.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +38,7 @@ pub(crate) async fn get(
     blocking(&control, move |control| {
         if gateways::of_file(control, &path.account_id, &path.gateway_id).is_some() {
             let remark = Remark {
-                code: OF_FILE,
+                code: Code::OfFile,
                 message: "managed by file: its settings stand there".into(),
             };
             return Ok(Done::new(OwnSettings(Map::new())).remarks(vec![remark]));

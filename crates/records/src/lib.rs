@@ -91,7 +91,7 @@ pub use hot::SealAt;
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
 pub use upkeep::Upkeep;
-pub use usage::{Day, Usage, usage};
+pub use usage::usage;
 
 use catalog::Catalog;
 use columns::{Columns, Worker};

@@ -5,76 +5,14 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use isango_store::logs::Error;
+use isango_store::usage::{Day, Usage};
 use isango_types::Timestamp;
-use serde::Serialize;
 
 use crate::{Reader, columns_dir, journal_dir, overlay};
 
 /// Days that [`usage`] tells of at most, the latest.
 const MAX_DAYS: usize = 30;
 const DAY_MICROS: u64 = 86_400_000_000;
-
-/// Bytes on the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
-    /// Records that the journal holds, what is left of erased ones too.
-    pub records: u64,
-    /// The journal itself.
-    pub journal_bytes: u64,
-    /// Its indexes of frames and words.
-    pub index_bytes: u64,
-    /// Sealed columns.
-    pub column_bytes: u64,
-    /// Sums of them.
-    pub rollup_bytes: u64,
-    /// What was said later.
-    pub overlay_bytes: u64,
-    /// What crashes left, kept aside.
-    pub torn_bytes: u64,
-    /// The latest 30 days (UTC) on which something was recorded, the oldest first.
-    pub days: Vec<Day>,
-}
-
-/// What was recorded on a day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Day {
-    /// When it began.
-    pub day: Timestamp,
-    /// How many.
-    pub records: u64,
-    /// Their bytes in the journal.
-    pub journal_bytes: u64,
-}
-
-impl Usage {
-    /// Bytes of all parts.
-    #[must_use]
-    pub const fn total(&self) -> u64 {
-        self.journal_bytes
-            + self.index_bytes
-            + self.column_bytes
-            + self.rollup_bytes
-            + self.overlay_bytes
-            + self.torn_bytes
-    }
-
-    /// Bytes of all parts that a whole day brings, by the last seven whole days before `now`; `None`:
-    /// there is none.
-    #[must_use]
-    pub fn bytes_per_day(&self, now: Timestamp) -> Option<u64> {
-        let today = now.as_micros() / DAY_MICROS;
-        let number = |day: &Day| day.day.as_micros() / DAY_MICROS;
-        let first = self.days.first().map(number)?.max(today.saturating_sub(7));
-        let whole = first..today;
-        let within = self.days.iter().filter(|day| whole.contains(&number(day)));
-        let journal: u64 = within.map(|day| day.journal_bytes).sum();
-        let per_day = journal.checked_div(today.checked_sub(first)?)?;
-        // The other parts grow with it.
-        let all = u128::from(per_day) * u128::from(self.total());
-        let share = all.checked_div(u128::from(self.journal_bytes))?;
-        u64::try_from(share).ok()
-    }
-}
 
 /// Measures the record store of a folder, which a process may be writing to.
 ///

@@ -7,15 +7,18 @@ use std::time::Duration;
 use http::Method;
 
 use isango_control::Tails;
-use isango_control::alerts::{Alerts, Message, Post, Posted};
+use isango_control::alerts::{Alerts, Message, Post, Posted, TestAlert, message, test_event};
 use isango_exports::Exports;
+use isango_proxy::Proxy;
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch, Rating};
 use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
 use isango_types::alert::Webhook;
-use isango_types::{Clock, Record, RecordId, Secret};
+use isango_types::{Alert, Clock, Gateway, Record, RecordId, Secret};
 use parking_lot::RwLock;
+
+use crate::published::Published;
 
 /// How much of a webhook's answer is read, in bytes.
 const MAX_ANSWER: usize = 1_024;
@@ -150,6 +153,40 @@ impl Post for Webhooks {
             text: shown(&String::from_utf8_lossy(&receipt.body)),
         })
     }
+}
+
+impl Webhooks {
+    /// Sends a test message of an alert, once. `dashboard`: where links lead.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words that name no address.
+    pub(crate) async fn test(
+        &self,
+        (gateway, alert): (&Gateway, &Alert),
+        dashboard: Option<&str>,
+    ) -> Result<Posted, String> {
+        let now = self.clock.now();
+        let event = test_event(gateway, alert, now, dashboard);
+        let message = message(&event, &alert.webhook, now);
+        self.post(&alert.webhook, message).await
+    }
+}
+
+/// What sends test messages for the management API.
+pub(crate) fn tests(proxy: &Proxy, clock: &Clock, published: &Arc<Published>) -> Box<TestAlert> {
+    let webhooks = Arc::new(Webhooks {
+        courier: proxy.courier(),
+        clock: clock.clone(),
+    });
+    let published = Arc::clone(published);
+    Box::new(move |gateway, alert| {
+        let (webhooks, dashboard) = (Arc::clone(&webhooks), published.dashboard_url());
+        Box::pin(async move {
+            webhooks
+                .test((&gateway, &alert), dashboard.as_deref())
+                .await
+        })
+    })
 }
 
 /// The same without any part of the webhook's address: resolvers and TLS like to repeat it, and so

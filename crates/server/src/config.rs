@@ -33,6 +33,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use isango_store::seal::Keyring;
+use isango_store::usage::Kept;
 use isango_types::gateway::DEFAULT_GATEWAY;
 use isango_types::nearest::distance;
 use isango_types::{Secret, Snapshot, nearest};
@@ -193,6 +194,17 @@ impl Config {
     pub fn data_dir(sources: &Sources) -> Result<PathBuf, ConfigError> {
         Self::narrowed(sources, &["data_dir"], |root, around| {
             entities::data_dir(root, around)
+        })
+    }
+
+    /// The same, and what of the records is to be kept.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML, or folder or bounds are given wrongly.
+    pub fn keeping(sources: &Sources) -> Result<(PathBuf, Kept), ConfigError> {
+        Self::narrowed(sources, &["data_dir", "records"], |root, around| {
+            let kept = entities::records(&root.table("records")).kept();
+            (entities::data_dir(root, around), kept)
         })
     }
 

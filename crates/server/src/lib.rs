@@ -15,6 +15,7 @@ mod listen;
 mod oidc;
 mod own;
 mod published;
+mod storage;
 mod stored;
 mod tasks;
 mod tls;
@@ -276,6 +277,9 @@ pub fn start_with(
         tails,
         exports: exporting(&exports, &carrying, &published),
         trial,
+        alerts: Arc::clone(&alerts),
+        test_alert: alerts::tests(&proxy, &clock, &published),
+        storage: storage::measured(config, &clock),
         judges: judges(&published),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,

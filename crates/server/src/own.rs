@@ -1,5 +1,5 @@
-//! What accounts have for themselves beside the configuration: providers, and prices. Compiled from
-//! what is stored.
+//! What accounts have for themselves beside the configuration: providers, prices, and alerts that are
+//! quiet. Compiled from what is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use isango_store::providers::{StoredCost, StoredProvider};
 use isango_types::price::PriceRow;
 use isango_types::provider::{BaseUrl, Provider, ProviderConfig, ProviderError};
 use isango_types::snapshot::OfAccount;
-use isango_types::{PriceTable, Secret};
+use isango_types::{PriceTable, Secret, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -27,6 +27,9 @@ const TOKEN_PRICES: [(&str, &str, bool); 9] = [
     ("output_reasoning_tokens", "reasoning", false),
     ("output_image_count", "image", true),
 ];
+
+/// An account, `gateway/alert`, and until when that is quiet.
+pub(crate) type Muted = (Box<str>, Box<str>, Timestamp);
 
 fn wrong(path: &[&str], message: impl Into<String>) -> Invalid {
     Invalid(vec![Wrong {
@@ -170,8 +173,8 @@ pub(crate) fn price(stored: &StoredPrice) -> Result<PriceRow, Invalid> {
 /// What each account has for itself, and what is not in force, in words.
 pub(crate) fn compile(
     config: &Config,
-    providers: &[StoredProvider],
-    prices: &[StoredPrice],
+    (providers, prices): (&[StoredProvider], &[StoredPrice]),
+    muted: &[Muted],
 ) -> (BTreeMap<Box<str>, OfAccount>, Vec<String>) {
     let mut accounts: BTreeMap<Box<str>, OfAccount> = BTreeMap::new();
     let mut rows: BTreeMap<Box<str>, Vec<PriceRow>> = BTreeMap::new();
@@ -216,6 +219,10 @@ pub(crate) fn compile(
                 "the prices of account `{account}` are not in force: {invalid}"
             )),
         }
+    }
+    for (account, alert, until) in muted {
+        let own = accounts.entry(account.clone()).or_default();
+        own.muted.insert(alert.clone(), *until);
     }
     (accounts, doubts)
 }

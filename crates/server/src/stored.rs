@@ -14,7 +14,7 @@ use isango_store::logpush::{self, StoredJob};
 use isango_store::prices::{self, StoredPrice};
 use isango_store::providers::{self, StoredProvider};
 use isango_store::seal::SealError;
-use isango_store::{credentials, tokens};
+use isango_store::{credentials, mutes, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
 use isango_types::{Credential, Gateway, Limit, Snapshot, Timestamp, Token};
@@ -39,6 +39,7 @@ pub(crate) struct Stored {
     jobs: Vec<StoredJob>,
     providers: Vec<StoredProvider>,
     prices: Vec<StoredPrice>,
+    muted: Vec<own::Muted>,
     /// What could not be read, and has no effect.
     damaged: Vec<String>,
     /// Jobs, and gateways that may have some, that could not be read.
@@ -102,6 +103,10 @@ impl Stored {
                 Err(damaged) => stored.damaged.push(damaged.to_string()),
             }
         }
+        let muted = mutes::all(contents);
+        let muted =
+            muted.map(|(_, account, alert, mute)| (account.into(), alert.into(), mute.until));
+        stored.muted = muted.collect();
         stored.count_on(&Self::default());
         stored
     }
@@ -362,7 +367,8 @@ impl Stored {
             Some(config.default_gateway.clone()),
             tokens,
         );
-        let (accounts, own_doubts) = own::compile(config, &self.providers, &self.prices);
+        let (accounts, own_doubts) =
+            own::compile(config, (&self.providers, &self.prices), &self.muted);
         doubts.extend(own_doubts);
         let snapshot = snapshot.with_accounts(accounts);
         let mut snapshot = snapshot.with_door(Arc::new(config.to_door()));

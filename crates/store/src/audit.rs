@@ -228,7 +228,8 @@ pub fn of_commit(
         | Kind::View
         | Kind::Export
         | Kind::Provider
-        | Kind::Price => {
+        | Kind::Price
+        | Kind::Mute => {
             let (account, id) = change.id.split_once('/').unwrap_or(("", &change.id));
             vec![made(account, id).with(changed.before, changed.after)]
         }

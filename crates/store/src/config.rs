@@ -165,11 +165,13 @@ pub enum Kind {
     Provider,
     /// A price that an account set for itself, by account and id.
     Price,
+    /// Until when an alert is quiet, by account, gateway and alert.
+    Mute,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Token,
         Self::Credential,
         Self::Gateway,
@@ -179,6 +181,7 @@ impl Kind {
         Self::Export,
         Self::Provider,
         Self::Price,
+        Self::Mute,
     ];
 
     /// The name in the store.
@@ -194,6 +197,7 @@ impl Kind {
             Self::Export => "export",
             Self::Provider => "provider",
             Self::Price => "price",
+            Self::Mute => "mute",
         }
     }
 
@@ -205,7 +209,7 @@ impl Kind {
             Self::Token => &["/token/digests", "/mac"],
             Self::Credential => &["/sealed"],
             Self::Gateway | Self::Export | Self::Provider => &["/sealed"],
-            Self::View | Self::Price => &[],
+            Self::View | Self::Price | Self::Mute => &[],
             Self::User => &["/password", "/mac"],
             Self::Link => &["/mac"],
         }
@@ -221,7 +225,8 @@ impl Kind {
             | Self::User
             | Self::Link
             | Self::Export
-            | Self::Provider => false,
+            | Self::Provider
+            | Self::Mute => false,
         }
     }
 
@@ -236,7 +241,8 @@ impl Kind {
             | Self::View
             | Self::Export
             | Self::Provider
-            | Self::Price => false,
+            | Self::Price
+            | Self::Mute => false,
         }
     }
 

@@ -423,7 +423,7 @@ fn sealed_anew(entity: &Entity, keyring: &Keyring) -> Result<Option<String>, Err
             stored.seal(keyring, &headers).map_err(failed)?;
             stored.body().map(Some).map_err(|_unwritable| damaged())
         }
-        Kind::Token | Kind::View | Kind::User | Kind::Link | Kind::Price => Ok(None),
+        Kind::Token | Kind::View | Kind::User | Kind::Link | Kind::Price | Kind::Mute => Ok(None),
     }
 }
 

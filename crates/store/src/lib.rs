@@ -6,11 +6,12 @@
 //! [`exports`] that to how far exports are, [`pledges`] that to what requests under
 //! way hold of limits, [`checkpoint`] that to what was drawn from them, [`config`] that to what
 //! is configured beside the file, with [`gateways`], [`tokens`], [`credentials`],
-//! [`logpush`], [`views`], [`providers`], [`prices`],
+//! [`logpush`], [`views`], [`providers`], [`prices`], [`mutes`],
 //! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for, and the
 //! [`audit`] trail of whoever changed it; [`sessions`]
 //! that to who is signed in; [`signature`] is how what is sent out is signed;
-//! [`spill`] is that to where records wait that the store does not take; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
+//! [`spill`] is that to where records wait that the store does not take; [`usage`] is what records
+//! take; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
 
 pub mod analytics;
@@ -29,6 +30,7 @@ pub mod links;
 pub mod logpush;
 pub mod logs;
 pub mod memory;
+pub mod mutes;
 pub mod outbox;
 pub mod pledges;
 pub mod prices;
@@ -39,6 +41,7 @@ pub mod sessions;
 pub mod signature;
 pub mod spill;
 pub mod tokens;
+pub mod usage;
 pub mod users;
 pub mod views;
 pub mod vouched;

@@ -91,6 +91,12 @@ impl Share {
         Self(millionths)
     }
 
+    /// As a number: 80.0 for 80 %.
+    #[must_use]
+    pub fn as_percent(self) -> f64 {
+        f64::from(self.0) / 1e4
+    }
+
     /// As a number: 0.8 for 80 %.
     #[must_use]
     pub fn as_f64(self) -> f64 {
@@ -114,7 +120,7 @@ impl Share {
 /// `80`, `99.9`: in percent.
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.0) / 1e4)
+        write!(f, "{}", self.as_percent())
     }
 }
 

@@ -40,6 +40,8 @@ pub struct OfAccount {
     pub providers: Vec<Arc<Provider>>,
     /// What its requests cost, where that is not what everybody's do.
     pub prices: Option<Arc<PriceTable>>,
+    /// Alerts that are quiet, by gateway and name with a `/` between, and until when.
+    pub muted: BTreeMap<Box<str>, Timestamp>,
 }
 
 impl Snapshot {
@@ -143,6 +145,22 @@ impl Snapshot {
         let own = self.accounts.get(account);
         own.and_then(|own| own.prices.as_ref())
             .unwrap_or(&self.prices)
+    }
+
+    /// Until when an alert is quiet; `None`: it is not at `now`.
+    #[must_use]
+    pub fn muted_until(
+        &self,
+        (account, gateway): (&str, &str),
+        alert: &str,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let own = self.accounts.get(account)?;
+        if own.muted.is_empty() {
+            return None;
+        }
+        let until = own.muted.get(&*format!("{gateway}/{alert}"))?;
+        Some(*until).filter(|until| *until > now)
     }
 
     /// The token whose SHA-256 is `sha256`, if it is valid at `now`.

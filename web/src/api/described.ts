@@ -3,6 +3,36 @@
 /** What a rule does. */
 export type Action = 'FLAG' | 'BLOCK';
 
+/** An alert, and how it stands. */
+export type AlertView = StandingView & ({
+  /** Of a limit: whether it is due already when the share will be drawn at this pace. */
+  forecast: boolean;
+  /** How its webhook is written to: `json` or `slack`. */
+  format: string;
+  /** The gateway that has it. */
+  gateway: string;
+  /** Its name, unique in the gateway. */
+  id: string;
+  /** The limit, where it watches one. */
+  limit?: string | null;
+  /** Who changes it: `file`, only the configuration file. */
+  managed_by: string;
+  /** Of requests: fewer than these say nothing. */
+  min_requests?: number | null;
+  /** Until when it is quiet; null: it is not. */
+  muted_until?: string | null;
+  /** Of `ttfb` and `duration`: what is late, in seconds. */
+  over_s?: number | null;
+  /** The share from which on it is due, in percent. */
+  percent: number;
+  /** Of requests: how long it is quiet after it was told, in seconds. */
+  repeat_after_s?: number | null;
+  /** What it watches: `limit`; of requests `error_rate`, `ttfb`, `duration` or `unpriced`. */
+  watches: string;
+  /** Of requests: those of so long are looked at, in seconds. */
+  window_s?: number | null;
+});
+
 /** `groups`, `other`, `total`, `group_count`; whether percentiles are of histograms, and whether every record was counted. Times are microseconds, money is nano-dollars. */
 export type AnswerView = Record<string, unknown> & {
   /** How much was counted: 0 to 1. */
@@ -423,6 +453,12 @@ export type NewDestination = {
 export type NewGateway = Settings & {
   /** Its id, unique in the account. */
   id: string;
+};
+
+/** Quiet for a while. */
+export type NewMute = {
+  /** For so many seconds from now. */
+  for_s: number;
 };
 
 /** Another password. */
@@ -945,6 +981,24 @@ export type Split = {
   values: string[];
 };
 
+/** How an alert stands. */
+export type StandingView = {
+  /** When it last took one, since the server started. */
+  delivered_at?: string | null;
+  /** When the last try failed; null where a later one did not. */
+  failed_at?: string | null;
+  /** Why; names no address. */
+  failure?: string | null;
+  /** How often it was told since the server started. */
+  fired: number;
+  /** Of a limit: it was told of a bucket whose window has not ended. Of requests: too many of those in its window are of its kind. */
+  firing: boolean;
+  /** When it was last told; null: not since the server started, and nothing of before waits. */
+  last_fired_at?: string | null;
+  /** Messages that its webhook has not taken yet. */
+  waiting: number;
+};
+
 /** One gateway that would be changed. */
 export type Step = {
   after?: Written | null;
@@ -952,6 +1006,9 @@ export type Step = {
   /** Its id. */
   id: string;
 };
+
+/** What the store takes: `records`, bytes by part (`journal_bytes`, `index_bytes`, `column_bytes`, `rollup_bytes`, `overlay_bytes`, `torn_bytes`, `total_bytes`), `days` (`day`, `records`, `journal_bytes`; the latest 30), `free_bytes`, `bytes_per_day`, `days_left`, `full_at`, and `retention` (`max_bytes`, `max_age_s`, `max_body_age_s`). */
+export type StorageView = Record<string, unknown>;
 
 /** What happens when the most records are kept. */
 export type Strategy = 'STOP_INSERTING' | 'DELETE_OLDEST';
@@ -975,6 +1032,16 @@ export type TargetState = Record<string, unknown>;
 
 /** How a window moves. */
 export type Technique = 'fixed' | 'sliding';
+
+/** What became of a test message. */
+export type TestView = {
+  /** Whether the webhook took it. */
+  delivered: boolean;
+  /** What it said, or why it said nothing; names no address. */
+  said: string;
+  /** Its status. */
+  status?: number | null;
+};
 
 export type Times = 'rfc3339' | 'unix' | 'unixnano';
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Alerts, Event, Message, message, models};
+use super::{Alerts, Event, Message, message, models, standing};
 
 /// Letters that are on their way at once.
 const MAX_FLIGHTS: usize = 8;
@@ -44,6 +44,9 @@ pub trait Post: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Posted, String>> + Send;
 }
 
+/// Characters of what a webhook said that are shown.
+const MAX_SHOWN: usize = 200;
+
 /// What a webhook said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
@@ -53,6 +56,16 @@ pub struct Posted {
     pub retry_after: Option<Duration>,
     /// The beginning of what it said.
     pub text: String,
+}
+
+impl Posted {
+    /// The first line of what it said, without what a terminal would obey.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let line = self.text.lines().next().unwrap_or_default();
+        let shown = line.chars().filter(|c| !c.is_control());
+        shown.take(MAX_SHOWN).collect()
+    }
 }
 
 /// A letter that waits or is on its way.
@@ -188,6 +201,7 @@ impl Alerts {
         let later = (wait * 2).min(LONGEST_WAIT);
         let failed = match spawn_blocking(reading).await {
             Ok(Ok(letters)) => {
+                self.watch.lock().remember(&letters);
                 letters.into_iter().for_each(|letter| round.add(letter));
                 None
             }
@@ -245,7 +259,8 @@ impl Alerts {
                 );
             }
         }
-        self.watch.lock().sweep(self.parts.clock.now());
+        let (config, now) = (self.parts.config.get(), self.parts.clock.now());
+        self.watch.lock().sweep(&config, now);
         self.tell_waiting(round);
     }
 
@@ -331,6 +346,8 @@ impl Alerts {
         waiting.flight = None;
         waiting.tries += 1;
         let letter = &waiting.letter;
+        let now = self.parts.clock.now();
+        self.watch.lock().landed(letter, &said, now);
         let (gateway, alert, tries) = (&letter.gateway, &letter.alert, waiting.tries);
         let (why, asked) = match said {
             Ok(posted) if posted.status.is_success() => {
@@ -338,14 +355,11 @@ impl Alerts {
                 tracing::info!(%gateway, %alert, tries, "an alert was delivered");
                 return self.forget(round, id).await;
             }
-            Ok(posted) => (
-                format!("its webhook answers {}", posted.status),
-                posted.retry_after,
-            ),
+            Ok(posted) => (standing::refused(&posted), posted.retry_after),
             Err(why) => (why, None),
         };
         self.metrics.count(letter, "failed");
-        if letter.at.plus(GIVE_UP_AFTER) <= self.parts.clock.now() {
+        if letter.at.plus(GIVE_UP_AFTER) <= now {
             return self.give_up(round, id, &why).await;
         }
         let wait = wait_after(tries, asked);
@@ -377,6 +391,8 @@ impl Alerts {
     fn tell_waiting<P>(&self, round: &Round<P>) {
         let count = i64::try_from(round.waiting.len()).unwrap_or(i64::MAX);
         self.metrics.waiting.set(count);
+        let letters = round.waiting.values().map(|one| &one.letter);
+        self.watch.lock().count_waiting(letters);
     }
 }
 

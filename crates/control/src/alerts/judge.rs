@@ -182,8 +182,7 @@ impl Rolling {
         if self.window != window {
             *self = Self::new(window);
         }
-        let length = u64::try_from(window.as_micros()).unwrap_or(u64::MAX) / PARTS;
-        let number = now.as_micros() / length.max(1);
+        let number = self.number(now);
         let is_old = |part: &(u64, u64, u64)| part.0 + PARTS <= number || part.0 > number;
         while self.parts.front().is_some_and(is_old) {
             self.parts.pop_front();
@@ -196,10 +195,27 @@ impl Rolling {
             }
             Some(_) | None => self.parts.push_back((number, 1, u64::from(is_of_kind))),
         }
-        let (total, of_kind) = self.parts.iter().fold((0, 0), |(total, of_kind), part| {
+        Some(self.sum(|_| true))
+    }
+
+    /// What the window holds at `now`.
+    pub(super) fn held(&self, now: Timestamp) -> Seen {
+        let number = self.number(now);
+        self.sum(|part| part.0 + PARTS > number && part.0 <= number)
+    }
+
+    /// Which part a moment is in.
+    fn number(&self, now: Timestamp) -> u64 {
+        let length = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX) / PARTS;
+        now.as_micros() / length.max(1)
+    }
+
+    fn sum(&self, counts: impl Fn(&(u64, u64, u64)) -> bool) -> Seen {
+        let parts = self.parts.iter().filter(|part| counts(part));
+        let (total, of_kind) = parts.fold((0, 0), |(total, of_kind), part| {
             (total + part.1, of_kind + part.2)
         });
-        Some(Self::seen(total, of_kind, window))
+        Self::seen(total, of_kind, self.window)
     }
 }
 

@@ -1,4 +1,5 @@
 mod delivery;
+mod standing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -13,6 +13,7 @@ use super::{find as find_provider, no_provider, of_account, text, told};
 use crate::answer::{Answer, Done, Envelope, Listed, Page, PageParams, Remark, last, pairs};
 use crate::auth::Caller;
 use crate::body::{self, Members};
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::{Control, blocking};
 
@@ -20,8 +21,6 @@ use crate::{Control, blocking};
 const READ_ONLY: [&str; 4] = ["id", "weight", "created_at", "modified_at"];
 /// Parts of `token_pricing` that no usage tells of.
 const NOT_IN_FORCE: [&str; 3] = ["input_image_count", "input_video_tokens", "total_tokens"];
-/// The code of a remark.
-const KEPT: u32 = 1_010;
 
 /// A rule of what models cost.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -179,7 +178,7 @@ impl CostView {
             .iter()
             .filter(|name| detailed.contains(&format!("\"{name}\"")));
         set.map(|name| Remark {
-            code: KEPT,
+            code: Code::KeptPrice,
             message: format!("`token_pricing.{name}` is kept, but not in force: no usage tells it"),
         })
         .collect()

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use crate::answer::Remark;
+use crate::codes::Code;
 
 /// What a new gateway must be told.
 pub(super) const REQUIRED: [&str; 5] = [
@@ -33,8 +34,6 @@ pub(super) const READ_ONLY: [&str; 9] = [
     "wholesale",
 ];
 
-/// Code of a remark on a field that was kept and has no effect.
-const NOT_IN_FORCE: u32 = 7_020;
 /// Rules of `spend_limits` at most.
 const MAX_RULES: usize = 20;
 /// Entries of `otel` at most.
@@ -516,7 +515,7 @@ impl Settings {
         ];
         let set = unbuilt.into_iter().filter(|(_, is_set, _)| *is_set);
         let remark = |(name, _, why): (&str, bool, &str)| Remark {
-            code: NOT_IN_FORCE,
+            code: Code::NotInForce,
             message: format!("`{name}` is kept, but not in force: {why}"),
         };
         set.map(remark).collect()

@@ -12,11 +12,12 @@ use serde_json::{Map, Number, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::find::{self, First};
-use super::{LogPath, NOT_ALL, Wanted, failed, record};
+use super::{LogPath, Wanted, failed, record};
 use crate::answer::{Answer, Done, Envelope, Remark, last, pairs};
 use crate::ask::{self, BUDGET};
 use crate::auth::Caller;
 use crate::body::{self, Members};
+use crate::codes::Code;
 use crate::error::{Failure, FailureBody};
 use crate::gateways::GatewayPath;
 use crate::{Control, audit, reading};
@@ -150,7 +151,7 @@ pub(crate) async fn delete(
         let what = ("record", "");
         audit::note(control, of, Action::Delete, what, (None, Some(done)))?;
         let remark = ran_out.then(|| Remark {
-            code: NOT_ALL,
+            code: Code::NotAll,
             message: format!(
                 "time ran out before every record was looked at: {deleted} were removed; ask again"
             ),

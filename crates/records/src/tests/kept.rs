@@ -144,7 +144,10 @@ fn columns_count_in_the_limit_of_bytes() {
 fn a_store_is_measured_by_part_and_by_day() {
     const DAY: u64 = 86_400;
     let dir = TempDir::new().unwrap();
-    assert_eq!(usage(dir.path()).unwrap(), crate::Usage::default());
+    assert_eq!(
+        usage(dir.path()).unwrap(),
+        isango_store::usage::Usage::default()
+    );
     let store = open(dir.path(), sealing(Retention::default()));
     for day in 0..3 {
         store.append(&batch(day * DAY, day * DAY + 20)).unwrap();

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use isango_control::alerts::{Post as _, Posted, message, test_event};
 use isango_proxy::upstream::Courier;
 use isango_types::alert::Format;
 use isango_types::{Alert, Clock, Gateway};
@@ -132,12 +131,9 @@ async fn test<'a>(
     alert: &'a Alert,
     config: &Config,
 ) -> Tested<'a> {
-    let now = webhooks.clock.now();
-    let event = test_event(gateway, alert, now, config.dashboard_url.as_deref());
-    let message = message(&event, &alert.webhook, now);
-    let answer = webhooks.post(&alert.webhook, message).await;
-    let (status, said) = match answer {
-        Ok(Posted { status, text, .. }) => (Some(status), one_line(&text)),
+    let dashboard = config.dashboard_url.as_deref();
+    let (status, said) = match webhooks.test((gateway, alert), dashboard).await {
+        Ok(posted) => (Some(posted.status), posted.shown()),
         Err(why) => (None, why),
     };
     Tested {
@@ -152,10 +148,4 @@ async fn test<'a>(
         status: status.map(|status| status.as_u16()),
         said,
     }
-}
-
-/// The first line of an answer, without what a terminal would obey; at most 200 characters.
-fn one_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(200).collect()
 }

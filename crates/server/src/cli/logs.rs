@@ -231,7 +231,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
         Command::Show { id, json } => return print_one(&reader, id, *json, out),
         Command::Backup { to, json } => return copy(&folder, to, *json, out),
-        Command::Disk { json } => disk::run(&folder, *json, out)?,
+        Command::Disk { json } => disk::run(&args.store.sources(), *json, out)?,
         Command::Rebuild { json } => rebuild(&folder, *json, out)?,
         Command::Export {
             format,

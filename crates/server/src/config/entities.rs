@@ -213,7 +213,7 @@ fn upstream(section: &Section<'_>, relative_to: RelativeTo<'_>) -> UpstreamSetti
     }
 }
 
-fn records(section: &Section<'_>, relative_to: RelativeTo<'_>) -> RecordSettings {
+pub(super) fn records(section: &Section<'_>, relative_to: RelativeTo<'_>) -> RecordSettings {
     RecordSettings {
         flush_window: section.wait("flush_window"),
         durability: durability(section),

@@ -1,6 +1,7 @@
 //! The management API over real sockets: who gets in, what is changed, and that it is in force when
 //! the answer comes.
 
+mod alerts;
 mod audit;
 mod backtest;
 mod custom;
@@ -21,6 +22,7 @@ mod plan;
 mod requests;
 mod rerate;
 mod secrets;
+mod storage;
 mod tail;
 mod trial;
 mod twins;

@@ -1,45 +1,22 @@
 //! `isango logs disk`: what the store takes, and for how long there is room.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context as _;
-use isango_records::Usage;
 use isango_types::Clock;
-use serde::Serialize;
 
 use crate::cli::write_json;
+use crate::config::{Config, Sources};
+use crate::storage::measure;
 
-/// What is printed as JSON.
-#[derive(Debug, Serialize)]
-struct Projection {
-    #[serde(flatten)]
-    usage: Usage,
-    total_bytes: u64,
-    /// Of the file system, for who may not use what is reserved.
-    free_bytes: u64,
-    bytes_per_day: Option<u64>,
-    /// Until nothing is free, at this pace.
-    days_left: Option<u64>,
-}
-
-pub(super) fn run(folder: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    let cannot = || format!("cannot measure {}", folder.display());
-    let usage = isango_records::usage(folder).with_context(cannot)?;
-    let disk = rustix::fs::statvfs(folder).with_context(cannot)?;
-    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let bytes_per_day = usage.bytes_per_day(Clock::system().now());
-    let days_left = bytes_per_day.and_then(|pace| free_bytes.checked_div(pace));
+pub(super) fn run(sources: &Sources, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (folder, kept) = Config::keeping(sources)?;
+    let measured = measure(&folder, kept, Clock::system().now());
+    let told = measured.with_context(|| format!("cannot measure {}", folder.display()))?;
     if json {
-        let projection = Projection {
-            total_bytes: usage.total(),
-            usage,
-            free_bytes,
-            bytes_per_day,
-            days_left,
-        };
-        return write_json(out, &projection);
+        return write_json(out, &told);
     }
+    let usage = &told.usage;
     writeln!(out, "{:10} {:>12}", "records", usage.records)?;
     for (part, bytes) in [
         ("journal", usage.journal_bytes),
@@ -48,8 +25,8 @@ pub(super) fn run(folder: &Path, json: bool, out: &mut dyn Write) -> anyhow::Res
         ("sums", usage.rollup_bytes),
         ("overlay", usage.overlay_bytes),
         ("torn", usage.torn_bytes),
-        ("in all", usage.total()),
-        ("free", free_bytes),
+        ("in all", told.total_bytes),
+        ("free", told.free_bytes),
     ] {
         writeln!(out, "{part:10} {:>12}", size(bytes))?;
     }
@@ -58,9 +35,16 @@ pub(super) fn run(folder: &Path, json: bool, out: &mut dyn Write) -> anyhow::Res
         let date = date.get(..10).unwrap_or(&date);
         writeln!(out, "{date} {bytes:>12}  {} records", day.records)?;
     }
-    match (bytes_per_day, days_left) {
+    match (told.bytes_per_day, told.days_left) {
         (Some(pace), Some(days)) => {
-            writeln!(out, "{} a day: room for {days} days", size(pace))?;
+            let pace = size(pace);
+            match told.full_at {
+                Some(_) => writeln!(out, "{pace} a day: room for {days} days")?,
+                None => writeln!(
+                    out,
+                    "{pace} a day: retention makes room before the disk is full"
+                )?,
+            }
         }
         (None, _) | (_, None) => writeln!(out, "there is no whole day yet to go by")?,
     }

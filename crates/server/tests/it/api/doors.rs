@@ -45,9 +45,15 @@ pub(super) fn routes(account: &str) -> Vec<(String, String)> {
     routes
 }
 
-/// Whether a token for some gateways gets what is of those: who lists gateways, or asks for requests.
+/// Whether a token for some gateways gets what is of those: who lists gateways or alerts, or asks for
+/// requests.
 fn gives_its_own(method: &str, path: &str) -> bool {
-    let own = ["/isango/requests", "/isango/analytics", "/isango/tail"];
+    let own = [
+        "/isango/requests",
+        "/isango/analytics",
+        "/isango/tail",
+        "/isango/alerts",
+    ];
     let asks = own.iter().any(|own| path.contains(own));
     asks || (path == GATEWAYS && method == "GET")
 }
@@ -106,7 +112,8 @@ async fn every_route_lets_in_only_whom_it_should() {
             let is_hidden = is_body && !sees_bodies;
             let refused = [401, 403].contains(&admitted);
             let is_question = path.ends_with("/isango/analytics") || path.ends_with("/backtest");
-            let is_of_people = path.contains("/isango/users") || path.ends_with("/isango/audit");
+            let of_people = ["/isango/users", "/isango/audit", "/isango/storage"];
+            let is_of_people = of_people.iter().any(|of| path.contains(of));
             assert_eq!(
                 refused,
                 (method != "GET" && !is_question) || is_hidden || is_of_people,
@@ -188,7 +195,7 @@ fn may(role: Role, method: &str, path: &str) -> bool {
     let rules = matches!(role, Role::Owner | Role::Admin);
     let own = path.split_once("/isango/").map_or("", |(_, own)| own);
     match own.split('/').next() {
-        Some("users" | "audit") => rules,
+        Some("users" | "audit" | "storage") => rules,
         Some("views") if method != "GET" => rules || role == Role::Analyst,
         Some("analytics") => true,
         _ if path.ends_with("/backtest") => true,

@@ -67,9 +67,14 @@ impl House {
 
     /// Somebody with this role in the account `local`, by an invitation.
     pub(super) async fn with(&self, name: &str, role: Role) -> Browser {
+        self.with_in("local", name, role).await
+    }
+
+    /// The same in another account.
+    pub(super) async fn with_in(&self, account: &str, name: &str, role: Role) -> Browser {
         let purpose = Purpose::Invitation {
             name: name.into(),
-            account: "local".into(),
+            account: account.into(),
             role,
         };
         let end = NOW.plus(std::time::Duration::from_secs(60));
