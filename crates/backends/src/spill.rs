@@ -197,7 +197,9 @@ mod tests {
         let spill = PackedSpill::in_memory(1 << 20);
         let batch: Vec<Record> = (0..500).map(sample::record).collect();
         let mut raw = Vec::new();
-        batch.iter().for_each(|one| one.write_json(&mut raw).unwrap());
+        batch
+            .iter()
+            .for_each(|one| one.write_json(&mut raw).unwrap());
         spill.put(&batch).unwrap();
         assert!(spill.bytes() * 5 < raw.len() as u64, "{}", spill.bytes());
     }

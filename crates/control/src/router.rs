@@ -20,8 +20,8 @@ use crate::error::Failure;
 use crate::identity::{link, oidc, session, users};
 use crate::{
     Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
-    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, storage, tail, targets,
-    tokens, trial, urls, viewer, views,
+    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, storage, tail,
+    targets, tokens, trial, urls, viewer, views,
 };
 
 /// Where the description is.

@@ -285,7 +285,10 @@ impl Sink {
             if !queue.closing && !queue.is_urgent {
                 // From the end of the first on: what came while others were written has waited.
                 let waited = queue.drafts.first().map(|first| first.ended().elapsed());
-                let rest = self.settings.flush_window.saturating_sub(waited.unwrap_or_default());
+                let rest = self
+                    .settings
+                    .flush_window
+                    .saturating_sub(waited.unwrap_or_default());
                 self.filled.wait_for(&mut queue, rest);
             }
             queue.is_urgent = false;

@@ -167,7 +167,10 @@ pub(crate) fn query(
             }
             false => Vec::new(),
         };
-        let read: u64 = entries.iter().map(|entry| u64::from(entry.contents.records)).sum();
+        let read: u64 = entries
+            .iter()
+            .map(|entry| u64::from(entry.contents.records))
+            .sum();
         progress.advance(volume.records().saturating_sub(read));
         sort_by_range(&mut entries, query.order, |entry| &entry.contents.range);
         for entry in entries {
@@ -483,11 +486,17 @@ impl<'a> Selection<'a> {
     fn into_page_before<'r>(mut self, rest: impl IntoIterator<Item = &'r Range>) -> Page {
         let id = |id: RecordId| u128::from_be_bytes(*id.as_bytes());
         let after = self.query.after.map(id);
-        let ids = rest.into_iter().map(|range| range.ids.map(u128::from_be_bytes));
+        let ids = rest
+            .into_iter()
+            .map(|range| range.ids.map(u128::from_be_bytes));
         let found = self.found.len();
         let border = match self.query.order {
             Order::NewestFirst => {
-                let border = ids.map(|[_, last]| last).max().unwrap_or(0).saturating_add(1);
+                let border = ids
+                    .map(|[_, last]| last)
+                    .max()
+                    .unwrap_or(0)
+                    .saturating_add(1);
                 let border = after.map_or(border, |after| border.min(after));
                 self.found.retain(|one, _| id(*one) >= border);
                 border
@@ -503,7 +512,9 @@ impl<'a> Selection<'a> {
         let is_whole = self.found.len() == found;
         let mut page = self.into_page();
         page.next = page.next.filter(|_| is_whole);
-        page.next = page.next.or(Some(RecordId::from_bytes(border.to_be_bytes())));
+        page.next = page
+            .next
+            .or(Some(RecordId::from_bytes(border.to_be_bytes())));
         page
     }
 

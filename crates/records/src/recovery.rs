@@ -118,8 +118,8 @@ fn complete_before(disk: &dyn Disk, dir: &Path, older: u64, newest: &Scan) -> Re
         Some(_) | None => return Ok(true),
     };
     scan.check_tail(&file)?;
-    let follows = scan.chain.link == newest.header.previous
-        && scan.chain.sequence == newest.header.sequence;
+    let follows =
+        scan.chain.link == newest.header.previous && scan.chain.sequence == newest.header.sequence;
     // What was on the medium before is no loss of power: `verify` tells of it.
     if !follows && scan.end >= behind {
         return Ok(false);

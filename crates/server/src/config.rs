@@ -203,7 +203,8 @@ impl Config {
     /// The file cannot be read or is no TOML, or folder or bounds are given wrongly.
     pub fn keeping(sources: &Sources) -> Result<(PathBuf, Kept), ConfigError> {
         Self::narrowed(sources, &["data_dir", "records"], |root, around| {
-            let kept = entities::records(&root.table("records")).kept();
+            let relative_to = |span: &Range<usize>| around.relative_to(span);
+            let kept = entities::records(&root.table("records"), &relative_to).kept();
             (entities::data_dir(root, around), kept)
         })
     }

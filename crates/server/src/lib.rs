@@ -255,14 +255,7 @@ pub fn start_with(
     let drawing = (Arc::clone(&cell), clock.clone());
     let alerts = alerts_of(config, drawing, &proxy, outbox, &mut registry);
     watched.show_to(Arc::clone(&alerts));
-    let webhooks = Webhooks {
-        courier: proxy.courier(),
-        clock: clock.clone(),
-    };
-    let carrying = Arc::new(Carrying {
-        courier: proxy.courier(),
-        clock: clock.clone(),
-    });
+    let (webhooks, carrying) = carriers(&proxy, &clock);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let (trials, trial) = trial::trials(&proxy);
     let control = Control::new(isango_control::Parts {
@@ -310,6 +303,19 @@ pub fn start_with(
     server.run_upkeep(webhooks, (exports, carrying), logs);
     server.control.set_ready(true);
     Ok(server)
+}
+
+/// What carries alerts, and what carries exports.
+fn carriers(proxy: &Proxy, clock: &Clock) -> (Webhooks, Arc<Carrying>) {
+    let webhooks = Webhooks {
+        courier: proxy.courier(),
+        clock: clock.clone(),
+    };
+    let carrying = Carrying {
+        courier: proxy.courier(),
+        clock: clock.clone(),
+    };
+    (webhooks, Arc::new(carrying))
 }
 
 /// What tells what stored credentials are sealed with.

@@ -253,6 +253,9 @@ export type HistoryOutcome = {
   unknown: number;
 };
 
+/** How far a job is. */
+export type JobState = 'waiting' | 'running' | 'done' | 'cancelled' | 'failed';
+
 /** A job. */
 export type JobView = Options & ({
   /** When it was made. */
@@ -481,6 +484,22 @@ export type NewPrice = {
   provider: string;
 };
 
+/** Which records are priced again, and by which prices. */
+export type NewRerating = {
+  /** The prices of this moment; none: for each record those of the moment it was created in, as they are known now. */
+  at?: string | null;
+  /** Tells what would change, and changes nothing. */
+  dry_run?: boolean;
+  /** Which of them, in the language of `isango logs`: `cost:unpriced model:gpt-4o*`. */
+  filter?: string | null;
+  /** Records of this gateway; none: of every gateway of the account. */
+  gateway?: string | null;
+  /** Created at this moment or later. */
+  since?: string | null;
+  /** Created before this moment; none: before the job was made. */
+  until?: string | null;
+};
+
 /** Another role. */
 export type NewRole = {
   /** `owner`, `admin`, `analyst` or `viewer`. */
@@ -569,6 +588,30 @@ export type Otel = {
 
 /** Encoding of traces. */
 export type OtelType = 'json' | 'protobuf';
+
+/** What a job found, and changed where it is no dry run. */
+export type Outcome = {
+  /** What they cost now, as far as that is known. */
+  after_nanousd: number;
+  /** What the changed ones cost before, in nano-dollars, as far as that was known. */
+  before_nanousd: number;
+  /** Of them, those that cost something else now. */
+  changed: number;
+  /** Whether every record was looked at; otherwise as many were changed as one job may, or it was ended, and the same again goes on from there. */
+  is_complete: boolean;
+  /** Those whose cost no price decides: free, without a usage, or set by the client (`cf-aig-custom-cost`). */
+  kept: number;
+  /** Records that were looked at. */
+  looked_at: number;
+  /** Of the changed, those whose cost was not known, and is. */
+  newly_priced: number;
+  /** Of the changed, those whose cost was known, and is not: there is no price any more. */
+  newly_unpriced: number;
+  /** Those whose cost is not known, as before. */
+  still_unpriced: number;
+  /** Those that cost the same. */
+  unchanged: number;
+};
 
 /** What of records is exported, and how it is written. */
 export type Output = {
@@ -782,6 +825,26 @@ export type Removed = {
   id: string;
 };
 
+/** A job. */
+export type RerateJob = {
+  /** What was asked for. */
+  asked: NewRerating;
+  /** When. */
+  created_at: string;
+  /** When it ended. */
+  ended_at?: string | null;
+  /** Its id. */
+  id: string;
+  /** What it has found so far, or in the end. */
+  outcome: Outcome;
+  /** How far it is. */
+  state: JobState;
+  /** Records that pass, all in all; null: they were not counted yet. */
+  total?: number | null;
+  /** Who asked. */
+  who: string;
+};
+
 /** What was restored. */
 export type Restored = {
   /** How many entities are as they were. */
@@ -924,6 +987,8 @@ export type Setup = {
 export type SetupView = {
   /** Nobody owns this server: the link that its first start printed makes somebody the owner. */
   needed: boolean;
+  /** What the provider of identities is called by which people sign in (`GET oidc/login`); none: they have passwords alone. */
+  provider?: string | null;
 };
 
 /** Who signs in. */

@@ -60,11 +60,18 @@ fn check(text: &str, order: Order) {
         stopped += u32::from(page.records.len() < query.limit && page.next.is_some());
         let Some(next) = page.next else { break };
         // Now and then it ends before it has come to anything new.
-        most = if query.after == Some(next) { most * 2 } else { 1 };
+        most = if query.after == Some(next) {
+            most * 2
+        } else {
+            1
+        };
         query.after = Some(next);
     }
     assert_eq!(found, expected, "{text} {order:?}");
-    assert!(stopped > 3, "{text} {order:?}: it was stopped {stopped} times");
+    assert!(
+        stopped > 3,
+        "{text} {order:?}: it was stopped {stopped} times"
+    );
 }
 
 #[test]
@@ -88,11 +95,19 @@ fn a_search_tells_how_far_it_came() {
         };
         let progress = Progress::default();
         store.search(&query, &progress).unwrap();
-        assert!(progress.fraction() > 0.99, "{text}: {}", progress.fraction());
+        assert!(
+            progress.fraction() > 0.99,
+            "{text}: {}",
+            progress.fraction()
+        );
         let progress = Progress::default();
         progress.stop();
         let page = store.search(&query, &progress).unwrap();
         assert!(page.records.is_empty() && page.next.is_some(), "{text}");
-        assert!(progress.fraction() < 0.01, "{text}: {}", progress.fraction());
+        assert!(
+            progress.fraction() < 0.01,
+            "{text}: {}",
+            progress.fraction()
+        );
     }
 }

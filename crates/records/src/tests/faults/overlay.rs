@@ -73,7 +73,11 @@ fn work(disk: &Arc<FaultyDisk>, dir: &Path, case: &str) {
     assert_eq!(feedback(&get(patched).unwrap()), Some(1), "{case}");
     drop(store);
     let report = verify(dir).unwrap();
-    assert_eq!((report.erased, report.unfinished_rewrites), (1, 0), "{case}");
+    assert_eq!(
+        (report.erased, report.unfinished_rewrites),
+        (1, 0),
+        "{case}"
+    );
     assert!(report.is_intact(), "{case}: {report:?}");
 }
 

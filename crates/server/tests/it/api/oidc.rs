@@ -115,7 +115,7 @@ fn refused(reply: &Reply, code: &str) {
 }
 
 #[tokio::test]
-async fn somebody_new_is_let_in_and_is_the_same_the_next_time() {
+async fn a_browser_is_sent_to_the_provider_with_what_proves_its_return() {
     let sso = Sso::start("name = \"Example\"").await;
     let setup = sso
         .house
@@ -134,6 +134,12 @@ async fn somebody_new_is_let_in_and_is_the_same_the_next_time() {
         assert!(way.address.contains(part), "{part} in {}", way.address);
     }
     assert!(way.cookie.starts_with("__Host-isango_oidc="));
+}
+
+#[tokio::test]
+async fn somebody_new_is_let_in_and_is_the_same_the_next_time() {
+    let sso = Sso::start("name = \"Example\"").await;
+    let way = sso.begin().await;
     let target = sso.through(&way).await;
     let reply = sso.back(&target, &way.cookie).await;
     assert_eq!(reply.status(), 303);

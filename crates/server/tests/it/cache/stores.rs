@@ -68,7 +68,7 @@ fn with_store(cache: Arc<dyn CacheStore>, upstream: &Upstream) -> Server {
         checkpoint: Arc::new(isango_store::memory::MemoryCheckpoint::default()),
         exports: Arc::new(isango_store::memory::MemoryExports::default()),
         sessions: Arc::new(isango_store::memory::MemorySessions::default()),
-            spill: Arc::new(isango_store::memory::MemorySpill::new(1 << 20)),
+        spill: Arc::new(isango_store::memory::MemorySpill::new(1 << 20)),
     };
     let (config, outbox) = (config(&providers(upstream)), MemoryOutbox::default());
     isango_server::start_with(&config, stores, Arc::new(outbox), Clock::system()).unwrap()
