@@ -28,7 +28,7 @@ function closure(names, seen = new Set()) {
 
 const entry = closure([...text.matchAll(/assets\/([^"]+)/g)].map(([, name]) => name));
 const total = (names) => [...names].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
-const parts = (folder) => [...sizes.keys()].filter((name) => name.endsWith('.js') && existsSync(join('src/pages', folder, name.replace('.js', '.svelte')))).map((name) => name.replace('.js', ''));
+const parts = (folder) => [...sizes.keys()].filter((name) => name.endsWith('.js') && existsSync(join('src/pages', folder, name.replace(/\d*\.js$/, '.svelte')))).map((name) => name.replace('.js', ''));
 const pages = ['Home', 'Requests', 'Costs', 'Performance', 'Connect', 'Login'].map((page) => [page]);
 // A part of one of these comes with its page.
 for (const [page, folder] of [['Control', 'control'], ['Settings', 'settings']]) {

@@ -6,10 +6,13 @@ import type {
   ChangeView,
   ConfigView,
   Gateway,
+  HistoryOutcome,
   MadeLink,
   MadeToken,
   NewConfig,
+  NewPrice,
   NewToken,
+  OwnPrice,
   OwnSettings,
   PriceView,
   Purged,
@@ -115,6 +118,25 @@ export async function sinceRevision(accountId: string, revision: number, signal?
 /** Prices in force, by provider and model; both are parts of names. */
 export const prices = (accountId: string, of: { provider: string; model: string; page: number }, signal?: AbortSignal): Promise<Reply<PriceView[]>> =>
   call(`${own(accountId)}/prices`, { query: { ...of, per_page: 50 }, signal });
+
+/** What a limit would have said to the requests that a gateway had since then. */
+export async function backTest(accountId: string, id: string, limit: Record<string, unknown>, since: string, signal?: AbortSignal): Promise<HistoryOutcome> {
+  const path = `${own(accountId)}/gateways/${encodeURIComponent(id)}/backtest`;
+  return (await call<HistoryOutcome>(path, { method: 'POST', body: { limit, since }, signal })).result;
+}
+
+/** Rows that the account has set itself. */
+export async function ownPrices(accountId: string, signal?: AbortSignal): Promise<OwnPrice[]> {
+  return (await call<OwnPrice[]>(`${own(accountId)}/prices/own`, { query: ALL, signal })).result;
+}
+
+export async function setPrice(accountId: string, price: NewPrice): Promise<OwnPrice> {
+  return (await call<OwnPrice>(`${own(accountId)}/prices`, { method: 'POST', body: price })).result;
+}
+
+export async function dropPrice(accountId: string, id: string): Promise<void> {
+  await call(`${own(accountId)}/prices/${encodeURIComponent(id)}`, { method: 'DELETE' });
+}
 
 /** Gateways become what they were then. */
 export async function restore(accountId: string, revision: number): Promise<Restored> {

@@ -18,6 +18,7 @@ import type {
 
 export { ApiError, onSignedOut } from './client';
 export * from './control';
+export * from './operations';
 export type * from './types';
 
 function scoped(scope: Scope) {

@@ -2,7 +2,7 @@
 
 import type { GatewayView } from './described';
 
-export type { ChangeView, ConfigView, GatewayView, MadeLink, MadeToken, NewConfig, NewToken, Purged, Restored, RevisionView, SpendView, TokenView, UserView } from './described';
+export type { BucketView, ChangeView, ConfigView, Exceeding, GatewayView, HistoryOutcome, JobView, MadeLink, MadeToken, NewConfig, NewPrice, NewToken, OwnPrice, Purged, Restored, RevisionView, SpendView, TokenView, TrailEntry, UserView } from './described';
 
 export type Outcome =
   | 'answered'
@@ -16,7 +16,7 @@ export type Outcome =
 export type Blame = 'client' | 'gateway' | 'upstream';
 export type CacheStatus = 'hit' | 'miss' | 'bypass' | 'stale';
 export type CostStatus = 'priced' | 'estimated' | 'custom' | 'free' | 'unpriced' | 'no_usage';
-export type Omitted = 'payload_off' | 'too_large' | 'memory_limit';
+export type Omitted = 'payload_off' | 'too_large' | 'memory_limit' | 'expired' | 'deleted';
 export type MetadataValue = string | number | boolean | null;
 
 /** Tokens by kind: disjoint, so that their sum is the provider's total. Absent is 0. */

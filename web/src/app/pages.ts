@@ -1,6 +1,9 @@
 /** The pages, in the order of the rail, each named by the question that it answers. */
 
 import type { Component } from 'svelte';
+import type { Section } from '../parts/Sections.svelte';
+import { SECTIONS as CONTROL } from '../pages/control/sections';
+import { SECTIONS as SETTINGS } from '../pages/settings/sections';
 import type { IconName } from './icons';
 
 export interface Page {
@@ -11,6 +14,8 @@ export interface Page {
   /** Second key after `g`. */
   key: string;
   load: () => Promise<{ default: Component }>;
+  /** What it is made of, each part at an address of its own. */
+  parts?: Section[];
   /** Segments that may follow its path: an id, or one of its parts. */
   below?: number;
 }
@@ -81,15 +86,17 @@ export const PAGES: Page[] = [
     icon: 'control',
     key: 'o',
     load: () => import('../pages/control/Control.svelte'),
+    parts: CONTROL,
     below: 1,
   },
   {
     path: '/settings',
     name: 'Settings',
-    question: 'Who did what?',
+    question: 'Who can do what, and where does data go?',
     icon: 'settings',
     key: 's',
     load: () => import('../pages/settings/Settings.svelte'),
+    parts: SETTINGS,
     below: 1,
   },
   {

@@ -45,15 +45,49 @@ test('a budget is set, reviewed against the past, applied and undone', () =>
   }));
 
 test('the requests that a limit would have met are a door away', () =>
-  visit({ path: '/control/limits?gw=local/support' }, async ({ page }) => {
+  visit({ path: '/control/limits?gw=local/support' }, async ({ page, server }) => {
     await page.getByRole('button', { name: 'Change tenant-daily-tokens' }).click();
     await page.getByLabel('At most').fill('400000');
     await page.getByRole('button', { name: 'Review' }).click();
-    const row = page.getByRole('region', { name: 'Back-test' }).locator('tbody tr').first();
-    const [, of] = /of ([\d,]+)/.exec(await row.innerText());
-    await row.getByRole('link').click();
-    await page.waitForURL(/\/requests\?.*from=.*to=/);
-    await page.waitForFunction((wanted) => document.querySelector('.overview strong')?.textContent === wanted, of);
+    const tried = page.getByRole('region', { name: 'Back-test' });
+    await tried.getByText('would have met it').waitFor();
+    const met = server.rows.filter((one) => one.gateway === 'support').filter((_, index) => index % 9 === 0);
+    assert.match(await tried.innerText(), new RegExp(`^${met.length.toLocaleString('en-US')} of `, 'm'));
+    await tried.getByRole('table').nth(1).getByRole('link').first().click();
+    await page.waitForURL(new RegExp(`/requests/${met.at(-1).id}`));
+    await page.getByRole('tab', { name: 'Routing & policy' }).waitFor();
+  }));
+
+test('a change of a gateway is tried on what is on record, with a door to what it would have met', () =>
+  visit({ path: '/control/gateways?gw=local/support' }, async ({ page, server }) => {
+    await page.getByLabel('Answers are kept for').fill('0');
+    await page.getByRole('button', { name: 'Review' }).first().click();
+    const met = page.getByRole('region', { name: 'What it would have met' });
+    const kept = server.rows.filter((one) => one.gateway === 'support' && ['hit', 'stale'].includes(one.cache)).length;
+    await met.getByText(`${kept.toLocaleString('en-US')} of `).waitFor();
+    await met.getByRole('link').first().click();
+    await page.waitForFunction((wanted) => document.querySelector('.overview strong')?.textContent === wanted, kept.toLocaleString('en-US'));
+  }));
+
+test('a model without a price gets one, and it can be taken back', () =>
+  visit({ path: '/control/prices?from=now-24h' }, async ({ page }) => {
+    const unpriced = page.getByRole('region', { name: 'Models without a price' });
+    await unpriced.getByRole('button', { name: /^Set a price for/ }).first().waitFor();
+    const name = (await unpriced.getByRole('button', { name: /^Set a price for/ }).first().getAttribute('aria-label')).replace('Set a price for ', '');
+    await tabTo(page, 'button', `Set a price for ${name}`);
+    await press(page, 'Enter');
+    await page.keyboard.type('0.40');
+    await tabTo(page, 'textbox', 'Output dollars for a million tokens');
+    await page.keyboard.type('1.60');
+    await press(page, 'Enter');
+    await page.getByText('priced from now on').waitFor();
+    const yours = page.getByRole('region', { name: 'Prices of your own' });
+    await yours.getByText('input 0.40, output 1.60').waitFor();
+    await tabTo(page, 'button', `Take back the price of ${name}`);
+    await press(page, 'Enter');
+    await tabTo(page, 'button', 'Take it back');
+    await press(page, 'Enter');
+    await yours.waitFor({ state: 'detached' });
   }));
 
 test('what somebody else changed meanwhile is not overwritten', () =>

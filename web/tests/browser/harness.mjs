@@ -15,6 +15,8 @@ const launched = chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbo
 export async function opened({ origin, path = '/', state, theme = 'light', width = 1440, height = 900, reducedMotion = 'reduce', ...more }, use) {
   const browser = await launched;
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion, deviceScaleFactor: 1, permissions: ['clipboard-read', 'clipboard-write'], ...(state && { storageState: state }) });
+  // A busy machine is no failure.
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const faults = [];
   page.on('console', (message) => {

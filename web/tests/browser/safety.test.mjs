@@ -63,6 +63,13 @@ test('the first owner is made with the code of the link, and is led on', () =>
     assert.equal(new URL(page.url()).search, '');
   }));
 
+test('the link of the setup works where the page stands already', () =>
+  visit({ path: '/', api: { signedIn: false, setup: true, records: 'none' } }, async ({ page, origin }) => {
+    await page.getByText('has no owner yet').waitFor();
+    await page.goto(`${origin}/#code=right`);
+    await page.getByRole('heading', { name: 'Who owns this gateway?' }).waitFor();
+  }));
+
 test('who was invited chooses a password and is in, and can change it', () =>
   visit({ path: '/#code=invited', api: { signedIn: false } }, async ({ page, server }) => {
     await page.getByRole('heading', { name: 'Welcome, grace' }).waitFor();

@@ -28,6 +28,11 @@ export function control() {
   let keys = [{ id: 'azure-openai.default', provider_slug: 'azure-openai', alias: 'default', default_config: true, gateway_id: 'support', secret_id: 's1', secret_preview: '…9fQ', modified_at: AT }];
   const users = [{ name: 'owner', role: 'owner', state: 'active', everywhere: true, created_at: AT }, { name: 'grace', role: 'viewer', state: 'active', everywhere: false, created_at: AT }];
   const revisions = [];
+  const prices = [];
+  const entry = (number, action, kind, id, more = {}) => ({ number, at: AT, account: 'local', who: 'user owner', address: '127.0.0.1', action, kind, id, link: '5d2c'.repeat(16), before: null, after: null, ...more });
+  const trail = [entry(4, 'sign_in_failed', 'session', 'local', { who: 'nobody' }), entry(3, 'update', 'gateway', 'support', { revision: 1, before: { cache_ttl: 0 }, after: { cache_ttl: 3_600 } }), entry(2, 'create', 'token', 'support-app', { who: 'command line', address: null, after: { name: 'support-app' } }), entry(1, 'sign_in', 'session', '')];
+  const job = (id, more = {}) => ({ id, destination_conf: 's3://trail/audit?region=af-south-1&access-key-id=****&secret-access-key=****', dataset: 'ai_gateway_events', enabled: true, name: `job-${id}`, filter: null, created_at: AT, modified_at: AT, last_complete: AT, last_error: null, error_message: null, isango: { lag_records: 12, delivered_records: 48_210, lost_records: 0, buried_batches: 0, head: 'ab'.repeat(32) }, ...more });
+  let jobs = [job(1, { name: 'trail' }), job(2, { name: 'siem', destination_conf: 'splunk://siem.example.com:8088?header_Authorization=****', last_error: AT, error_message: 'the destination answered 400', isango: { lag_records: 240_000, delivered_records: 1_200, lost_records: 40, buried_batches: 2, head: '' } })];
   const copy = (value) => JSON.parse(JSON.stringify(value));
   const version = (id) => `"${versions.get(id) ?? 1}"`;
 
@@ -87,7 +92,26 @@ export function control() {
       if (method === 'POST') keys.push({ ...body, secret: undefined, id: `${body.provider_slug}.${body.alias}`, gateway_id: id, secret_id: 's2', secret_preview: `…${body.secret.slice(-3)}`, modified_at: new Date().toISOString() });
       return { result: {} };
     }
+    if (area === 'logpush' && is('POST', /^validate\/destination$/)) {
+      const valid = !body.destination_conf.includes('nowhere');
+      return { result: { valid, message: valid ? '' : 'the name nowhere cannot be resolved' } };
+    }
+    if (area === 'logpush' && (at = /^jobs(?:\/(\d+))?$/.exec(here))) {
+      const one = jobs.find(({ id }) => id === Number(at[1]));
+      if (method === 'GET') return { result: jobs };
+      if (method === 'POST') jobs.push(job(jobs.length + 1, { ...body, destination_conf: body.destination_conf.replace(/key=[^&]*/g, 'key=****'), last_complete: null, isango: { lag_records: 0, delivered_records: 0, lost_records: 0, buried_batches: 0, head: '' } }));
+      if (method === 'PUT') Object.assign(one, body);
+      if (method === 'DELETE') jobs = jobs.filter((other) => other !== one);
+      return { result: one ?? jobs.at(-1) };
+    }
     if (area !== 'isango') return null;
+    if (is('GET', /^audit$/)) return { result: trail.filter((one) => (!query.who || one.who === query.who) && (!query.action || one.action === query.action)), more: { result_info: { next: null, count: trail.length } } };
+    if (is('GET', /^prices\/own$/)) return page(prices, query);
+    if (is('POST', /^prices$/)) {
+      prices.push({ id: `p${prices.length + 1}`, created_at: AT, row: body });
+      return { result: prices.at(-1) };
+    }
+    if ((at = is('DELETE', /^prices\/(.+)$/))) return { result: prices.splice(prices.findIndex(({ id }) => id === at[1]), 1)[0] };
     if (is('GET', /^tokens$/)) return page(tokens, query);
     if (is('POST', /^tokens$/)) {
       if (tokens.some((one) => one.name === body.name)) throw new Refused(409, 7011, `the name ${body.name} is taken`);

@@ -72,6 +72,20 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     reply(response, 200, page, { result_info: { next, is_complete: true } });
   }
 
+  /** Every so manieth request of a gateway would have met a limit, whatever it says. */
+  function backTest(account, gateway) {
+    const under = rows.filter((one) => one.account === account && one.gateway === gateway);
+    const met = under.filter((_, index) => index % 9 === 0).reverse();
+    const bucket = (one) => [one.metadata.tenantId];
+    const buckets = new Map();
+    for (const { metadata } of met) buckets.set(metadata.tenantId, (buckets.get(metadata.tenantId) ?? 0) + 1);
+    return {
+      requests: under.length, under: under.length, exceeded: met.length, unknown: 3, is_complete: true, looked_until: null,
+      first: met.slice(0, 100).map((one) => ({ id: one.id, at: one.created_at, bucket: bucket(one), before: 6_000_000, opens_at: one.created_at })),
+      buckets: [...buckets].map(([key, exceeded]) => ({ bucket: [key], exceeded })).toSorted((a, b) => b.exceeded - a.exceeded).slice(0, 20),
+    };
+  }
+
   function tail(query, account, response) {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
     response.write(': here\n\n');
@@ -154,6 +168,8 @@ export function fake({ records = 'some', signedIn = true, setup = false, now = D
     const here = rest.join('/');
     const trial = /^gateways\/([^/]+)\/try$/.exec(here);
     if (area === 'isango' && trial) return tried(trial[1], body, response);
+    const tested = /^gateways\/([^/]+)\/backtest$/.exec(here);
+    if (area === 'isango' && tested) return reply(response, 200, backTest(account, tested[1]));
     const found = ruled(request, area, here, query, body);
     if (found) {
       if (found.etag) response.setHeader('etag', found.etag);

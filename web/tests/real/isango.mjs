@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { opened } from '../browser/harness.mjs';
@@ -13,31 +13,48 @@ import { opened } from '../browser/harness.mjs';
 const BINARY = process.env.ISANGO ?? fileURLToPath(new URL('../../../target/debug/isango', import.meta.url));
 export const OWNER = { name: 'ada', password: 'correct horse battery' };
 
-/** Starts it; `seconds` of traffic at `rate` have passed when it is there. */
-export async function start({ seconds = 8, rate = 25 } = {}) {
+/** Runs it until it is stopped; `events` are the lines that it prints. */
+function running(args, folder, env = {}) {
   if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: build it, or name one in ISANGO`);
-  const folder = mkdtempSync(join(tmpdir(), 'isango-real-'));
-  const free = ['--listen', '--admin-listen', '--simulator'].flatMap((name) => [name, '127.0.0.1:0']);
-  const child = spawn(BINARY, ['demo', '--json', '--data-dir', folder, '--seconds', String(seconds), '--rate', String(rate), ...free], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const free = ['--listen', '--admin-listen'].flatMap((name) => [name, '127.0.0.1:0']);
+  const child = spawn(BINARY, [...args, '--json', ...free], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } });
   const events = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async () => JSON.parse((await events.next()).value);
-  const { data, admin } = await next();
-  await next();
   const run = (...args) => {
     const { stdout, stderr, status } = spawnSync(BINARY, [...args, '--data-dir', folder], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     return stdout;
   };
   return {
-    data, admin, run,
-    stop: () => new Promise((done) => { child.once('exit', () => { rmSync(folder, { recursive: true }); done(); }); child.kill('SIGINT'); }),
+    run,
+    next: async () => JSON.parse((await events.next()).value),
+    stop: () => new Promise((done) => { child.once('exit', done); child.kill('SIGINT'); }),
   };
+}
+
+/** Starts it; `seconds` of traffic at `rate` have passed when it is there. */
+export async function start({ seconds = 8, rate = 25 } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'isango-real-'));
+  const { run, next, stop } = running(['demo', '--data-dir', folder, '--seconds', String(seconds), '--rate', String(rate), '--simulator', '127.0.0.1:0'], folder);
+  const { data, admin } = await next();
+  await next();
+  return { data, admin, run, stop: async () => { await stop(); rmSync(folder, { recursive: true }); } };
+}
+
+/** Serves what a folder has, which stays. `config` goes before the usual one. */
+export async function serve(folder, config = '') {
+  const file = join(mkdtempSync(join(tmpdir(), 'isango-real-')), 'isango.toml');
+  writeFileSync(file, `data_dir = ${JSON.stringify(folder)}\n${config}`);
+  const { run, next, stop } = running(['serve', '--config', file], folder);
+  const { data, admin } = await next();
+  const whole = (address) => (address.startsWith('http') ? address : `http://${address}`);
+  return { data: whole(data), admin: whole(admin), run, stop: async () => { await stop(); rmSync(dirname(file), { recursive: true }); } };
 }
 
 /** Somebody becomes the owner by the link of the setup, as on the first day. */
 export async function setUp(page, isango) {
   const link = /http\S+\/#code=\S+/.exec(isango.run('setup-link'))?.[0] ?? '';
   await page.goto(`${isango.admin}/${new URL(link).hash}`);
+  await page.reload();
   await page.getByRole('textbox', { name: 'Name' }).fill(OWNER.name);
   await page.getByLabel('Password').fill(OWNER.password);
   await page.keyboard.press('Enter');

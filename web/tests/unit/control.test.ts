@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Answer } from '../../src/api';
-import { around, backTest, filterOf, filterOfBucket, forecast, length, lookBack, sentence, tidy, type Limit } from '../../src/pages/control/limits';
+import { around, filterOf, filterOfBucket, forecast, length, sentence, tidy, type Limit } from '../../src/pages/control/limits';
 import { formOf, standIns, targetOf, without, withStandIns } from '../../src/pages/control/chains';
 import { tabled, untabled } from '../../src/pages/control/texts';
 
@@ -47,26 +46,6 @@ test('what goes on as so far is told once it tells something', () => {
   assert.deepEqual(forecast(80, 100, window, 500), { atEnd: 160, reachedAt: 625 });
   assert.equal(forecast(100, 100, window, 500)?.reachedAt, null);
   assert.equal(forecast(80, 100, { ...window, rolls: true }, 500), null);
-});
-
-test('a back-test counts what would not have passed, by window and by whom', () => {
-  const point = (start: string, drawn: number, requests: number) => ({ start, values: [drawn, requests] });
-  const group = (key: string[], points: Answer['total']['points']) => ({ key, values: [], points });
-  const answer: Answer = {
-    groups: [
-      group(['acme'], [point('2026-11-20T00:00:00Z', 4_000, 100), point('2026-11-21T00:00:00Z', 900, 30)]),
-      group(['globex'], [point('2026-11-20T00:00:00Z', 1_250, 10)]),
-    ],
-    other: null, total: group([], [point('2026-11-20T00:00:00Z', 5_250, 110)]), group_count: 2, is_approximate: false, is_complete: true,
-  };
-  const told = (limit: Limit) => backTest(limit, answer).map((one) => [one.key[0] ?? 'all', one.affected, one.requests]);
-  assert.deepEqual(told(DAILY), [['acme', 75, 100], ['globex', 2, 10]]);
-  assert.deepEqual(told({ ...DAILY, by: [], limit: 5_000 }), [['all', 5, 110]]);
-  // Days are added up to the window that they lie in.
-  assert.deepEqual(told({ ...DAILY, window: 'month', limit: 4_500 }), [['acme', 11, 130]]);
-  assert.deepEqual(lookBack(DAILY), { days: 30, every: 86_400 });
-  assert.deepEqual(lookBack({ ...DAILY, window: 'minute' }), { days: 2, every: 60 });
-  assert.equal(lookBack({ ...DAILY, unit: 'concurrent', window: '' }), null);
 });
 
 test('what a form leaves empty is not set', () => {

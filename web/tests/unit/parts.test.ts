@@ -83,6 +83,7 @@ test('how it went is one of six, whatever the status', () => {
 test('what needs attention comes with a way there, the worst first', () => {
   const target: TargetView = { account: 'a', gateway: 'g', target: 't', circuit: 'open', rest_ms: 5_000, benched_ms: 0, in_flight: 0, requests: 0, retries: 0, ttfb_p95_ms: null, stream_ttfb_p95_ms: null, remaining_requests: null, remaining_tokens: null };
   assert.deepEqual(needs({ count: 100, errors: 10, unpriced: 1, targets: [target] }).map((one) => [one.tone, one.filter]), [['bad', 'status:error'], ['bad', 'target:t'], ['warn', 'cost:unpriced,no_usage']]);
+  assert.deepEqual(needs({ count: 0, errors: 0, unpriced: 0, targets: [], drawn: [{ gateway: 'shop', limit: 'daily', whose: 'acme', share: 1.2 }, { gateway: 'shop', limit: 'monthly', whose: '', share: 0.81 }] }).map((one) => [one.tone, one.text, one.limits]), [['bad', 'daily of shop is drawn for acme', 'shop'], ['warn', 'monthly of shop is 81% drawn', 'shop']]);
   assert.deepEqual(needs({ count: 10, errors: 1, unpriced: 0, targets: [] }), []);
   const token = (name: string, days: number, revoked_at: string | null = null) => ({ name, expires_at: new Date(days * 86_400_000).toISOString(), revoked_at, created_at: '', gateways: [], metadata: {}, models: [], providers: [], scopes: [] });
   const told = needs({ count: 0, errors: 0, unpriced: 0, targets: [], now: 100 * 86_400_000, tokens: [token('soon', 104), token('ended', 99), token('later', 200), token('gone', 101, 'x')] });

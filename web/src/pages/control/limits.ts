@@ -1,6 +1,5 @@
 /** Limits as a reader sees them: in a sentence, where they stand, and what they would have done. */
 
-import type { Answer } from '../../api';
 import { finding, quoted } from '../../filter/language';
 import { count, exact, money } from '../../format';
 
@@ -148,51 +147,8 @@ export function forecast(drawn: number, of: number, window: { start: number; end
   return { atEnd, reachedAt };
 }
 
-/** The question of a back-test: how far it looks back, and by which stretches. */
-export function lookBack(limit: Limit): { days: number; every: number } | null {
-  const long = length(limit);
-  if (long === null) return null;
-  const isElsewhere = isCalendar(limit) && (limit.time_zone ?? 'UTC') !== 'UTC';
-  // Hours, of which the days of any zone are made; but for those that are half an hour off.
-  const every = Math.min(long, isElsewhere ? 3_600 : 86_400);
-  // So many stretches at most, so that a window of a minute looks back a day and no month.
-  const days = Math.min(30, Math.max(1, Math.floor((3_000 * every) / 86_400)));
-  return { days, every };
-}
-
-export interface Reached {
-  key: (string | null)[];
-  start: number;
-  end: number;
-  drawn: number;
-  requests: number;
-  /** About so many of its requests would not have passed. */
-  affected: number;
-}
-
-/**
- * The windows in which a limit would have been reached, those with the most requests beyond it
- * first. `answer` has its measure first and the count second.
- */
-export function backTest(limit: Limit, answer: Answer): Reached[] {
-  const of = amount(limit);
-  const found: Reached[] = [];
-  for (const { key, points } of limit.by?.length ? answer.groups : [answer.total]) {
-    const windows = new Map<number, Reached>();
-    for (const { start, values } of points) {
-      const at = Date.parse(start);
-      const window = isCalendar(limit) ? around(limit, at) : { start: at, end: at + (length(limit) ?? 0) * 1_000 };
-      const one = windows.get(window.start) ?? { key, start: window.start, end: window.end, drawn: 0, requests: 0, affected: 0 };
-      one.drawn += values[0] ?? 0;
-      one.requests += values[1] ?? 0;
-      windows.set(window.start, one);
-    }
-    for (const one of windows.values()) {
-      if (one.drawn > of) found.push({ ...one, affected: Math.max(1, Math.round(one.requests * (1 - of / one.drawn))) });
-    }
-  }
-  return found.toSorted((a, b) => b.affected - a.affected);
-}
+/** How far back a change is tried, in days. */
+export const LOOK_BACK_DAYS = 30;
 
 /** What a form was filled with, without what says nothing. */
 export function tidy(limit: Limit): Limit {

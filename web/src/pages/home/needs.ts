@@ -3,12 +3,15 @@
 import type { TargetView, TokenView } from '../../api';
 import { finding } from '../../filter/language';
 import { duration, exact, share } from '../../format';
+import type { NearlyDrawn } from './budgets';
 
 export interface Need {
   tone: 'bad' | 'warn';
   text: string;
   /** Null: no list of requests shows it. */
   filter: string | null;
+  /** The gateway whose limits show it. */
+  limits?: string;
 }
 
 export interface Facts {
@@ -18,6 +21,7 @@ export interface Facts {
   targets: TargetView[];
   /** Those that are stored. */
   tokens?: TokenView[];
+  drawn?: NearlyDrawn[];
   /** In milliseconds. */
   now?: number;
 }
@@ -28,7 +32,7 @@ const SOON_MS = 7 * 86_400_000;
 /** From this share of failures on, somebody should look. */
 const MANY = 0.05;
 
-export function needs({ count, errors, unpriced, targets, tokens = [], now = 0 }: Facts): Need[] {
+export function needs({ count, errors, unpriced, targets, tokens = [], drawn = [], now = 0 }: Facts): Need[] {
   const found: Need[] = [];
   if (count >= 20 && errors / count > MANY) {
     found.push({ tone: 'bad', text: `${share(errors, count)} of the requests failed`, filter: 'status:error' });
@@ -40,6 +44,10 @@ export function needs({ count, errors, unpriced, targets, tokens = [], now = 0 }
   for (const target of targets.filter((one) => one.benched_ms > 0)) {
     const rest = duration(target.benched_ms * 1_000);
     found.push({ tone: 'warn', text: `${target.target} asked to be left alone for another ${rest}`, filter: `target:${target.target}` });
+  }
+  for (const { gateway, limit, whose, share: of } of drawn) {
+    const text = `${limit} of ${gateway} is ${of >= 1 ? 'drawn' : `${Math.round(of * 100)}% drawn`}${whose ? ` for ${whose}` : ''}`;
+    found.push({ tone: of >= 1 ? 'bad' : 'warn', text, filter: null, limits: gateway });
   }
   if (unpriced > 0) {
     found.push({ tone: 'warn', text: `${exact(unpriced)} ${unpriced === 1 ? 'request has' : 'requests have'} a cost that is not known; no sum contains it`, filter: 'cost:unpriced,no_usage' });
