@@ -44,6 +44,7 @@ class Keys {
     const isSequence = before && performance.now() - before.at < SEQUENCE_MS;
     const binding =
       (isSequence && this.#find(`${before.key} ${key}`)) || this.#find(key);
+    if (key === 'Enter' && isActed(event.target) && !binding?.inFields) return;
     if (binding && (binding.inFields || !isField(event.target))) {
       event.preventDefault();
       binding.run(event);
@@ -77,6 +78,9 @@ function isField(target: EventTarget | null): boolean {
   const isText = target instanceof HTMLInputElement && !['checkbox', 'radio', 'button'].includes(target.type);
   return isText || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
+
+/** What the focus is on has an Enter of its own. */
+const isActed = (target: EventTarget | null): boolean => target instanceof Element && target.closest('a[href], button, summary') !== null;
 
 export const keys = new Keys();
 

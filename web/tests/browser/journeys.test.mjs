@@ -199,3 +199,18 @@ test('two requests are compared line by line', () =>
     await page.locator('.diff .left').first().waitFor();
     assert.match(await page.locator('.diff').last().innerText(), new RegExp(other.provider_id ?? 'chatcmpl'));
   }));
+
+test('a link in an opened request is followed by Enter, and Enter opens the row that j went to', () =>
+  visit({ path: '/requests?from=now-24h' }, async ({ page, server, origin }) => {
+    const one = server.rows.find((row) => row.cost.status === 'unpriced');
+    await page.goto(`${origin}/requests/${one.id}?from=now-24h&tab=cost`);
+    await page.getByRole('link', { name: 'Set a price' }).focus();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/control\/prices/);
+    await page.goto(`${origin}/requests?from=now-24h`);
+    await page.locator(row(1)).waitFor();
+    await page.getByRole('button', { name: 'Views' }).focus();
+    await page.keyboard.press('j');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(new RegExp(`/requests/${server.rows[0].id}`));
+  }));

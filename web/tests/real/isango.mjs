@@ -9,18 +9,22 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { opened } from '../browser/harness.mjs';
+import { front } from './front.mjs';
 
 const BINARY = process.env.ISANGO ?? fileURLToPath(new URL('../../../target/debug/isango', import.meta.url));
 export const OWNER = { name: 'ada', password: 'correct horse battery' };
 
-/** Runs it until it is stopped; `events` are the lines that it prints. */
-function running(args, folder, env = {}) {
+/** Where its pages are: in the binary, or with ISANGO_DIST in `web/dist`. */
+const shown = (admin) => (process.env.ISANGO_DIST ? front(admin) : { address: admin, close: async () => {} });
+
+/** Runs it until it is stopped; `where` tells its commands what they are about. */
+function running(args, where, listeners = ['--listen', '--admin-listen']) {
   if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: build it, or name one in ISANGO`);
-  const free = ['--listen', '--admin-listen'].flatMap((name) => [name, '127.0.0.1:0']);
-  const child = spawn(BINARY, [...args, '--json', ...free], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+  const free = listeners.flatMap((name) => [name, '127.0.0.1:0']);
+  const child = spawn(BINARY, [...args, '--json', ...free], { stdio: ['ignore', 'pipe', 'inherit'] });
   const events = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const run = (...args) => {
-    const { stdout, stderr, status } = spawnSync(BINARY, [...args, '--data-dir', folder], { encoding: 'utf8' });
+    const { stdout, stderr, status } = spawnSync(BINARY, [...args, ...where], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     return stdout;
   };
@@ -34,20 +38,28 @@ function running(args, folder, env = {}) {
 /** Starts it; `seconds` of traffic at `rate` have passed when it is there. */
 export async function start({ seconds = 8, rate = 25 } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'isango-real-'));
-  const { run, next, stop } = running(['demo', '--data-dir', folder, '--seconds', String(seconds), '--rate', String(rate), '--simulator', '127.0.0.1:0'], folder);
+  const { run, next, stop } = running(['demo', '--data-dir', folder, '--seconds', String(seconds), '--rate', String(rate), '--simulator', '127.0.0.1:0'], ['--data-dir', folder]);
   const { data, admin } = await next();
   await next();
-  return { data, admin, run, stop: async () => { await stop(); rmSync(folder, { recursive: true }); } };
+  const pages = await shown(admin);
+  return { data, admin: pages.address, run, stop: async () => { await pages.close(); await stop(); rmSync(folder, { recursive: true }); } };
 }
 
 /** Serves what a folder has, which stays. `config` goes before the usual one. */
 export async function serve(folder, config = '') {
   const file = join(mkdtempSync(join(tmpdir(), 'isango-real-')), 'isango.toml');
   writeFileSync(file, `data_dir = ${JSON.stringify(folder)}\n${config}`);
-  const { run, next, stop } = running(['serve', '--config', file], folder);
+  const { run, next, stop } = running(['serve', '--config', file], ['--config', file]);
   const { data, admin } = await next();
   const whole = (address) => (address.startsWith('http') ? address : `http://${address}`);
-  return { data: whole(data), admin: whole(admin), run, stop: async () => { await stop(); rmSync(dirname(file), { recursive: true }); } };
+  const pages = await shown(whole(admin));
+  return { data: whole(data), admin: pages.address, run, stop: async () => { await pages.close(); await stop(); rmSync(dirname(file), { recursive: true }); } };
+}
+
+/** Providers that are simulated, and answer at once. */
+export async function simulate() {
+  const { next, stop } = running(['simulate', '--pace', '0', '--ttft', '0s'], [], ['--listen']);
+  return { address: (await next()).url, stop };
 }
 
 /** Somebody becomes the owner by the link of the setup, as on the first day. */

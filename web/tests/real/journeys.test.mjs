@@ -126,7 +126,7 @@ test('a gateway is made, a budget set, and it bites', () =>
     await page.keyboard.type('metadata.tenantId');
     await press(page, 'Enter');
     // The three of before are one too many.
-    await page.getByText('About 1 of 3 requests').waitFor();
+    await page.getByText('1 of 3 requests').waitFor();
     await tabTo(page, 'button', 'Apply');
     await press(page, 'Enter');
     await page.getByText('In force').waitFor();

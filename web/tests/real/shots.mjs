@@ -30,6 +30,8 @@ await opened({ origin: isango.admin }, async ({ page, context }) => {
   const { csrf } = (await (await context.request.get(`${isango.admin}/client/v4/isango/session`)).json()).result;
   const api = `${isango.admin}/client/v4/accounts/local`;
   const send = (method, path, data) => context.request.fetch(`${api}${path}`, { method, data, headers: { 'x-csrf-token': csrf } });
+  for (const [name, role] of [['grace', 'admin'], ['thabo', 'analyst'], ['lerato', 'viewer']]) await send('POST', '/isango/users', { name, role });
+  await send('POST', '/isango/prices', { provider: 'azure-openai', model: 'gpt-4o-mini', input: '0.14', output: '0.55', source: 'agreement 4711' });
   await send('POST', '/ai-gateway/gateways', { id: 'shop', cache_invalidate_on_update: true, cache_ttl: 3600, collect_logs: true, rate_limiting_interval: 60, rate_limiting_limit: 600 });
   await send('PUT', '/isango/gateways/shop/settings', {
     targets: [
@@ -86,7 +88,13 @@ const SHOTS = {
   tokens: { path: '/control/tokens' },
   cache: { path: `/control/cache?${RANGE}` },
   prices: { path: `/control/prices?${RANGE}` },
+  alerts: { path: '/control/alerts' },
+  you: { path: '/settings/you' },
+  users: { path: '/settings/users' },
   revisions: { path: '/settings/revisions?revision=2' },
+  trail: { path: '/settings/trail' },
+  exports: { path: '/settings/exports' },
+  storage: { path: '/settings/storage' },
   connect: { path: '/connect?client=python-azure' },
 };
 

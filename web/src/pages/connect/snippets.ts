@@ -1,7 +1,7 @@
 /**
  * The swap for each client: the base URL before and after, and a whole call. The addresses are those
- * that `tests/clients` and `examples/worker` hold against released clients; LangChain's is that of the
- * `AzureOpenAI` which it is made of.
+ * that `tests/clients` and `examples/worker` hold against released clients; `tests/real/connect` runs
+ * each call as it is shown.
  */
 
 export type ClientId = 'curl' | 'python-azure' | 'python' | 'node' | 'anthropic' | 'worker' | 'vercel' | 'langchain';
