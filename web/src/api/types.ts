@@ -2,7 +2,7 @@
 
 import type { GatewayView } from './described';
 
-export type { BucketView, ChangeView, ConfigView, Exceeding, GatewayView, HistoryOutcome, JobView, MadeLink, MadeToken, NewConfig, NewPrice, NewToken, OwnPrice, Purged, Restored, RevisionView, SpendView, TokenView, TrailEntry, UserView } from './described';
+export type { AlertView, BucketView, ChangeView, ConfigView, Exceeding, GatewayView, HistoryOutcome, JobView, MadeLink, MadeToken, NewConfig, NewPrice, NewRerating, NewToken, OwnPrice, Purged, RerateJob, Restored, RevisionView, SpendView, TestView, TokenView, TrailEntry, UserView } from './described';
 
 export type Outcome =
   | 'answered'
@@ -318,4 +318,25 @@ export interface SavedView {
   name: string;
   /** Query part of the address of the page. */
   query: string;
+}
+
+/** What the store as a whole takes on the disk. */
+export interface Storage {
+  records: number;
+  journal_bytes: number;
+  index_bytes: number;
+  column_bytes: number;
+  rollup_bytes: number;
+  overlay_bytes: number;
+  torn_bytes: number;
+  total_bytes: number;
+  free_bytes: number;
+  /** The latest 30 on which something was recorded, the oldest first. */
+  days: { day: string; records: number; journal_bytes: number }[];
+  /** By the last seven whole days; null: there is none yet. */
+  bytes_per_day: number | null;
+  days_left: number | null;
+  /** Null: what is removed of its own accord makes room before. */
+  full_at: string | null;
+  retention: { max_bytes: number | null; max_age_s: number | null; max_body_age_s: number | null };
 }

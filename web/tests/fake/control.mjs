@@ -12,6 +12,13 @@ const TARGETS = [
 ];
 const token = (name, more = {}) => ({ name, gateways: [], providers: [], models: [], scopes: ['run'], metadata: {}, expires_at: null, spend: null, created_at: AT, rotated_at: null, revoked_at: null, ...more });
 
+const NOTHING = { looked_at: 0, changed: 0, unchanged: 0, kept: 0, newly_priced: 0, newly_unpriced: 0, still_unpriced: 0, before_nanousd: 0, after_nanousd: 0, is_complete: false };
+const STORAGE = {
+  records: 1_204_300, journal_bytes: 4.1e9, index_bytes: 6.1e7, column_bytes: 3.2e8, rollup_bytes: 4e6, overlay_bytes: 8e5, torn_bytes: 0, total_bytes: 4.4858e9, free_bytes: 9.1e9,
+  days: Array.from({ length: 12 }, (_, n) => ({ day: new Date(Date.UTC(2026, 10, 12 + n)).toISOString(), records: 90_000 + 4_000 * (n % 5), journal_bytes: 3e8 + 2e7 * (n % 4) })),
+  bytes_per_day: 3.6e8, days_left: 25, full_at: '2026-12-18T00:00:00Z', retention: { max_bytes: null, max_age_s: null, max_body_age_s: 2_592_000 },
+};
+
 export class Refused extends Error {
   constructor(status, code, message) {
     super(message);
@@ -29,6 +36,9 @@ export function control() {
   const users = [{ name: 'owner', role: 'owner', state: 'active', everywhere: true, created_at: AT }, { name: 'grace', role: 'viewer', state: 'active', everywhere: false, created_at: AT }];
   const revisions = [];
   const prices = [];
+  const reratings = [];
+  const alert = (id, more = {}) => ({ gateway: 'support', id, watches: 'limit', limit: 'monthly-spend', percent: 80, forecast: false, over_s: null, window_s: null, min_requests: null, repeat_after_s: null, format: 'slack', managed_by: 'file', firing: false, last_fired_at: null, fired: 0, waiting: 0, delivered_at: null, failed_at: null, failure: null, muted_until: null, ...more });
+  const alerts = [alert('monthly-spend-80', { firing: true, fired: 2, last_fired_at: AT, delivered_at: AT }), alert('failing', { limit: null, watches: 'error_rate', percent: 5, window_s: 300, min_requests: 20, repeat_after_s: 3_600, format: 'json', waiting: 1, failed_at: AT, failure: 'its webhook answers 503 Service Unavailable' })];
   const entry = (number, action, kind, id, more = {}) => ({ number, at: AT, account: 'local', who: 'user owner', address: '127.0.0.1', action, kind, id, link: '5d2c'.repeat(16), before: null, after: null, ...more });
   const trail = [entry(4, 'sign_in_failed', 'session', 'local', { who: 'nobody' }), entry(3, 'update', 'gateway', 'support', { revision: 1, before: { cache_ttl: 0 }, after: { cache_ttl: 3_600 } }), entry(2, 'create', 'token', 'support-app', { who: 'command line', address: null, after: { name: 'support-app' } }), entry(1, 'sign_in', 'session', '')];
   const job = (id, more = {}) => ({ id, destination_conf: 's3://trail/audit?region=af-south-1&access-key-id=****&secret-access-key=****', dataset: 'ai_gateway_events', enabled: true, name: `job-${id}`, filter: null, created_at: AT, modified_at: AT, last_complete: AT, last_error: null, error_message: null, isango: { lag_records: 12, delivered_records: 48_210, lost_records: 0, buried_batches: 0, head: 'ab'.repeat(32) }, ...more });
@@ -105,6 +115,22 @@ export function control() {
       return { result: one ?? jobs.at(-1) };
     }
     if (area !== 'isango') return null;
+    if (is('GET', /^alerts$/)) return page(alerts, query);
+    if ((at = /^gateways\/[^/]+\/alerts\/([^/]+)\/(test|mute)$/.exec(here))) {
+      const one = alerts.find(({ id }) => id === at[1]);
+      if (at[2] === 'test') return { result: one.failure ? { delivered: false, status: 503, said: 'its webhook answers 503' } : { delivered: true, status: 204, said: '' } };
+      one.muted_until = method === 'POST' ? new Date(Date.now() + body.for_s * 1_000).toISOString() : null;
+      return { result: one };
+    }
+    if (is('GET', /^storage$/)) return { result: STORAGE };
+    if (is('POST', /^prices\/rerate$/)) {
+      reratings.push({ id: `r${reratings.length + 1}`, state: 'running', asked: body, who: 'user owner', created_at: AT, ended_at: null, total: 480, outcome: { ...NOTHING, looked_at: 120 } });
+      return { result: reratings.at(-1) };
+    }
+    if ((at = is('GET', /^prices\/rerate\/(.+)$/))) {
+      const one = reratings.find(({ id }) => id === at[1]);
+      return { result: Object.assign(one, { state: 'done', outcome: { ...NOTHING, looked_at: 480, changed: 410, newly_priced: 410, still_unpriced: 70, after_nanousd: 1_204_000_000, is_complete: true } }) };
+    }
     if (is('GET', /^audit$/)) return { result: trail.filter((one) => (!query.who || one.who === query.who) && (!query.action || one.action === query.action)), more: { result_info: { next: null, count: trail.length } } };
     if (is('GET', /^prices\/own$/)) return page(prices, query);
     if (is('POST', /^prices$/)) {

@@ -78,6 +78,58 @@ test('a model without a price gets one, and the next request has a cost', async 
   });
 });
 
+test('what was recorded without a price is priced again, once it was looked at', async () => {
+  const unknown = { path: 'openai/chat/completions', headers: { authorization: 'Bearer any' }, body: { model: 'house-model-8' } };
+  const { id } = await request(unknown);
+  await on({ path: '/control/prices' }, async ({ page }) => {
+    await press(page, 'n');
+    await page.keyboard.type('openai');
+    await press(page, 'Tab');
+    await page.keyboard.type('house-model-8');
+    await tabTo(page, 'textbox', /^Input/);
+    await page.keyboard.type('100');
+    await tabTo(page, 'textbox', /^Output/);
+    await page.keyboard.type('200');
+    await press(page, 'Enter');
+    await page.getByRole('region', { name: 'Prices of your own' }).getByText('house-model-8').waitFor();
+    await tabTo(page, 'textbox', /^Which/);
+    await press(page, 'Control+a');
+    await page.keyboard.type('cost:unpriced model:house-model-8');
+    await tabTo(page, 'combobox', /^By the prices/);
+    await page.keyboard.type('of now');
+    await press(page, 'Tab', 'Enter');
+    await page.getByText('would cost something else').waitFor();
+    await tabTo(page, 'button', 'Price 1 record again');
+    await press(page, 'Enter');
+    await page.getByText('cost something else now').waitFor();
+    await page.goto(`${isango.admin}/requests/${id}?tab=cost`);
+    await page.getByText('the provider’s usage times its price').first().waitFor();
+  });
+});
+
+test('an alert is tested, and kept quiet for a while', () =>
+  on({ path: '/control/alerts' }, async ({ page }) => {
+    const alert = page.getByRole('region', { name: 'Alert failing' });
+    await alert.getByText('5% or more of the requests').waitFor();
+    await tabTo(page, 'button', 'Test failing');
+    await press(page, 'Enter');
+    await alert.getByText('the test arrived').waitFor();
+    assert.ok(isango.hooks.taken.some((one) => one.path === '/failing'));
+    await tabTo(page, 'button', 'Keep quiet: failing');
+    await press(page, 'Enter');
+    await alert.getByText('kept quiet').waitFor();
+    await tabTo(page, 'button', 'Let it speak: failing');
+    await press(page, 'Enter');
+    await alert.getByText('watches').waitFor();
+    assert.equal((await page.content()).includes(isango.hooks.address), false);
+  }));
+
+test('what the store takes is told, with what is free', () =>
+  on({ path: '/settings/storage' }, async ({ page }) => {
+    await page.getByRole('region', { name: 'Room' }).getByText(/are taken by \d+ records, .* are free/).waitFor();
+    await page.getByRole('rowheader', { name: 'Journal' }).waitFor();
+  }));
+
 test('what was redacted is told by its rule, and is not there', async () => {
   const { id } = await request({ body: { messages: [{ role: 'user', content: 'My card is 4111 1111 1111 1111, write to ada@example.com.' }] } });
   await on({ path: `/requests/${id}` }, async ({ page }) => {

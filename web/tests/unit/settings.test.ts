@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parted, redactions } from '../../src/conversation/redacted';
+import type { AlertView, Storage } from '../../src/api';
+import { alertSentence, alertTold, requestsOf } from '../../src/pages/control/alerts';
 import { meetings, rateOf } from '../../src/pages/control/meets';
 import { monthOf } from '../../src/pages/home/budgets';
 import { blankJob, jobOf, jobTold } from '../../src/pages/settings/jobs';
+import { keptTold, room, rowsOf } from '../../src/pages/settings/storage';
 
 test('what redaction left is told by its rule, and nothing of a text is lost', () => {
   const text = 'card [redacted:card], order [order:5d2f00c1a9b37e42] and [redacted:card]; not [x:12] or [a](b)';
@@ -64,4 +67,28 @@ test('a month begins and ends by the calendar', () => {
   const { start, passed } = monthOf(Date.UTC(2026, 10, 16));
   assert.deepEqual([new Date(start).toISOString().slice(0, 10), passed], ['2026-11-01', 0.5]);
   assert.equal(new Date(monthOf(Date.UTC(2026, 11, 31, 23)).start).toISOString().slice(0, 10), '2026-12-01');
+});
+
+test('an alert is told in a sentence, with the requests that make it due', () => {
+  const alert = (more: object) => ({ gateway: 'support', id: 'a', watches: 'limit', percent: 80, forecast: false, format: 'slack', managed_by: 'file', firing: false, fired: 0, waiting: 0, ...more }) as AlertView;
+  assert.equal(alertSentence(alert({ limit: 'monthly' })), 'Slack is told when 80% of the limit monthly are drawn.');
+  assert.equal(alertSentence(alert({ limit: 'monthly', forecast: true, format: 'json' })), 'A webhook is told when 80% of the limit monthly will be drawn at this pace.');
+  const late = alert({ watches: 'ttfb', percent: 5, over_s: 2, window_s: 300, min_requests: 20, repeat_after_s: 3_600 });
+  assert.equal(alertSentence(late), 'Slack is told when 5% or more of the requests of 5 m have their first byte later than 2 s, of 20 at least; then it is quiet for 1 h.');
+  assert.equal(requestsOf(late), 'ttfb:>2s');
+  const told = (more: object) => alertTold(alert(more)).word;
+  assert.deepEqual([told({}), told({ firing: true }), told({ firing: true, muted_until: 'x' }), told({ muted_until: 'x' }), told({ failure: 'no' })], ['watches', 'due', 'due, and kept quiet', 'kept quiet', 'cannot be delivered']);
+});
+
+test('how much room there is, and what is removed, is told in words', () => {
+  const of = (days_left: number | null, full_at: string | null, bytes_per_day: number | null = 5) => room({ days_left, full_at, bytes_per_day });
+  assert.deepEqual(of(25, '2026-12-18T00:00:00Z'), { text: 'There is room for 25 days at this pace, until about 2026-12-18.', tone: 'warn' });
+  assert.equal(of(6, '2026-12-18T00:00:00Z').tone, 'bad');
+  assert.equal(of(31, '2026-12-18T00:00:00Z').tone, '');
+  assert.match(of(9, null).text, /never fills the disk/);
+  assert.match(of(null, null, null).text, /no whole day yet/);
+  assert.match(keptTold({ max_bytes: null, max_age_s: null, max_body_age_s: null }), /^Nothing is removed/);
+  assert.equal(keptTold({ max_bytes: 2 ** 30, max_age_s: null, max_body_age_s: 3_600 }), 'Bodies after 1 h, the oldest go beyond 1 GiB.');
+  const parts = { journal_bytes: 5, index_bytes: 0, column_bytes: 9, rollup_bytes: 0, overlay_bytes: 0, torn_bytes: 1 } as Storage;
+  assert.deepEqual(rowsOf(parts).map((one) => one.bytes), [9, 5, 1]);
 });

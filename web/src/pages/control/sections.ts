@@ -10,4 +10,5 @@ export const SECTIONS: Section[] = [
   { id: 'keys', name: 'Provider keys', question: 'What opens the providers?', load: () => import('./Keys.svelte') },
   { id: 'cache', name: 'Cache', question: 'What is answered from memory?', load: () => import('./Cache.svelte') },
   { id: 'prices', name: 'Prices', question: 'What does a token cost?', load: () => import('./Prices.svelte') },
+  { id: 'alerts', name: 'Alerts', question: 'Who is told when?', load: () => import('./Alerts.svelte') },
 ];

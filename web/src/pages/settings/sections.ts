@@ -8,4 +8,5 @@ export const SECTIONS: Section[] = [
   { id: 'revisions', name: 'Revisions', question: 'Who changed what, and how was it before?', load: () => import('./Revisions.svelte') },
   { id: 'trail', name: 'Audit trail', question: 'Who did what?', load: () => import('./Trail.svelte') },
   { id: 'exports', name: 'Exports', question: 'Where do records go?', load: () => import('./Exports.svelte') },
+  { id: 'storage', name: 'Storage', question: 'How much room is there?', load: () => import('./Storage.svelte') },
 ];
