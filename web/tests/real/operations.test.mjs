@@ -134,7 +134,7 @@ test('what was redacted is told by its rule, and is not there', async () => {
   const { id } = await request({ body: { messages: [{ role: 'user', content: 'My card is 4111 1111 1111 1111, write to ada@example.com.' }] } });
   await on({ path: `/requests/${id}` }, async ({ page }) => {
     await page.getByText(/\d values were taken out/).waitFor();
-    assert.deepEqual(await page.locator('li.user .redacted').allInnerTexts(), ['redacted card', 'redacted email']);
+    assert.deepEqual(await page.locator('li.user .redacted').allTextContents(), ['redacted card', 'redacted email']);
     assert.equal((await page.content()).includes('4111'), false);
   });
 });
