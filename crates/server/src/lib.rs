@@ -279,8 +279,7 @@ pub fn start_with(
         dashboard_url: config.dashboard_url.clone(),
         trouble: Box::new(move || storing.trouble()),
         trusted_proxies: config.server.trusted_proxies.clone(),
-        oidc: (config.oidc.clone())
-            .map(|settings| (settings, oidc::fetching(proxy.courier(), clock.clone()))),
+        oidc: oidc::provider(config, &proxy, &clock),
     });
     let server = Server {
         trials,

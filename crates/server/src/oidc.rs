@@ -5,19 +5,31 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
-use isango_control::{Fetch, Question};
+use isango_control::{Fetch, Oidc, Question};
+use isango_proxy::Proxy;
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_types::{Clock, Secret};
 
 use crate::alerts::{why, without_address};
+use crate::config::Config;
 
 /// How long an answer may take in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
+/// The provider of the configuration, and what asks it.
+pub(crate) fn provider(
+    config: &Config,
+    proxy: &Proxy,
+    clock: &Clock,
+) -> Option<(Oidc, Box<Fetch>)> {
+    let settings = config.oidc.clone()?;
+    Some((settings, fetching(proxy.courier(), clock.clone())))
+}
+
 /// What asks a provider.
-pub(crate) fn fetching(courier: Courier, clock: Clock) -> Box<Fetch> {
+fn fetching(courier: Courier, clock: Clock) -> Box<Fetch> {
     let asking = Arc::new((courier, clock));
     Box::new(move |question| {
         let asking = Arc::clone(&asking);

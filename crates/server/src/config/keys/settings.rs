@@ -1,6 +1,6 @@
 //! The keys of the server itself.
 
-use super::Unset::{Absent, From, Is, Required};
+use super::Unset::{Absent, Is, Required};
 use super::{Key, key};
 use crate::config::value::Kind;
 
@@ -158,9 +158,9 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "oidc.scopes",
         Kind::Texts,
-        From("`openid`, `email` and `profile`"),
+        Absent,
         r#"["openid", "email", "groups"]"#,
-        "What it is asked for; `openid` among it.",
+        "What it is asked for, `openid` among it. Not set: `openid`, `email` and `profile`.",
     ),
     key(
         "oidc.allowed_domains",

@@ -274,6 +274,8 @@ fn what_asks_for_no_token_is_known() {
             "post /client/v4/graphql",
             "post /client/v4/isango/link",
             "post /client/v4/isango/link/look",
+            "get /client/v4/isango/oidc/callback",
+            "get /client/v4/isango/oidc/login",
             "put /client/v4/isango/password",
             "delete /client/v4/isango/session",
             "get /client/v4/isango/session",
