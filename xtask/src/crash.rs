@@ -31,7 +31,8 @@ pub(crate) struct Options {
     /// How often it is killed.
     #[arg(long, default_value_t = 25)]
     rounds: u32,
-    /// Longest time of load before a kill, in milliseconds; the moment is random.
+    /// Longest time of load before a kill, in milliseconds in which the gateway can run; the moment is
+    /// random.
     #[arg(long, default_value_t = 900)]
     load_ms: u64,
     /// The gateway's flush window, in milliseconds: what is older must not be lost.
@@ -68,6 +69,8 @@ const ROUNDS_PER_STORE: u32 = 10;
 const RESTART: Duration = Duration::from_secs(2);
 /// The thread that writes records.
 const WRITER: &str = "records";
+/// Longest time of load where the machine is busy with others.
+const LONGEST_LOAD: Duration = Duration::from_secs(15);
 /// Between two looks at what the gateway's threads wait for.
 const LOOK: Duration = Duration::from_millis(5);
 /// Between two requests of a client: steady load, not a starved machine.
@@ -231,7 +234,7 @@ impl Crashes<'_> {
                 })
                 .collect();
             let watching = scope.spawn(|| watch(process, &killing));
-            std::thread::sleep(time);
+            sleep_while_it_runs(process, time);
             killing.store(true, Ordering::SeqCst);
             let last = Waits::of(process);
             let killed = Instant::now();
@@ -249,7 +252,6 @@ impl Crashes<'_> {
         let answered = answered
             .into_inner()
             .unwrap_or_else(|broken| broken.into_inner());
-        let is_writer = |_, name: &str| name == WRITER;
         let ages = answered.into_iter().map(|(event, at)| {
             let age = Age {
                 time: killed.saturating_duration_since(at),
@@ -306,6 +308,21 @@ struct Stored {
 struct Age {
     time: Duration,
     starved: Duration,
+}
+
+/// Waits until the gateway had so much time in which it could run; no longer than [`LONGEST_LOAD`].
+fn sleep_while_it_runs(process: u32, time: Duration) {
+    let (begun, before) = (Instant::now(), Waits::of(process));
+    let mut left = time;
+    while !left.is_zero() && begun.elapsed() < LONGEST_LOAD {
+        std::thread::sleep(left);
+        let starved = Waits::of(process).since(&before, is_writer);
+        left = (time + starved).saturating_sub(begun.elapsed());
+    }
+}
+
+fn is_writer(_: u32, name: &str) -> bool {
+    name == WRITER
 }
 
 /// Looks at the gateway's threads until the kill.
