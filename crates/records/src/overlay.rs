@@ -77,7 +77,11 @@ impl Overlay {
             None => None,
         };
         let is_used = |connection: &Connection| -> rusqlite::Result<bool> {
-            connection.query_row("SELECT EXISTS (SELECT 1 FROM later)", [], |row| row.get(0))
+            // What made the file may have ended before it made the table.
+            let version: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let any = "SELECT EXISTS (SELECT 1 FROM later)";
+            Ok(version > 0 && connection.query_row(any, [], |row| row.get(0))?)
         };
         let (is_empty, has_ratings) = match &connection {
             Some(connection) => {
@@ -131,7 +135,7 @@ impl Overlay {
     /// The file is there but cannot be read.
     pub(crate) fn due(&self) -> Result<BTreeSet<RecordId>, Error> {
         let view = self.view()?;
-        let Some(connection) = &view.connection else {
+        let Some(connection) = view.connection.as_ref().filter(|_| !view.is_empty) else {
             return Ok(BTreeSet::new());
         };
         let read = || -> rusqlite::Result<BTreeSet<RecordId>> {

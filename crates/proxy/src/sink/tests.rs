@@ -210,6 +210,9 @@ fn a_disk_that_stalls_costs_bounded_memory_and_no_record_that_fits() {
     }
     // Ten minutes with six of them a second.
     assert!(ended > 3_600, "{ended}");
+    while stalled.sink.queue.lock().spilling {
+        std::thread::yield_now();
+    }
     // Now the queue fills, and then they are dropped.
     stalled.end(QUEUE + 36);
     let trouble = stalled.sink.trouble().unwrap();
