@@ -525,8 +525,8 @@ fn within_a_window_no_append_waits_for_the_medium() {
     let dir = TempDir::new().unwrap();
     let disk = Arc::new(FaultyDisk::default());
     let store = Records::open_on(disk.clone(), dir.path(), in_a_window(Duration::ZERO)).unwrap();
-    // The first begins a file, the others complete one and begin another.
-    for n in 0..4 {
+    // The first begins a file, every second or third one completes it and begins another.
+    for n in 0..12 {
         disk.waited.lock().clear();
         store.append(&super::batch(n * 4, n * 4 + 4)).unwrap();
         let mine = thread::current().id();
@@ -534,10 +534,10 @@ fn within_a_window_no_append_waits_for_the_medium() {
         // At most one complete file waits.
         store.sync().unwrap();
     }
-    assert_eq!(super::files(dir.path(), ".jsonl.zst").len(), 4);
+    assert!(super::files(dir.path(), ".jsonl.zst").len() > 3);
 }
 
-/// Appends eight batches, each to a file of its own, and waits for the medium after every third.
+/// Appends twelve batches to some files, and waits for the medium after every fifth.
 fn work_in_a_window(disk: &Arc<FaultyDisk>, dir: &Path, window: Duration) -> Vec<RecordId> {
     let store = Records::open_on(disk.clone(), dir, in_a_window(window)).unwrap();
     let (mut appended, mut promised) = (Vec::new(), 0);
@@ -545,11 +545,11 @@ fn work_in_a_window(disk: &Arc<FaultyDisk>, dir: &Path, window: Duration) -> Vec
         let op = Op::Acknowledge { ids: ids.to_vec() };
         disk.trace.lock().1.push(op);
     };
-    for n in 0..8 {
+    for n in 0..12 {
         let batch = super::batch(n * 4, n * 4 + 4);
         store.append(&batch).unwrap();
         appended.extend(ids(&batch));
-        if n % 3 == 2 {
+        if n % 5 == 4 {
             store.sync().unwrap();
             acknowledge(&appended[promised..]);
             promised = appended.len();
