@@ -1,10 +1,11 @@
 // Pictures of every page in both themes, for the documentation and to be looked at:
-// `node tests/real/shots.mjs FOLDER [PAGE]`. They are made small.
+// `node tests/real/shots.mjs FOLDER [PAGE,…]`. They are made small.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { close, opened, row } from '../browser/harness.mjs';
 import { ask, setUp, start, visit } from './isango.mjs';
+import { operated } from './operated.mjs';
 import { small } from './small.mjs';
 
 const [folder = 'shots', only = ''] = process.argv.slice(2);
@@ -88,26 +89,52 @@ const SHOTS = {
   tokens: { path: '/control/tokens' },
   cache: { path: `/control/cache?${RANGE}` },
   prices: { path: `/control/prices?${RANGE}` },
-  alerts: { path: '/control/alerts' },
   you: { path: '/settings/you' },
   users: { path: '/settings/users' },
   revisions: { path: '/settings/revisions?revision=2' },
   trail: { path: '/settings/trail' },
-  exports: { path: '/settings/exports' },
-  storage: { path: '/settings/storage' },
   connect: { path: '/connect?client=python-azure' },
 };
 
-for (const [name, { path = '/', then }] of Object.entries(SHOTS)) {
-  if (only && !name.startsWith(only)) continue;
-  for (const theme of ['light', 'dark']) {
-    await visit(isango, state, { path, theme, width: 1280, height: 800 }, async (at) => {
-      await at.page.waitForLoadState('networkidle', { timeout: 2_500 }).catch(() => {});
-      await then?.(at);
-      await at.page.waitForTimeout(350);
-      writeFileSync(join(folder, `${name}-${theme}.png`), small(await at.page.screenshot()));
-    }).catch((error) => console.error(name, theme, String(error).slice(0, 600)));
+/** Takes each picture in both themes, or those that are asked for. */
+async function take(from, state, shots) {
+  for (const [name, { path = '/', then }] of Object.entries(shots)) {
+    if (only && !only.split(',').includes(name)) continue;
+    for (const theme of ['light', 'dark']) {
+      await visit(from, state, { path, theme, width: 1280, height: 800 }, async (at) => {
+        await at.page.waitForLoadState('networkidle', { timeout: 2_500 }).catch(() => {});
+        await then?.(at);
+        await at.page.waitForTimeout(350);
+        writeFileSync(join(folder, `${name}-${theme}.png`), small(await at.page.screenshot()));
+      }).catch((error) => console.error(name, theme, String(error).slice(0, 600)));
+    }
   }
 }
-await close();
+
+await take(isango, state, SHOTS);
 await isango.stop();
+
+// What needs an operator's configuration: alerts, exports, redaction.
+const configured = await operated();
+const PATH = 'azure-openai/aoai-test/chat/chat/completions?api-version=2024-10-21';
+for (let n = 0; n < 40; n += 1) await ask(configured, { path: PATH, headers: { 'x-sim-tokens': '60', ...(n % 12 === 0 && { 'x-sim-status': '503' }) }, body: { messages: [{ role: 'user', content: 'My card is 4111 1111 1111 1111, and my mail ada@example.com: was it charged twice?' }] } });
+await opened({ origin: configured.admin }, async ({ page, context }) => {
+  await setUp(page, configured);
+  state = await context.storageState();
+  const { csrf } = (await (await context.request.get(`${configured.admin}/client/v4/isango/session`)).json()).result;
+  for (const [name, where] of [['siem', `${configured.hooks.address}/siem?header_X-Key=planted`], ['trail', 's3://trail/audit?region=af-south-1&endpoint=127.0.0.1:9&access-key-id=any&secret-access-key=planted']]) {
+    await context.request.post(`${configured.admin}/client/v4/accounts/local/logpush/jobs`, { data: { name, destination_conf: where, enabled: true, max_upload_interval_seconds: 1 }, headers: { 'x-csrf-token': csrf } });
+  }
+});
+for (let n = 0; n < 12; n += 1) await ask(configured, { path: PATH });
+await take(configured, state, {
+  alerts: { path: '/control/alerts' },
+  exports: { path: '/settings/exports' },
+  storage: { path: '/settings/storage' },
+  redacted: { path: '/requests', then: async ({ page }) => {
+    await page.locator(row(20)).click();
+    await page.locator('.redacted').first().waitFor();
+  } },
+});
+await configured.stop();
+await close();

@@ -87,5 +87,5 @@ test('what needs attention comes with a way there, the worst first', () => {
   assert.deepEqual(needs({ count: 10, errors: 1, unpriced: 0, targets: [] }), []);
   const token = (name: string, days: number, revoked_at: string | null = null) => ({ name, expires_at: new Date(days * 86_400_000).toISOString(), revoked_at, created_at: '', gateways: [], metadata: {}, models: [], providers: [], scopes: [] });
   const told = needs({ count: 0, errors: 0, unpriced: 0, targets: [], now: 100 * 86_400_000, tokens: [token('soon', 104), token('ended', 99), token('later', 200), token('gone', 101, 'x')] });
-  assert.deepEqual(told.map((one) => [one.text, one.filter]), [['the token soon ends in 96 h', 'token:soon'], ['the token ended has ended', 'token:ended']]);
+  assert.deepEqual(told.map((one) => [one.text, one.filter]), [['the token soon ends in 4 days', 'token:soon'], ['the token ended has ended', 'token:ended']]);
 });

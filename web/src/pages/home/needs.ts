@@ -26,8 +26,9 @@ export interface Facts {
   now?: number;
 }
 
+const DAY_MS = 86_400_000;
 /** So long before a token ends, somebody should know. */
-const SOON_MS = 7 * 86_400_000;
+const SOON_MS = 7 * DAY_MS;
 
 /** From this share of failures on, somebody should look. */
 const MANY = 0.05;
@@ -55,7 +56,7 @@ export function needs({ count, errors, unpriced, targets, tokens = [], drawn = [
   for (const { name, expires_at, revoked_at } of tokens) {
     const left = expires_at ? Date.parse(expires_at) - now : Infinity;
     if (revoked_at || left > SOON_MS) continue;
-    const text = left <= 0 ? `the token ${name} has ended` : `the token ${name} ends in ${duration(left * 1_000)}`;
+    const text = left <= 0 ? `the token ${name} has ended` : `the token ${name} ends in ${left >= 2 * DAY_MS ? `${Math.round(left / DAY_MS)} days` : duration(left * 1_000)}`;
     found.push({ tone: 'warn', text, filter: finding('token', name) });
   }
   return found;
