@@ -1,9 +1,7 @@
 //! Gathers records until a batch is complete, and packs it. All of it blocks.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use flate2::Compression;
@@ -11,19 +9,19 @@ use flate2::write::GzEncoder;
 use isango_store::audit::{Entry, Scope, Wanted};
 use isango_store::config::ConfigStore;
 use isango_store::logs::{LogReader, Position};
-use isango_types::redaction::Redaction;
 use isango_types::{Record, RecordId, Snapshot, Timestamp};
 use serde_json::{Value, json};
 
 use crate::destination::{Framing, Post, To};
 use crate::fields;
 use crate::job::{Dataset, Job, Pack};
-use crate::known::{self, Asked, AskedBy};
+use crate::known::AskedBy;
 use crate::manifest::{Manifest, hex};
 use crate::otlp;
 use crate::path::{join, stamp};
 use crate::seal::PublicKey;
 use crate::state::{Mark, Passed, State};
+use crate::treatment::Treatments;
 
 /// Records that are read at once.
 const PAGE: usize = 500;
@@ -99,73 +97,6 @@ impl Before {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is done with the records of a gateway.
-#[derive(Clone)]
-struct Treatment {
-    redaction: Option<Redaction>,
-    key: Option<Arc<PublicKey>>,
-    takes_out: Option<fn(&mut Record)>,
-}
-
-/// What is done with records, by gateway; those that are not exported have none.
-struct Treatments<'k> {
-    job: &'k Job,
-    source: &'k Source<'k>,
-    known: HashMap<Box<str>, Option<Treatment>>,
-}
-
-impl Treatments<'_> {
-    fn of(&mut self, id: &str) -> Option<Treatment> {
-        if let Some(known) = self.known.get(id) {
-            return known.clone();
-        }
-        let found = self.find(id);
-        self.known.insert(id.into(), found.clone());
-        found
-    }
-
-    fn find(&self, id: &str) -> Option<Treatment> {
-        let spec = &self.job.spec;
-        let now = self.source.snapshot.gateway(&spec.account, id);
-        let asked = now
-            .map(|gateway| Cow::Owned(Asked::by(gateway)))
-            .or_else(|| {
-                let place = (spec.account.clone(), id.into());
-                self.source.known.get(&place).map(Cow::Borrowed)
-            });
-        let is_pushed = asked.as_ref().is_some_and(|asked| asked.logpush);
-        if !(spec.of_file || is_pushed || spec.dataset == Dataset::Traces) {
-            return None;
-        }
-        // Without a gateway there were no rules, and nothing was taken from the client.
-        let is_unknown = asked.is_none() && !id.is_empty();
-        let pem = asked.as_ref().and_then(|asked| asked.public_key.as_deref());
-        let of_gateway = pem.map(PublicKey::parse);
-        let is_sealed = pem.is_some() && spec.dataset != Dataset::Traces;
-        let key = self.job.key.clone();
-        let key = key.or_else(|| of_gateway.and_then(Result::ok).map(Arc::new));
-        let takes_out: Option<fn(&mut Record)> = match spec.dataset {
-            _ if is_unknown => {
-                let (job, gateway) = (&spec.id, id);
-                tracing::warn!(
-                    %job, gateway,
-                    "records of a gateway that is not there any more are exported without contents"
-                );
-                Some(known::bare)
-            }
-            // Whole records have no place for what is sealed.
-            Dataset::Records if is_sealed => Some(known::without_contents),
-            Dataset::Events if is_sealed && key.is_none() => Some(known::without_contents),
-            Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Audit => None,
-        };
-        Some(Treatment {
-            redaction: asked.and_then(|asked| asked.redaction.clone()),
-            key,
-            takes_out,
-        })
-    }
-}
-
 impl Gathering {
     /// A batch that goes on from a state.
     pub(crate) fn begin(state: &State) -> Self {
@@ -221,11 +152,7 @@ impl Gathering {
     }
 
     fn fill_records(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
-        let mut treatments = Treatments {
-            job,
-            source,
-            known: HashMap::new(),
-        };
+        let mut treatments = Treatments::new(job, source);
         let mut seen = 0;
         while seen < TURN && !self.is_full {
             let room = self.most(job).saturating_sub(self.count());

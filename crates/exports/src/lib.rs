@@ -6,7 +6,7 @@
 //! delivered again byte for byte, under the same name.
 //!
 //! In reading order: `job` and `destination` (what is asked for), `path`, `condition`, `fields` and
-//! `seal` (what an object holds), `known` (what gateways ask of it), `batch` (how it is made), `otlp` (traces), `manifest` (what proves it), `deliver`,
+//! `seal` (what an object holds), `known` and `treatment` (what gateways ask of it), `batch` (how it is made), `otlp` (traces), `manifest` (what proves it), `deliver`,
 //! `state` and `worker` (how it gets there), `verify` (the proof), `read` (what was exported).
 
 mod batch;
@@ -24,6 +24,7 @@ mod seal;
 mod state;
 #[cfg(test)]
 mod tests;
+mod treatment;
 mod verify;
 mod worker;
 

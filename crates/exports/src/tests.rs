@@ -14,7 +14,9 @@ use serde_json::Value;
 use super::*;
 use crate::destination::Allowed;
 
+mod faults;
 mod kept;
+mod proof;
 mod treated;
 
 /// A bucket, and what it does to requests.
@@ -150,9 +152,6 @@ fn spec(conf: &str, dataset: Dataset) -> Spec {
         max_record_bytes: 0,
     }
 }
-
-/// What somebody does to a bucket behind the gateway's back.
-type Change<'c> = &'c dyn Fn(&mut BTreeMap<String, Vec<u8>>);
 
 /// What outlives a process.
 struct World {
@@ -334,115 +333,6 @@ async fn every_record_arrives_once_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_failures_and_kills_lose_nothing_and_double_nothing_in_a_bucket() {
-    let fails = |n: u64| match n * 2_654_435_761 % 11 {
-        0 | 1 => Failing::Status(503),
-        2 => Failing::Cut,
-        3 => Failing::Status(400),
-        4 => Failing::Status(429),
-        _ => Failing::No,
-    };
-    let world = World::new(Bucket::failing(fails));
-    let spec = spec(S3, Dataset::Records);
-    for round in 0..100 {
-        world.record(round * 7..round * 7 + 7, |_, _| {});
-        world.kill_after(&spec, 1 + round % 5).await;
-    }
-    world
-        .until(&spec, |view| view.delivered_records == 700)
-        .await;
-    assert_eq!(world.delivered(), world.ids(0..700));
-    world.bucket.is_well.store(true, Ordering::SeqCst);
-    let report = verify(&*world.bucket, &spec.destination, (1, Timestamp::default())).await;
-    assert!(report.unwrap().is_intact());
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_webhook_gets_twice_has_one_id_and_one_body() {
-    let fails = |n: u64| match n % 3 {
-        1 => Failing::Cut,
-        _ => Failing::No,
-    };
-    let world = World::new(Bucket::failing(fails));
-    let spec = Spec {
-        signing_key: Some(Secret::new("a secret of sixteen")),
-        ..spec(HTTP, Dataset::Records)
-    };
-    world.record(0..100, |_, _| {});
-    world
-        .until(&spec, |view| view.delivered_records == 100)
-        .await;
-    let posts = world.bucket.posts.lock();
-    assert!(posts.len() > 10);
-    let mut by_batch = BTreeMap::new();
-    for (batch, body) in &*posts {
-        let (_, number) = batch.rsplit_once('/').unwrap();
-        let before = by_batch.insert(number.parse::<u64>().unwrap(), body);
-        assert!(before.is_none_or(|before| before == body), "{batch}");
-    }
-    let lines = by_batch
-        .values()
-        .map(|body| std::str::from_utf8(body).unwrap());
-    let all: Vec<String> = lines.flat_map(ids).collect();
-    assert_eq!(all, world.ids(0..100));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_changed_a_missing_and_a_swapped_object_are_found() {
-    let world = World::new(Bucket::default());
-    world.record(0..60, |_, _| {});
-    let spec = spec(S3, Dataset::Records);
-    world
-        .until(&spec, |view| view.delivered_records == 60)
-        .await;
-    let whole = world.bucket.objects.lock().clone();
-    let names: Vec<String> = whole.keys().cloned().collect();
-    let (manifests, objects): (Vec<_>, Vec<_>) =
-        names.iter().partition(|name| name.contains("/manifests/"));
-    let examine = async |change: Change<'_>| {
-        *world.bucket.objects.lock() = whole.clone();
-        change(&mut world.bucket.objects.lock());
-        let report = verify(&*world.bucket, &spec.destination, (1, Timestamp::default())).await;
-        let report = report.unwrap();
-        let told = report.findings.iter().map(|found| found.what.clone());
-        (report.damages, told.collect::<Vec<_>>().join("; "))
-    };
-    assert_eq!(examine(&|_| {}).await, (0, String::new()));
-    let byte = examine(&|all| all.get_mut(objects[2]).unwrap()[5] ^= 1).await;
-    assert_eq!(byte, (1, "the object was changed".into()));
-    let gone = examine(&|all| drop(all.remove(objects[2]))).await;
-    assert_eq!(gone, (1, "the object is missing".into()));
-    let swapped = examine(&|all| {
-        let one = all[objects[1]].clone();
-        let other = all.insert(objects[2].clone(), one).unwrap();
-        all.insert(objects[1].clone(), other);
-    })
-    .await;
-    assert_eq!(swapped.0, 2);
-    let begun = examine(&|all| drop(all.remove(manifests[0]))).await;
-    assert_eq!(begun, (1, "the manifests from 1 to 1 are missing".into()));
-    let unlisted = examine(&|all| drop(all.remove(manifests[2]))).await;
-    assert_eq!(
-        unlisted,
-        (1, "the manifests from 3 to 3 are missing".into())
-    );
-    let forged = examine(&|all| {
-        let mut manifest: Manifest = serde_json::from_slice(&all[manifests[2]]).unwrap();
-        manifest.records -= 1;
-        all.insert(manifests[2].clone(), manifest.linked().to_json());
-    })
-    .await;
-    assert_eq!(forged, (1, "it does not follow the one before".into()));
-    let reordered = examine(&|all| {
-        let one = all[manifests[1]].clone();
-        let other = all.insert(manifests[2].clone(), one).unwrap();
-        all.insert(manifests[1].clone(), other);
-    })
-    .await;
-    assert!(reordered.0 >= 2);
-}
-
-#[tokio::test(start_paused = true)]
 async fn only_records_of_the_account_of_gateways_that_say_so_are_exported() {
     let world = World::new(Bucket::default());
     world.record(0..40, |n, record| match n % 4 {
@@ -474,58 +364,6 @@ async fn only_records_of_the_account_of_gateways_that_say_so_are_exported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_webhook_refuses_is_laid_aside_alone() {
-    let world = World::new(Bucket {
-        poison: Some("planted"),
-        ..Bucket::default()
-    });
-    let spec = spec(HTTP, Dataset::Records);
-    world.record(0..30, |n, record| {
-        if n == 13 {
-            record.user_agent = Some("planted".into());
-        }
-    });
-    let view = world
-        .until(&spec, |view| view.delivered_records == 29)
-        .await;
-    // 10; then 5, 2, 1 (laid aside), and what is left of those ten one by one; 10.
-    assert_eq!(view.buried_batches, 1);
-    let posts = world.bucket.posts.lock();
-    assert_eq!(view.batches, posts.len() as u64);
-    let told: Vec<&str> = posts.iter().map(|(batch, _)| &**batch).collect();
-    let mut once = told.clone();
-    once.dedup();
-    assert_eq!(told, once);
-    let texts = posts
-        .iter()
-        .map(|(_, body)| std::str::from_utf8(body).unwrap());
-    let all: Vec<String> = texts.flat_map(ids).collect();
-    let wanted = [world.ids(0..13), world.ids(14..30)].concat();
-    assert_eq!(all, wanted);
-    let buried = world.store.buried().unwrap();
-    assert_eq!(
-        ids(std::str::from_utf8(&buried[0].batch).unwrap()),
-        world.ids(13..14)
-    );
-    assert!(buried[0].why.contains("400"), "{}", buried[0].why);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_bucket_that_refuses_is_waited_for() {
-    let world = World::new(Bucket::failing(|n| match n {
-        0..50 => Failing::Status(413),
-        _ => Failing::No,
-    }));
-    let spec = spec(S3, Dataset::Records);
-    world.record(0..20, |_, _| {});
-    let view = world
-        .until(&spec, |view| view.delivered_records == 20)
-        .await;
-    assert_eq!((view.buried_batches, view.batches), (0, 2));
-    assert_eq!(world.delivered(), world.ids(0..20));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_new_job_begins_where_the_journal_ends() {
     let world = World::new(Bucket::default());
     world.record(0..10, |_, _| {});
@@ -539,28 +377,6 @@ async fn a_new_job_begins_where_the_journal_ends() {
         .until(&spec, |view| view.delivered_records == 10)
         .await;
     assert_eq!(world.delivered(), world.ids(10..20));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_error_is_shown_until_a_batch_is_delivered() {
-    let world = World::new(Bucket::failing(|_| Failing::Status(503)));
-    let spec = spec(S3, Dataset::Records);
-    world.record(0..10, |_, _| {});
-    let view = world
-        .until(&spec, |view| view.error_message.is_some())
-        .await;
-    assert_eq!(view.error_message.as_deref(), Some("it answers 503: no"));
-    assert_eq!((view.lag_records, view.delivered_records), (10, 0));
-    let once = World::new(Bucket::failing(|n| match n {
-        0 => Failing::Status(503),
-        _ => Failing::No,
-    }));
-    once.record(0..10, |_, _| {});
-    let view = once.until(&spec, |view| view.delivered_records == 10).await;
-    assert_eq!(
-        (view.error_message, view.last_error.is_some()),
-        (None, true)
-    );
 }
 
 #[tokio::test(start_paused = true)]
