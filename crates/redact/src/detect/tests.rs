@@ -176,3 +176,63 @@ proptest! {
         }
     }
 }
+
+/// A number of this beginning and length with its check digit.
+fn number(beginning: &str, length: usize) -> String {
+    let body = format!("{beginning}{}", "7".repeat(length - beginning.len() - 1));
+    let mut numbers = ('0'..='9').map(|check| format!("{body}{check}"));
+    let is_it = |text: &String| {
+        let digits: Vec<u8> = text.bytes().map(|digit| digit - b'0').collect();
+        is_luhn(&digits)
+    };
+    numbers.find(is_it).unwrap()
+}
+
+#[test]
+fn beside_other_numbers_a_card_has_a_beginning_and_a_length_that_are_given_out() {
+    for (beginning, lengths) in [
+        ("4", &[13, 16, 19][..]),
+        ("51", &[16]),
+        ("2221", &[16]),
+        ("34", &[15]),
+        ("309", &[14, 15, 16, 17, 18, 19]),
+        ("31", &[19]),
+        ("3528", &[16, 17, 18, 19]),
+        ("2205", &[16, 17, 18, 19]),
+        ("2131", &[15]),
+        ("1800", &[15]),
+        ("6011", &[12, 13, 14, 15, 16, 17, 18, 19]),
+        ("8100", &[16, 17, 18, 19]),
+        ("8202", &[16]),
+        ("8600", &[16]),
+        ("9792", &[16]),
+        ("9704", &[16, 19]),
+        ("9860", &[16]),
+        ("1946", &[]),
+        ("17", &[]),
+        ("25", &[16]),
+        ("29", &[]),
+        ("79", &[]),
+        ("85", &[]),
+        ("93", &[]),
+    ] {
+        for length in 12..=19 {
+            let number = number(beginning, length);
+            let text = format!("00 {number}");
+            let wanted = Vec::from_iter(lengths.contains(&length).then_some(&*number));
+            assert_eq!(finds(Detector::Card, &text), wanted, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_number_alone_needs_no_beginning_but_one_of_moments_and_ids() {
+    for (beginning, is_found) in [("29", true), ("4", true), ("17", false), ("93", false)] {
+        let number = number(beginning, 16);
+        assert_eq!(
+            !finds(Detector::Card, &number).is_empty(),
+            is_found,
+            "{number}"
+        );
+    }
+}
