@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use isango_store::exports::{Buried, Error as StoreError, ExportStore, MAX_BURIED_BYTES, Saved};
+use isango_store::exports::{
+    Aside, Buried, Error as StoreError, ExportStore, MAX_BURIED_BYTES, Saved,
+};
 use isango_types::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -23,7 +25,7 @@ const SCHEMA: &str = "
         batch BLOB
     ) STRICT;
     CREATE TABLE buried (
-        serial INTEGER PRIMARY KEY, -- in the order of writing
+        serial INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of writing
         job TEXT NOT NULL,
         name TEXT NOT NULL,
         at INTEGER NOT NULL,        -- in microseconds since 1970
@@ -64,6 +66,12 @@ fn clear_log(connection: &Connection) {
     if let Err(error) = connection.query_row(truncate, [], |_row| Ok(())) {
         tracing::warn!(%error, "the log of the store of exports is not cleared yet");
     }
+}
+
+/// A whole number of a column.
+fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(at)?;
+    Ok(u64::try_from(number).unwrap_or(0))
 }
 
 fn failed(error: impl Into<Error>) -> StoreError {
@@ -130,22 +138,50 @@ impl ExportStore for FileExports {
         written.map(drop).map_err(failed)
     }
 
-    fn buried(&self) -> Result<Vec<Buried>, StoreError> {
+    fn buried(&self) -> Result<Vec<Aside>, StoreError> {
         let connection = self.0.lock();
-        let all = "SELECT job, name, at, why, batch FROM buried ORDER BY serial";
+        let all = "SELECT serial, job, name, at, why, LENGTH(batch) FROM buried ORDER BY serial";
         let mut statement = connection.prepare(all).map_err(failed)?;
         let read = |row: &Row<'_>| {
-            let at: i64 = row.get(2)?;
-            Ok(Buried {
-                job: row.get(0)?,
-                name: row.get(1)?,
-                at: Timestamp::from_micros(u64::try_from(at).unwrap_or(0)),
-                why: row.get(3)?,
-                batch: row.get(4)?,
+            Ok(Aside {
+                id: count(row, 0)?,
+                job: row.get(1)?,
+                name: row.get(2)?,
+                at: Timestamp::from_micros(count(row, 3)?),
+                why: row.get(4)?,
+                bytes: count(row, 5)?,
             })
         };
         let found = statement.query_map([], read).map_err(failed)?;
         found.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn exhume(&self, id: u64) -> Result<Option<Buried>, StoreError> {
+        let connection = self.0.lock();
+        let one = "SELECT job, name, at, why, batch FROM buried WHERE serial = ?";
+        let read = |row: &Row<'_>| {
+            Ok(Buried {
+                job: row.get(0)?,
+                name: row.get(1)?,
+                at: Timestamp::from_micros(count(row, 2)?),
+                why: row.get(3)?,
+                batch: row.get(4)?,
+            })
+        };
+        let serial = i64::try_from(id).unwrap_or(i64::MAX);
+        let found = connection.query_row(one, [serial], read).optional();
+        found.map_err(failed)
+    }
+
+    fn discard(&self, id: u64) -> Result<bool, StoreError> {
+        let connection = self.0.lock();
+        let serial = i64::try_from(id).unwrap_or(i64::MAX);
+        let removed = connection.execute("DELETE FROM buried WHERE serial = ?", [serial]);
+        let is_gone = removed.map_err(failed)? > 0;
+        if is_gone {
+            clear_log(&connection);
+        }
+        Ok(is_gone)
     }
 }
 

@@ -58,7 +58,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use isango_store::cache::CacheStore;
 use isango_store::config::ConfigStore;
-use isango_store::exports::ExportView;
+use isango_store::exports::{Aside, ExportView};
 use isango_store::logs::LogStore;
 use isango_store::seal::Keyring;
 use isango_store::sessions::SessionStore;
@@ -98,6 +98,27 @@ type Targets = dyn Fn() -> Vec<TargetView> + Send + Sync;
 /// Why a destination does not take a test object; names no address.
 pub type Tested = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
+/// Why what was laid aside was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// There is nothing of that number.
+    Unknown,
+    /// In words; names no address.
+    Refused(String),
+}
+
+/// Sends a batch again that was laid aside.
+pub type Resent = Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send>>;
+
+/// What was laid aside of the exports of an account, or why nobody knows.
+type Asides = dyn Fn(&str) -> Result<Vec<Aside>, isango_store::exports::Error> + Send + Sync;
+
+/// Forgets one of them; false: it is not there.
+type Discard = dyn Fn(&str, u64) -> Result<bool, isango_store::exports::Error> + Send + Sync;
+
+/// Sends one of them again.
+type Retry = dyn Fn(&str, u64) -> Resent + Send + Sync;
+
 /// What is known of exports.
 pub struct Exporting {
     /// Tells how they are.
@@ -108,6 +129,12 @@ pub struct Exporting {
     pub shown: Box<dyn Fn(&str) -> String + Send + Sync>,
     /// Writes a test object to a destination.
     pub test: Box<dyn Fn(Secret) -> Tested + Send + Sync>,
+    /// Tells what was laid aside of an account. Blocks.
+    pub aside: Box<Asides>,
+    /// Forgets one of those. Blocks.
+    pub discard: Box<Discard>,
+    /// Sends one of those again.
+    pub retry: Box<Retry>,
 }
 
 /// Tells what stored credentials are sealed with, where the operator has named it.

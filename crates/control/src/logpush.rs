@@ -4,6 +4,7 @@
 //! A destination is stored sealed and told without what may be secret in it. Ownership of a bucket
 //! needs no proof: whoever writes there has its keys.
 
+pub(crate) mod aside;
 mod view;
 
 use axum::extract::{Path, State};

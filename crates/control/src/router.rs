@@ -209,6 +209,9 @@ fn of_logpush() -> OpenApiRouter<Control> {
         .routes(routes!(logpush::exists))
         .routes(routes!(logpush::ownership))
         .routes(routes!(logpush::challenge))
+        .routes(routes!(logpush::aside::list))
+        .routes(routes!(logpush::aside::delete))
+        .routes(routes!(logpush::aside::retry))
 }
 
 /// The description of every route.

@@ -2,25 +2,31 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use isango_store::audit::{Entry, Scope, Wanted};
 use isango_store::config::ConfigStore;
-use isango_store::logs::{LogReader, Position};
+use isango_store::logs::{Frame, LogReader, Position};
+use isango_store::table::TableFormat;
 use isango_types::{Record, RecordId, Snapshot, Timestamp};
 use serde_json::{Value, json};
 
+use crate::Parts;
+use crate::condition::Condition;
 use crate::destination::{Framing, Post, To};
 use crate::fields;
 use crate::job::{Dataset, Job, Pack};
 use crate::known::AskedBy;
 use crate::manifest::{Manifest, hex};
-use crate::otlp;
+use crate::otlp::metrics::Metrics;
+use crate::otlp::{self, Signal};
 use crate::path::{join, stamp};
 use crate::seal::PublicKey;
 use crate::state::{Mark, Passed, State};
+use crate::table::{Row, Table};
 use crate::treatment::Treatments;
 
 /// Records that are read at once.
@@ -29,6 +35,8 @@ const PAGE: usize = 500;
 const TURN: usize = 5_000;
 /// zstd's level: most of what more would save is not worth its time.
 const ZSTD_LEVEL: i32 = 1;
+/// Most bytes of lines in frames that are read at once.
+const FRAMES_AT_ONCE: usize = 4 << 20;
 
 /// Where records come from.
 pub(crate) struct Source<'s> {
@@ -44,6 +52,15 @@ pub(crate) struct Source<'s> {
 pub(crate) struct Gathering {
     /// Lines, or members of an array; each with its separator behind it.
     text: Vec<u8>,
+    /// Frames of zstd before those lines, and the bytes of the lines in them.
+    packed: Vec<u8>,
+    packed_bytes: usize,
+    /// Up to here records are looked at one by one, although frames might leave as they lie.
+    singly: Position,
+    /// Rows, where there are columns.
+    table: Table,
+    /// What the records add to metrics.
+    metrics: Metrics,
     records: u64,
     skipped: u64,
     lost: u64,
@@ -83,6 +100,8 @@ pub(crate) struct Before {
     sequence: u64,
     link: Box<str>,
     rewound: Option<u64>,
+    /// When it was made.
+    ended: Option<Timestamp>,
 }
 
 impl Before {
@@ -91,6 +110,7 @@ impl Before {
             sequence: state.sequence,
             link: state.link.clone(),
             rewound: state.rewound,
+            ended: state.ended,
         }
     }
 }
@@ -146,19 +166,35 @@ impl Gathering {
     pub(crate) fn fill(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
         self.is_caught_up = false;
         match job.spec.dataset {
-            Dataset::Events | Dataset::Records | Dataset::Traces => self.fill_records(job, source),
+            Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Metrics => {
+                self.fill_records(job, source)
+            }
             Dataset::Audit => self.fill_trail(job, source),
         }
     }
 
     fn fill_records(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
         let mut treatments = Treatments::new(job, source);
+        let may_ship = ships_frames(job) && self.until.is_none() && self.most.is_none();
         let mut seen = 0;
         while seen < TURN && !self.is_full {
+            if may_ship && self.at >= self.singly {
+                let shipped = self.ship_frames(job, &mut treatments)?;
+                seen += shipped;
+                if shipped == 0 && !self.is_full && self.at >= self.singly {
+                    self.is_caught_up = true;
+                    return Ok(());
+                }
+                continue;
+            }
             let room = self.most(job).saturating_sub(self.count());
             let left = self
                 .until
                 .map_or(u64::MAX, |until| until.count() - self.at.count());
+            let left = match may_ship {
+                true => left.min(self.singly.count() - self.at.count()),
+                false => left,
+            };
             let left = usize::try_from(left).unwrap_or(usize::MAX);
             let (records, next) = source.logs.follow(self.at, room.min(left).clamp(1, PAGE))?;
             if next <= self.at {
@@ -188,6 +224,59 @@ impl Gathering {
         Ok(())
     }
 
+    /// Takes frames as they lie in the store. How many records; where there are none, `singly` says
+    /// what is to be looked at one by one.
+    fn ship_frames(
+        &mut self,
+        job: &Job,
+        treatments: &mut Treatments<'_>,
+    ) -> Result<usize, BoxError> {
+        let bounds = job.bounds();
+        let room = bounds.bytes.saturating_sub(self.size());
+        let logs = treatments.source.logs;
+        let found = logs.frames(self.at, room.min(FRAMES_AT_ONCE))?;
+        let before = self.count();
+        for frame in found.frames {
+            let behind = Position::after(self.at.count() + frame.records);
+            if self.records > 0 && self.size() + frame.raw_bytes > bounds.bytes {
+                self.is_full = true;
+            } else if self.records + frame.records > bounds.records as u64
+                || !treatments.leave_alone(&frame.owners)
+            {
+                self.singly = behind;
+            } else {
+                self.ship(&frame)?;
+                self.is_full = self.size() >= bounds.bytes || self.count() >= bounds.records;
+                (self.at, self.id) = (behind, Some(frame.ends[1].0));
+            }
+            if self.is_full || self.singly > self.at {
+                return Ok(self.count() - before);
+            }
+        }
+        self.singly = self.singly.max(found.singly.unwrap_or_default());
+        Ok(self.count() - before)
+    }
+
+    fn ship(&mut self, frame: &Frame) -> Result<(), BoxError> {
+        if !self.text.is_empty() {
+            self.packed.extend(pack(&self.text, Pack::Zstd)?);
+            self.packed_bytes += self.text.len();
+            self.text.clear();
+        }
+        self.packed.extend_from_slice(&frame.packed);
+        self.packed_bytes += frame.raw_bytes;
+        self.records += frame.records;
+        let [first, last] = frame.ends;
+        self.first.get_or_insert(first);
+        self.last = Some(last);
+        Ok(())
+    }
+
+    /// Bytes of it before it is packed.
+    const fn size(&self) -> usize {
+        self.text.len() + self.packed_bytes + self.table.bytes
+    }
+
     /// Most records of it.
     fn most(&self, job: &Job) -> usize {
         let most = job.bounds().records;
@@ -208,7 +297,8 @@ impl Gathering {
         let spec = &job.spec;
         let is_of_job = record.account == spec.account
             && spec.gateway.as_ref().is_none_or(|id| *id == record.gateway);
-        let is_erased = is_of_job && record.is_erased();
+        // What metrics count, they count of deleted records too.
+        let is_erased = is_of_job && record.is_erased() && spec.dataset != Dataset::Metrics;
         self.erased += u64::from(is_erased);
         let treatment = (is_of_job && !is_erased).then(|| treatments.of(&record.gateway));
         let Some(treatment) = treatment.flatten() else {
@@ -241,8 +331,17 @@ impl Gathering {
         match spec.dataset {
             Dataset::Records => write_line(record, &mut self.text)?,
             Dataset::Traces => {
-                let is_protobuf = framing(job) == Framing::Protobuf;
+                let is_protobuf = framing(job) == Framing::OtlpProtobuf;
                 otlp::write(record, is_protobuf, &mut self.text);
+            }
+            Dataset::Metrics => {
+                if !self.metrics.add(record) {
+                    self.skipped += 1;
+                    return Ok(true);
+                }
+            }
+            Dataset::Events if spec.pack == Pack::Parquet => {
+                return self.push_row(job, key, (record, may_wait));
             }
             Dataset::Events | Dataset::Audit => {
                 let key = key.map(|key| key.for_record()).transpose()?;
@@ -264,10 +363,32 @@ impl Gathering {
         Ok(true)
     }
 
+    /// The same, as a row.
+    fn push_row(
+        &mut self,
+        job: &Job,
+        key: Option<&PublicKey>,
+        (record, may_wait): (&Record, bool),
+    ) -> Result<bool, BoxError> {
+        let spec = &job.spec;
+        let key = key.map(|key| key.for_record()).transpose()?;
+        let mut row = Row::of(record, &spec.fields, key.as_ref())?;
+        if spec.max_record_bytes > 0 && row.bytes > spec.max_record_bytes {
+            row = row.bare(&spec.fields);
+        }
+        if may_wait && self.records > 0 && self.size() + row.bytes > job.bounds().bytes {
+            self.is_full = true;
+            return Ok(false);
+        }
+        self.table.push(&spec.fields, row);
+        self.close(job, (record.id, record.created_at));
+        Ok(true)
+    }
+
     /// Ends the batch before what was written from `start` on, where both are more than a batch
     /// may have. Whether it did.
     fn is_too_much(&mut self, job: &Job, start: usize) -> bool {
-        let is_too_much = self.records > 0 && self.text.len() >= job.bounds().bytes;
+        let is_too_much = self.records > 0 && self.size() >= job.bounds().bytes;
         if is_too_much {
             self.text.truncate(start);
             self.is_full = true;
@@ -281,12 +402,12 @@ impl Gathering {
             Framing::Lines => self.text.push(b'\n'),
             Framing::Array => self.text.push(b','),
             // Spans have theirs already.
-            Framing::Spans | Framing::Protobuf => {}
+            Framing::OtlpJson | Framing::OtlpProtobuf => {}
         }
         self.records += 1;
         self.first.get_or_insert(of);
         self.last = Some(of);
-        self.is_full = self.text.len() >= job.bounds().bytes || self.count() >= self.most(job);
+        self.is_full = self.size() >= job.bounds().bytes || self.count() >= self.most(job);
     }
 
     fn fill_trail(&mut self, job: &Job, source: &Source<'_>) -> Result<(), BoxError> {
@@ -343,15 +464,29 @@ impl Gathering {
 
     /// Packs the batch, as the one of this number behind that link.
     pub(crate) fn finish(
-        self,
+        mut self,
         job: &Job,
         before: &Before,
-        now: Timestamp,
+        parts: &Parts,
     ) -> Result<Batch, BoxError> {
+        let is_of_records = job.spec.dataset != Dataset::Audit;
+        if is_of_records && job.spec.destination.has_objects() {
+            // A trail holds nothing that a loss of power could still take from the journal.
+            parts.logs.sync()?;
+        }
+        let dropped = match is_of_records {
+            true => parts.logs.dropped(self.from, self.at)?,
+            false => 0,
+        };
+        // Points of metrics follow each other in time, whatever the clock does.
+        let ended = before
+            .ended
+            .filter(|_| job.spec.dataset == Dataset::Metrics);
+        let after = ended.map(|ended| ended.plus(Duration::from_micros(1)));
+        let now = parts.clock.now().max(after.unwrap_or_default());
         let sequence = before.sequence + 1;
         let behind = self.id.map(|id| Mark { at: self.at, id });
-        let text = framed(self.text, framing(job));
-        let body = pack(&text, job.spec.pack)?;
+        let body = self.body(job, (before.ended, now), &*parts.tables)?;
         let sha256 = hex(digest(&SHA256, &body).as_ref());
         let (first, last) = (
             self.first.map_or(now, |one| one.1),
@@ -365,7 +500,6 @@ impl Gathering {
             job.spec.pack.suffix()
         );
         let object = join(&job.spec.destination.path.fill(job.whose(), first), &name);
-        let is_of_records = job.spec.dataset != Dataset::Audit;
         let id =
             |one: Option<(RecordId, Timestamp)>| one.map(|(id, _)| id).filter(|_| is_of_records);
         let manifest = Manifest {
@@ -379,6 +513,7 @@ impl Gathering {
             records: self.records,
             skipped: self.skipped,
             lost: self.lost,
+            dropped,
             from: self.from.count(),
             to: self.at.count(),
             first: id(self.first),
@@ -395,6 +530,48 @@ impl Gathering {
             erased: self.erased,
         })
     }
+
+    /// What is delivered. `times`: when the batch before was made, and when this one is.
+    fn body(
+        &mut self,
+        job: &Job,
+        (since, now): (Option<Timestamp>, Timestamp),
+        tables: &dyn TableFormat,
+    ) -> Result<Vec<u8>, BoxError> {
+        let framing = framing(job);
+        if job.spec.pack == Pack::Parquet {
+            return Ok(tables.write(&self.table.columns)?);
+        }
+        let text = match job.spec.dataset {
+            Dataset::Metrics => {
+                let since = since.or(self.first.map(|(_, at)| at)).unwrap_or(now);
+                let nanos = |at: Timestamp| at.as_micros().saturating_mul(1_000);
+                let is_protobuf = framing == Framing::OtlpProtobuf;
+                let times = (nanos(since.min(now)), nanos(now));
+                self.metrics.request(job.whose(), times, is_protobuf)
+            }
+            Dataset::Events | Dataset::Records | Dataset::Audit | Dataset::Traces => {
+                framed(std::mem::take(&mut self.text), framing)
+            }
+        };
+        if self.packed.is_empty() {
+            return Ok(pack(&text, job.spec.pack)?);
+        }
+        let mut body = std::mem::take(&mut self.packed);
+        if !text.is_empty() {
+            body.extend(pack(&text, Pack::Zstd)?);
+        }
+        Ok(body)
+    }
+}
+
+/// Whether records leave as they are stored, so that frames may be shipped as they lie.
+fn ships_frames(job: &Job) -> bool {
+    let spec = &job.spec;
+    spec.dataset == Dataset::Records
+        && spec.pack == Pack::Zstd
+        && framing(job) == Framing::Lines
+        && matches!(job.condition, Condition::Any)
 }
 
 /// An action in words: `gateway created`.
@@ -428,8 +605,8 @@ fn write_line(record: &Record, out: &mut Vec<u8>) -> Result<(), serde_json::Erro
 fn framed(mut text: Vec<u8>, framing: Framing) -> Vec<u8> {
     match framing {
         Framing::Lines => text,
-        Framing::Spans => otlp::request(&text, false),
-        Framing::Protobuf => otlp::request(&text, true),
+        Framing::OtlpJson => otlp::request(Signal::Traces, &text, false),
+        Framing::OtlpProtobuf => otlp::request(Signal::Traces, &text, true),
         Framing::Array => {
             text.pop();
             text.insert(0, b'[');
@@ -441,7 +618,8 @@ fn framed(mut text: Vec<u8>, framing: Framing) -> Vec<u8> {
 
 pub(crate) fn pack(text: &[u8], pack: Pack) -> std::io::Result<Vec<u8>> {
     match pack {
-        Pack::Plain => Ok(text.to_vec()),
+        // A Parquet file is made of columns, and packed by who makes it.
+        Pack::Plain | Pack::Parquet => Ok(text.to_vec()),
         Pack::Gzip => {
             let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
             packed.write_all(text)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use isango_store::exports::Buried;
 use isango_store::signature;
 use isango_types::{Secret, Timestamp};
 use percent_encoding::percent_decode_str;
@@ -16,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use crate::destination::{Destination, Framing, Host, Post, To};
 use crate::job::{Job, Pack};
 use crate::manifest::{self, Manifest, hex};
-use crate::otlp;
+use crate::otlp::{self, Signal};
 use crate::path::join;
 
 pub(crate) use self::objects::{get, list, put};
@@ -132,8 +133,8 @@ pub async fn test_write<C: Carrier>(
             let body = match post.framing {
                 Framing::Lines => line.into_bytes(),
                 Framing::Array => format!("[{}]", line.trim_end()).into_bytes(),
-                Framing::Spans => otlp::request(&[], false),
-                Framing::Protobuf => otlp::request(&[], true),
+                Framing::OtlpJson => otlp::request(Signal::Traces, &[], false),
+                Framing::OtlpProtobuf => otlp::request(Signal::Traces, &[], true),
             };
             let headers = post_headers(post, Pack::Plain);
             request(
@@ -162,18 +163,69 @@ async fn send<C: Carrier>(
     body: Bytes,
     now: Timestamp,
 ) -> Delivered {
-    let mut headers = post_headers(post, job.spec.pack);
-    let batch = format!("{}/{}", manifest.job, manifest.sequence);
-    for (name, value) in [
-        ("isango-batch-id", batch),
+    let facts = [
+        (
+            "isango-batch-id",
+            format!("{}/{}", manifest.job, manifest.sequence),
+        ),
         ("isango-records", manifest.records.to_string()),
         ("isango-sha256", manifest.sha256.to_string()),
         ("isango-link", manifest.link.to_string()),
-    ] {
+    ];
+    let headers = with_facts(post_headers(post, job.spec.pack), facts);
+    send_body(carrier, job, (post, headers), body, now).await
+}
+
+/// Sends a batch again that was laid aside: the same body, with the same id.
+///
+/// # Errors
+/// Why it was not taken; names no address.
+pub(crate) async fn send_again<C: Carrier>(
+    carrier: &C,
+    job: &Job,
+    buried: &Buried,
+    now: Timestamp,
+) -> Result<(), String> {
+    let To::Post(post) = &job.spec.destination.to else {
+        return Err("the export has another kind of destination now".into());
+    };
+    // It was packed as its name says, whatever the job does now.
+    let packs = Pack::ALL
+        .iter()
+        .filter(|pack| buried.name.ends_with(pack.suffix()));
+    let pack = packs.max_by_key(|pack| pack.suffix().len()).copied();
+    let number = manifest::number_in(&buried.name).unwrap_or_default();
+    let facts = [
+        ("isango-batch-id", format!("{}/{number}", buried.job)),
+        ("isango-sha256", sha256(&buried.batch)),
+    ];
+    let headers = with_facts(post_headers(post, pack.unwrap_or(Pack::Plain)), facts);
+    let body = Bytes::from(buried.batch.clone());
+    let sent = send_body(carrier, job, (post, headers), body, now).await;
+    sent.map_err(|failure| failure.why)
+}
+
+/// The same headers with what is said of a batch.
+fn with_facts<const N: usize>(
+    mut headers: HeaderMap,
+    facts: [(&'static str, String); N],
+) -> HeaderMap {
+    for (name, value) in facts {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+    headers
+}
+
+/// Sends a body, signed if the job says so.
+async fn send_body<C: Carrier>(
+    carrier: &C,
+    job: &Job,
+    (post, mut headers): (&Post, HeaderMap),
+    body: Bytes,
+    now: Timestamp,
+) -> Delivered {
     if let Some(key) = &job.spec.signing_key {
         let (seconds, signature) = signature::sign(key, now, &body);
         headers.insert(
@@ -198,8 +250,8 @@ async fn send<C: Carrier>(
 fn post_headers(post: &Post, pack: Pack) -> HeaderMap {
     let kind = match post.framing {
         Framing::Lines => "application/x-ndjson",
-        Framing::Array | Framing::Spans => "application/json",
-        Framing::Protobuf => "application/x-protobuf",
+        Framing::Array | Framing::OtlpJson => "application/json",
+        Framing::OtlpProtobuf => "application/x-protobuf",
     };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -125,10 +125,10 @@ pub(crate) enum Framing {
     Lines,
     /// A JSON array.
     Array,
-    /// Spans of OTLP, as JSON.
-    Spans,
-    /// Spans of OTLP, as protobuf.
-    Protobuf,
+    /// A request of OTLP, as JSON.
+    OtlpJson,
+    /// The same, as protobuf.
+    OtlpProtobuf,
 }
 
 /// What is wrong with a destination. Never repeats what may be secret in it.
@@ -238,7 +238,7 @@ impl Destination {
         })
     }
 
-    /// A receiver of traces by OTLP/HTTP.
+    /// A receiver of traces or metrics by OTLP/HTTP.
     ///
     /// # Errors
     /// What is wrong with its address or headers.
@@ -261,8 +261,8 @@ impl Destination {
             path,
             headers: headers.collect::<Parsed<_>>()?,
             framing: match is_protobuf {
-                true => Framing::Protobuf,
-                false => Framing::Spans,
+                true => Framing::OtlpProtobuf,
+                false => Framing::OtlpJson,
             },
         };
         Ok(Self {

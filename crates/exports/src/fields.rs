@@ -119,6 +119,16 @@ impl Cell<'_> {
     }
 }
 
+/// What the values of a field are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Number,
+    Decimal,
+    Flag,
+    Time,
+}
+
 /// How moments are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Times {
@@ -195,6 +205,36 @@ impl Field {
             self,
             Self::Metadata | Self::RequestBody | Self::ResponseBody
         )
+    }
+
+    /// What its values are.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Datetime => Kind::Time,
+            Self::StatusCode | Self::Attempts | Self::TokensIn | Self::TokensOut => Kind::Number,
+            Self::Cost | Self::DurationMs | Self::TimeToFirstByteMs => Kind::Decimal,
+            Self::Cached | Self::RateLimited | Self::Stream => Kind::Flag,
+            Self::Id
+            | Self::EventId
+            | Self::Account
+            | Self::Gateway
+            | Self::Provider
+            | Self::Target
+            | Self::Model
+            | Self::ModelRequested
+            | Self::Operation
+            | Self::Endpoint
+            | Self::Method
+            | Self::Outcome
+            | Self::ErrorCode
+            | Self::ErrorMessage
+            | Self::FinishReason
+            | Self::Token
+            | Self::UserAgent
+            | Self::Metadata
+            | Self::RequestBody
+            | Self::ResponseBody => Kind::Text,
+        }
     }
 
     /// Its value.

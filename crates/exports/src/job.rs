@@ -27,6 +27,8 @@ pub enum Dataset {
     Audit,
     /// Traces of a gateway; its exporters alone have it.
     Traces,
+    /// Metrics of a gateway; its exporters alone have them.
+    Metrics,
 }
 
 impl Dataset {
@@ -43,6 +45,7 @@ impl Dataset {
             Self::Records => Self::NAMES[1],
             Self::Audit => Self::NAMES[2],
             Self::Traces => "traces",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -53,16 +56,19 @@ pub enum Pack {
     /// As gzip.
     #[default]
     Gzip,
-    /// As one frame of zstd, with its checksum.
+    /// As frames of zstd with their checksums, one behind the other: those of the journal where
+    /// records leave as they are stored.
     Zstd,
     /// Not at all.
     Plain,
+    /// Not as lines, but as a Parquet file, which packs its columns by itself.
+    Parquet,
 }
 
 impl Pack {
-    /// The names, in the order of [`Pack::ALL`].
+    /// The names of those of lines, in the order of [`Pack::ALL`].
     pub const NAMES: [&'static str; 3] = ["gzip", "zstd", "none"];
-    /// Every one.
+    /// Those of lines.
     pub const ALL: [Self; 3] = [Self::Gzip, Self::Zstd, Self::Plain];
 
     /// How names of objects end.
@@ -71,6 +77,7 @@ impl Pack {
             Self::Gzip => ".log.gz",
             Self::Zstd => ".log.zst",
             Self::Plain => ".log",
+            Self::Parquet => ".parquet",
         }
     }
 
@@ -79,7 +86,7 @@ impl Pack {
         match self {
             Self::Gzip => Some("gzip"),
             Self::Zstd => Some("zstd"),
-            Self::Plain => None,
+            Self::Plain | Self::Parquet => None,
         }
     }
 }
@@ -175,6 +182,8 @@ pub enum Part {
     Retain,
     /// [`Spec::signing_key`].
     SigningKey,
+    /// [`Spec::pack`], where it is [`Pack::Parquet`].
+    Format,
 }
 
 impl Job {
@@ -211,6 +220,9 @@ impl Job {
             let message = "bodies are signed for `https://` only; objects have their manifests";
             return Err(wrong(Part::SigningKey)(message.to_owned()));
         }
+        if spec.pack == Pack::Parquet {
+            check_parquet(&spec).map_err(wrong(Part::Format))?;
+        }
         Ok(Self {
             spec,
             condition,
@@ -240,4 +252,23 @@ impl Job {
     pub(crate) fn slug(&self) -> String {
         self.spec.id.replace('/', ".")
     }
+}
+
+/// # Errors
+/// What of a job is not for Parquet.
+fn check_parquet(spec: &Spec) -> Result<(), String> {
+    let wrong = |message: &str| Err(message.to_owned());
+    if spec.dataset != Dataset::Events {
+        return Err(format!(
+            "Parquet has columns, as `{}` has fields; other datasets are exported as lines",
+            Dataset::NAMES[0]
+        ));
+    }
+    if !spec.destination.has_objects() {
+        return wrong("Parquet files are objects of a bucket or folder; a webhook takes lines");
+    }
+    if spec.times != Times::default() {
+        return wrong("Parquet has a type for moments: leave out how they are written");
+    }
+    Ok(())
 }

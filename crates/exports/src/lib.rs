@@ -22,6 +22,7 @@ mod path;
 pub mod read;
 mod seal;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 mod treatment;
@@ -33,8 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isango_store::config::ConfigStore;
-use isango_store::exports::{ExportStore, ExportView};
-use isango_store::logs::{LogReader, Position};
+use isango_store::exports::{Aside, ExportStore, ExportView};
+use isango_store::logs::{LogStore, Position};
+use isango_store::table::TableFormat;
 use isango_types::{Clock, SnapshotCell, Timestamp};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -103,7 +105,9 @@ impl Listed {
 /// What exports are made of.
 pub struct Parts {
     /// Where records are.
-    pub logs: Arc<dyn LogReader>,
+    pub logs: Arc<dyn LogStore>,
+    /// How tables are written.
+    pub tables: Arc<dyn TableFormat>,
     /// Where changes of the configuration are.
     pub config: Arc<dyn ConfigStore>,
     /// What is in force.
@@ -299,6 +303,54 @@ impl Exports {
             .collect()
     }
 
+    /// What was laid aside of the jobs of an account, the oldest first. Blocks.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub fn aside(&self, account: &str) -> Result<Vec<Aside>, isango_store::exports::Error> {
+        let mut all = self.shared.parts.store.buried()?;
+        all.retain(|one| is_of(&one.job, account));
+        Ok(all)
+    }
+
+    /// Forgets what was laid aside of a job of an account; false: there is none of that id. Blocks.
+    ///
+    /// # Errors
+    /// It is still kept.
+    pub fn discard(&self, account: &str, id: u64) -> Result<bool, isango_store::exports::Error> {
+        let is_there = self.aside(account)?.iter().any(|one| one.id == id);
+        Ok(is_there && self.shared.parts.store.discard(id)?)
+    }
+
+    /// Sends again what was laid aside of a job of an account, once; what is taken is forgotten.
+    ///
+    /// # Errors
+    /// There is none of that id, or it was not taken.
+    pub async fn retry<C: Carrier>(
+        &self,
+        carrier: &C,
+        account: &str,
+        id: u64,
+    ) -> Result<(), RetryError> {
+        let shared = Arc::clone(&self.shared);
+        let failed = |error: isango_store::exports::Error| RetryError::Store(error.to_string());
+        let broken = |error: tokio::task::JoinError| RetryError::Store(error.to_string());
+        let found = spawn_blocking(move || shared.parts.store.exhume(id)).await;
+        let found = found.map_err(broken)?.map_err(failed)?;
+        let buried = found.filter(|buried| is_of(&buried.job, account));
+        let buried = buried.ok_or(RetryError::Unknown)?;
+        let listed = (self.shared.parts.jobs)();
+        let job = listed.find(&buried.job).ok_or(RetryError::NoJob)?;
+        let now = self.shared.parts.clock.now();
+        let sending = Box::pin(deliver::send_again(carrier, job, &buried, now));
+        sending.await.map_err(RetryError::Refused)?;
+        let shared = Arc::clone(&self.shared);
+        let forgotten = spawn_blocking(move || shared.parts.store.discard(id)).await;
+        forgotten.map_err(broken)?.map_err(failed)?;
+        tracing::info!(job = %buried.job, id, "a batch that was laid aside was taken");
+        Ok(())
+    }
+
     /// Runs all jobs until told to stop: starts those that are new, stops those that are gone, and
     /// starts those again that were changed.
     pub async fn run<C: Carrier>(&self, carrier: Arc<C>, mut stopping: watch::Receiver<bool>) {
@@ -410,6 +462,29 @@ impl Exports {
             Err(error) => tracing::error!(%error, "forgetting an export failed"),
         }
     }
+}
+
+/// Whether a job is of an account.
+fn is_of(job: &str, account: &str) -> bool {
+    let below = job.strip_prefix(account);
+    below.is_some_and(|below| below.starts_with('/'))
+}
+
+/// Why what was laid aside is not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RetryError {
+    /// There is none of that id.
+    #[error("nothing of that number is laid aside")]
+    Unknown,
+    /// The job is gone.
+    #[error("its export is not there any more, or cannot be at work")]
+    NoJob,
+    /// The destination did not take it; names no address.
+    #[error("{0}")]
+    Refused(String),
+    /// The store failed; where the batch was taken, it may be sent again.
+    #[error("the store of exports failed: {0}")]
+    Store(String),
 }
 
 /// What tells an address from others without telling it: eight hex digits.

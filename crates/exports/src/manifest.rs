@@ -32,6 +32,10 @@ pub struct Manifest {
     pub skipped: u64,
     /// Records of these positions that retention had removed before.
     pub lost: u64,
+    /// Records that the gateway dropped while it wrote those of these positions, because its disk did
+    /// not take them: of whichever account they were, they are in no journal and no export.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
     /// Position in the journal before its first record.
     pub from: u64,
     /// Position behind its last record.
@@ -89,6 +93,12 @@ impl Manifest {
     }
 }
 
+/// The number of a batch in the name of its object.
+pub(crate) fn number_in(object: &str) -> Option<u64> {
+    let name = object.rsplit('/').next()?;
+    name.split('_').nth(2)?.parse().ok()
+}
+
 /// The folder of a job's manifests, below the root of its objects.
 pub(crate) fn folder(slug: &str) -> String {
     format!("manifests/{slug}")
@@ -97,6 +107,14 @@ pub(crate) fn folder(slug: &str) -> String {
 /// The name of a manifest in its folder.
 pub(crate) fn name(sequence: u64) -> String {
     format!("{sequence:012}.json")
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -2,13 +2,15 @@
 //! protocol 1.9, JSON and protobuf; semantic conventions of generative AI; read 2026-11-23), with both
 //! sets of attribute names of the contract (observability section 6).
 //!
-//! Ids are made of the record's: who gets a span twice knows it.
+//! Ids are made of the record's: who gets a span twice knows it. Metrics are in `metrics`.
+
+pub(crate) mod metrics;
 
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use isango_types::record::{Attempt, Body, Message, MetadataValue};
-use isango_types::{Operation, Record};
+use isango_types::{Record, genai};
 
 use crate::fields::write_text;
 
@@ -21,19 +23,6 @@ const FAILED: u8 = 2;
 const SCOPE: &str = "isango";
 /// What the contract calls the gateway.
 const SERVICE: &str = "ai-gateway";
-
-/// The names that the conventions have for providers; others go by their slug.
-const PROVIDERS: [(&str, &str); 9] = [
-    ("azure-openai", "azure.ai.openai"),
-    ("google-ai-studio", "gcp.gemini"),
-    ("google-vertex-ai", "gcp.vertex_ai"),
-    ("aws-bedrock", "aws.bedrock"),
-    ("mistral", "mistral_ai"),
-    ("grok", "x_ai"),
-    ("perplexity-ai", "perplexity"),
-    ("workers-ai", "cloudflare"),
-    ("cohere", "cohere"),
-];
 
 /// The value of an attribute.
 enum Value<'r> {
@@ -74,11 +63,29 @@ pub(crate) fn write(record: &Record, is_protobuf: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// A whole request of these spans.
-pub(crate) fn request(spans: &[u8], is_protobuf: bool) -> Vec<u8> {
+/// What a request brings, and what its parts are called as JSON. As protobuf they have the same
+/// numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Traces => ["resourceSpans", "scopeSpans", "spans"],
+            Self::Metrics => ["resourceMetrics", "scopeMetrics", "metrics"],
+        }
+    }
+}
+
+/// A whole request of these spans or metrics: as JSON with a comma behind each, or as fields of
+/// protobuf.
+pub(crate) fn request(signal: Signal, parts: &[u8], is_protobuf: bool) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let resource = [("service.name", SERVICE), ("service.version", version)];
-    let mut out = Vec::with_capacity(spans.len() + 256);
+    let mut out = Vec::with_capacity(parts.len() + 256);
     if is_protobuf {
         let mut of_resource = Vec::new();
         for (name, value) in resource {
@@ -88,28 +95,30 @@ pub(crate) fn request(spans: &[u8], is_protobuf: bool) -> Vec<u8> {
         let mut scope = Vec::new();
         field(&mut scope, 1, SCOPE.as_bytes());
         field(&mut scope, 2, version.as_bytes());
-        let mut of_scope = Vec::with_capacity(spans.len() + 64);
+        let mut of_scope = Vec::with_capacity(parts.len() + 64);
         field(&mut of_scope, 1, &scope);
-        of_scope.extend_from_slice(spans);
-        let mut all = Vec::with_capacity(spans.len() + 128);
+        of_scope.extend_from_slice(parts);
+        let mut all = Vec::with_capacity(parts.len() + 128);
         field(&mut all, 1, &of_resource);
         field(&mut all, 2, &of_scope);
         field(&mut out, 1, &all);
         return out;
     }
-    out.extend_from_slice(b"{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
+    let [of_resource, of_scope, list] = signal.names();
+    let head = format!("{{\"{of_resource}\":[{{\"resource\":{{\"attributes\":[");
+    out.extend_from_slice(head.as_bytes());
     for (n, (name, value)) in resource.into_iter().enumerate() {
         if n > 0 {
             out.push(b',');
         }
         json_attribute(name, &Value::Text(value.into()), &mut out);
     }
-    out.extend_from_slice(b"]},\"scopeSpans\":[{\"scope\":{\"name\":\"");
-    out.extend_from_slice(SCOPE.as_bytes());
-    out.extend_from_slice(b"\",\"version\":\"");
-    out.extend_from_slice(version.as_bytes());
-    out.extend_from_slice(b"\"},\"spans\":[");
-    out.extend_from_slice(spans.strip_suffix(b",").unwrap_or(spans));
+    let scope = format!(
+        "]}},\"{of_scope}\":[{{\"scope\":{{\"name\":\"{SCOPE}\",\"version\":\"{version}\"}},\
+         \"{list}\":["
+    );
+    out.extend_from_slice(scope.as_bytes());
+    out.extend_from_slice(parts.strip_suffix(b",").unwrap_or(parts));
     out.extend_from_slice(b"]}]}]}");
     out
 }
@@ -199,43 +208,22 @@ fn attributes(record: &Record) -> Vec<(Cow<'_, str>, Value<'_>)> {
 /// What record and attempts have in common.
 fn common(record: &Record) -> Vec<(Cow<'_, str>, Value<'_>)> {
     let slug = record.provider.as_deref();
-    let named = slug.map(|slug| {
-        let known = PROVIDERS.iter().find(|(known, _)| *known == slug);
-        known.map_or(slug, |(_, name)| name)
-    });
     let asked = record.model_requested.as_deref();
     let texts = [
-        ("gen_ai.operation.name", Some(operation(record.operation))),
+        (
+            "gen_ai.operation.name",
+            Some(genai::operation(record.operation)),
+        ),
         ("gen_ai.request.model", asked.or(record.model.as_deref())),
         ("gen_ai.response.model", record.model.as_deref()),
         ("gen_ai.model.provider", slug),
-        ("gen_ai.provider.name", named),
+        ("gen_ai.provider.name", slug.map(genai::provider)),
     ];
     let set = texts
         .into_iter()
         .filter_map(|(name, text)| Some((name, text?)));
     set.map(|(name, text)| (name.into(), Value::Text(text.into())))
         .collect()
-}
-
-/// The conventions' name of a call.
-const fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Responses => "chat",
-        Operation::Chat
-        | Operation::TextCompletion
-        | Operation::GenerateContent
-        | Operation::Embeddings
-        | Operation::Image
-        | Operation::Speech
-        | Operation::Transcription
-        | Operation::Video
-        | Operation::Moderation
-        | Operation::Rerank
-        | Operation::CountTokens
-        | Operation::Models
-        | Operation::Other => operation.as_str(),
-    }
 }
 
 fn text_of(message: &Message) -> Option<&str> {
@@ -287,7 +275,7 @@ fn attempt<'r>(record: &'r Record, root: &Span<'r>, n: usize, of: &'r Attempt) -
         trace: root.trace,
         id: span_id(record, n + 1),
         parent: Some(root.id),
-        name: format!("{} {model}", operation(record.operation))
+        name: format!("{} {model}", genai::operation(record.operation))
             .trim_end()
             .to_owned()
             .into(),

@@ -4,8 +4,27 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+/// How Parquet files begin.
+const PARQUET: &[u8] = b"PAR1";
+/// Largest Parquet file that is read, in bytes.
+const MAX_TABLE: u64 = 1 << 30;
 /// Longest line that is read, in bytes.
 const MAX_LINE: u64 = 1 << 30;
+
+/// A Parquet file, whole; `None`: it is none, and is to be read as lines.
+///
+/// # Errors
+/// It cannot be read, or is larger than 1 GiB.
+pub fn table(from: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
+    if !from.fill_buf()?.starts_with(PARQUET) {
+        return Ok(None);
+    }
+    let mut file = Vec::new();
+    if from.take(MAX_TABLE).read_to_end(&mut file)? as u64 == MAX_TABLE {
+        return Err(io::Error::other("the table is too large"));
+    }
+    Ok(Some(file))
+}
 
 /// The lines of an export: gzip, zstd, or as they are.
 ///

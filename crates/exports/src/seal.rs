@@ -18,6 +18,9 @@ const RSA_ALGORITHM: [u8; 15] = [
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];
 
+/// How an envelope begins.
+const ENVELOPE: &str = "{\"key\":\"";
+
 /// Why something cannot be sealed or opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
@@ -112,7 +115,7 @@ impl RecordKey {
             .seal_in_place_append_tag(nonce, Aad::empty(), &mut data)
             .map_err(failed)?;
         for (member, value) in [
-            (&b"{\"key\":\""[..], &self.wrapped),
+            (ENVELOPE.as_bytes(), &self.wrapped),
             (b"\",\"iv\":\"", &iv),
             (b"\",\"data\":\"", &STANDARD.encode(&data)),
         ] {
@@ -163,7 +166,28 @@ impl PrivateKey {
         let Value::Object(mut members) = read else {
             return Err(SealError::Line);
         };
-        for (name, value) in &mut members {
+        self.open_members(&mut members)?;
+        Ok(members)
+    }
+
+    /// The same with a row of a table, where envelopes are texts.
+    ///
+    /// # Errors
+    /// [`SealError::Open`].
+    pub fn open_row(&self, mut row: Map<String, Value>) -> Result<Map<String, Value>, SealError> {
+        for value in row.values_mut() {
+            let text = value.as_str().filter(|text| text.starts_with(ENVELOPE));
+            let envelope: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
+            if let Some(envelope) = envelope {
+                *value = envelope;
+            }
+        }
+        self.open_members(&mut row)?;
+        Ok(row)
+    }
+
+    fn open_members(&self, members: &mut Map<String, Value>) -> Result<(), SealError> {
+        for (name, value) in members {
             let part = |member: &str| value.get(member).and_then(Value::as_str);
             let (Some(key), Some(iv), Some(data)) = (part("key"), part("iv"), part("data")) else {
                 continue;
@@ -171,7 +195,7 @@ impl PrivateKey {
             let opened = self.open(key, iv, data);
             *value = opened.ok_or_else(|| SealError::Open(name.clone()))?.into();
         }
-        Ok(members)
+        Ok(())
     }
 
     fn open(&self, key: &str, iv: &str, data: &str) -> Option<String> {

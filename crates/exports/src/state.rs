@@ -87,6 +87,9 @@ pub(crate) struct State {
     /// The position that was reached before the journal lost its end.
     #[serde(default)]
     pub(crate) rewound: Option<u64>,
+    /// When the last batch was made.
+    #[serde(default)]
+    pub(crate) ended: Option<Timestamp>,
 }
 
 impl State {
@@ -109,6 +112,7 @@ impl State {
             careful: None,
             halved: 0,
             rewound: None,
+            ended: None,
         }
     }
 
@@ -177,6 +181,7 @@ impl State {
         self.behind = None;
         // Another batch has another number, so that nobody takes one for the other.
         self.sequence = manifest.sequence;
+        self.ended = Some(manifest.made_at);
         self.halved += 1;
         true
     }

@@ -119,6 +119,18 @@ impl Carrier for Bucket {
     }
 }
 
+/// Writes tables as they are shown.
+struct Shown;
+
+impl TableFormat for Shown {
+    fn write(
+        &self,
+        columns: &[isango_store::table::Column],
+    ) -> Result<Vec<u8>, isango_store::logs::Error> {
+        Ok(format!("{columns:?}").into_bytes())
+    }
+}
+
 const S3: &str = "s3://audit/p/{DATE}?region=x&access-key-id=a&secret-access-key=b\
                   &endpoint=http://127.0.0.1:1";
 const HTTP: &str = "http://127.0.0.1:1/in";
@@ -218,6 +230,7 @@ impl World {
         let listed = Arc::clone(&self.listed);
         let parts = Parts {
             logs: Arc::clone(&self.logs) as _,
+            tables: Arc::new(Shown),
             config: Arc::clone(&self.config) as _,
             cell: Arc::clone(&self.cell),
             store: Arc::clone(&self.store) as _,

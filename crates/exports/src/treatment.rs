@@ -23,7 +23,7 @@ pub(crate) struct Treatment {
 /// What is done with records, by gateway; those that are not exported have none.
 pub(crate) struct Treatments<'k> {
     job: &'k Job,
-    source: &'k Source<'k>,
+    pub(crate) source: &'k Source<'k>,
     known: HashMap<Box<str>, Option<Treatment>>,
 }
 
@@ -45,6 +45,17 @@ impl<'k> Treatments<'k> {
         found
     }
 
+    /// Whether records of these accounts and gateways are all of the job's, and leave as they are.
+    pub(crate) fn leave_alone(&mut self, owners: &[(Box<str>, Box<str>)]) -> bool {
+        owners.iter().all(|(account, gateway)| {
+            let spec = &self.job.spec;
+            let is_of_job =
+                *account == spec.account && spec.gateway.as_ref().is_none_or(|id| id == gateway);
+            let treatment = is_of_job.then(|| self.of(gateway)).flatten();
+            treatment.is_some_and(|one| one.redaction.is_none() && one.takes_out.is_none())
+        })
+    }
+
     fn find(&self, id: &str) -> Option<Treatment> {
         let spec = &self.job.spec;
         let now = self.source.snapshot.gateway(&spec.account, id);
@@ -55,11 +66,20 @@ impl<'k> Treatments<'k> {
                 self.source.known.get(&place).map(Cow::Borrowed)
             });
         let is_pushed = asked.as_ref().is_some_and(|asked| asked.logpush);
-        if !(spec.of_file || is_pushed || spec.dataset == Dataset::Traces) {
+        let is_otel = matches!(spec.dataset, Dataset::Traces | Dataset::Metrics);
+        if !(spec.of_file || is_pushed || is_otel) {
             return None;
         }
         // Without a gateway there were no rules, and nothing was taken from the client.
         let is_unknown = asked.is_none() && !id.is_empty();
+        if spec.dataset == Dataset::Metrics {
+            // They hold nothing of what a record says.
+            return Some(Treatment {
+                redaction: None,
+                key: None,
+                takes_out: None,
+            });
+        }
         let pem = asked.as_ref().and_then(|asked| asked.public_key.as_deref());
         let of_gateway = pem.map(PublicKey::parse);
         let is_sealed = pem.is_some() && spec.dataset != Dataset::Traces;
@@ -77,7 +97,11 @@ impl<'k> Treatments<'k> {
             // Whole records have no place for what is sealed.
             Dataset::Records if is_sealed => Some(known::without_contents),
             Dataset::Events if is_sealed && key.is_none() => Some(known::without_contents),
-            Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Audit => None,
+            Dataset::Events
+            | Dataset::Records
+            | Dataset::Traces
+            | Dataset::Metrics
+            | Dataset::Audit => None,
         };
         Some(Treatment {
             redaction: asked.and_then(|asked| asked.redaction.clone()),

@@ -110,8 +110,7 @@ impl<C: Carrier> Worker<C> {
                 shared.fill(&job, &mut gathering)?;
             }
             let lacks = gathering.lacks_only_erased(&manifest, erased);
-            let now = shared.parts.clock.now();
-            let renewed = lacks.then(|| gathering.finish(&job, &before, now));
+            let renewed = lacks.then(|| gathering.finish(&job, &before, &shared.parts));
             renewed.transpose()
         };
         match spawn_blocking(renewing).await?? {
@@ -175,7 +174,9 @@ impl<C: Carrier> Worker<C> {
             }
             let idle = match self.job.spec.dataset {
                 Dataset::Audit => LOOK_EVERY,
-                Dataset::Events | Dataset::Records | Dataset::Traces => self.job.bounds().wait,
+                Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Metrics => {
+                    self.job.bounds().wait
+                }
             };
             let next = due.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
@@ -183,9 +184,9 @@ impl<C: Carrier> Worker<C> {
                 told = news.changed() => told?,
             }
         }
-        let (job, now) = (Arc::clone(&self.job), self.shared.parts.clock.now());
+        let (job, shared) = (Arc::clone(&self.job), Arc::clone(&self.shared));
         let before = Before::of(state);
-        spawn_blocking(move || gathering.finish(&job, &before, now)).await?
+        spawn_blocking(move || gathering.finish(&job, &before, &shared.parts)).await?
     }
 
     /// Delivers the batch that is on its way, however long that takes.
@@ -283,7 +284,7 @@ impl Shared {
                     state.position = reached.min(end);
                     reached > end
                 }
-                Dataset::Events | Dataset::Records | Dataset::Traces => {
+                Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Metrics => {
                     state.find(end, |mark| self.holds(mark))?
                 }
             };
@@ -320,7 +321,9 @@ impl Shared {
     /// The position behind all that there is for a job.
     pub(crate) fn end(&self, job: &Job) -> Result<Position, BoxError> {
         Ok(match job.spec.dataset {
-            Dataset::Events | Dataset::Records | Dataset::Traces => self.parts.logs.end()?,
+            Dataset::Events | Dataset::Records | Dataset::Traces | Dataset::Metrics => {
+                self.parts.logs.end()?
+            }
             Dataset::Audit => Position::after(self.parts.config.trail_end()?),
         })
     }

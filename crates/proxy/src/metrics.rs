@@ -1,9 +1,10 @@
 //! The data plane's metrics: names, units and labels in one place.
 //!
 //! Labels are closed sets: gateways and providers that exist, kinds, classes. Nothing that a client
-//! chooses (an account of the `default` gateway, a model, metadata) becomes one; questions by those
-//! are for the records.
+//! chooses (an account of the `default` gateway, metadata) becomes one; questions by those are for the
+//! records. Models do in `genai` alone, where so many are told and no more.
 
+mod genai;
 mod observe;
 mod targets;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::genai::GenAi;
 pub(crate) use self::observe::Observer;
 pub(crate) use self::targets::TargetGauges;
 
@@ -108,6 +110,7 @@ pub struct Metrics {
     pub(crate) records_thinned: Counter,
     pub(crate) record_errors: Counter,
     cache_requests: Family<CacheRequest, Counter>,
+    genai: GenAi,
     /// Lookups and fills that failed, were too slow or too many.
     pub(crate) cache_errors: Counter,
 }
@@ -144,6 +147,7 @@ impl Metrics {
             records_thinned: Counter::default(),
             record_errors: Counter::default(),
             cache_requests: Family::default(),
+            genai: GenAi::new(registry),
             cache_errors: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("isango");

@@ -18,7 +18,7 @@ use crate::segment;
 
 /// What was written of a file and not handed on yet.
 #[derive(Clone, Debug, Default)]
-struct Pipe(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Pipe(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -32,7 +32,7 @@ impl Write for Pipe {
 }
 
 impl Pipe {
-    fn drain(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn drain(&self, out: &mut dyn Write) -> io::Result<()> {
         let bytes = std::mem::take(&mut *self.0.lock());
         out.write_all(&bytes)
     }

@@ -266,6 +266,12 @@ impl Unpacker {
         }
     }
 
+    /// What the last frame that was read looks like: packed, and as lines.
+    pub(crate) fn held(&self) -> (&[u8], &[u8]) {
+        let packed = self.packed.get(LABEL_BYTES..).unwrap_or_default();
+        (packed, &self.raw)
+    }
+
     /// The JSON lines of a frame, with a line break behind each.
     pub(crate) fn lines(&mut self, file: &File, entry: &Entry) -> Result<&[u8], Error> {
         self.packed(file, entry)?;

@@ -16,14 +16,14 @@
 //! ```
 //! In reading order: `label` and `frame` (bytes), `scan` and `catalog` (what is there), `recovery`
 //! and `journal` with `disk` and `flush` (writing), `query` and `slim` (reading), `locate` (by
-//! position), `overlay` (what is said later), `rewrite` and `upkeep` (what must go), `words` (which
+//! position), `passing` (frames as they lie), `overlay` (what is said later), `rewrite` and `upkeep` (what must go), `words` (which
 //! frames a search must read), `audit`, `backup`.
 //!
 //! Columns: `fields` and `chunk` (some rows in memory), `builder` (filling them), `hash`, `hot` (what is
 //! not sealed), `gather`, `arrays`, `sealed` and `segment` (Parquet files), `compact` (merging them), `columns`
 //! (all of it, and the thread that seals). Questions: `part` (what they go through), `select`
 //! and `prune` (filters), `dressed` (what was said later), `list`; `measure`, `cell`, `histogram`, `tally` and
-//! `aggregate`, with `rollup`. `export` writes what a query asks for as Parquet; `usage` measures.
+//! `aggregate`, with `rollup`. `export` writes what a query asks for as Parquet, `table` what others put together; `usage` measures.
 
 mod aggregate;
 mod arrays;
@@ -55,6 +55,7 @@ mod lookup;
 mod measure;
 mod overlay;
 mod part;
+mod passing;
 mod prune;
 mod query;
 mod reader;
@@ -66,6 +67,7 @@ mod sealed;
 mod segment;
 mod select;
 mod slim;
+mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -81,7 +83,7 @@ use std::time::Duration;
 
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch, Rating};
-use isango_store::logs::{Error, Gap, LogReader, LogWriter, Page, Position, Query};
+use isango_store::logs::{Error, Frames, Gap, LogReader, LogWriter, Page, Position, Query};
 use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
@@ -90,6 +92,7 @@ pub use backup::{Backup, backup};
 pub use hot::SealAt;
 pub use reader::Reader;
 pub use recovery::{Recovery, Torn};
+pub use table::{Parquet, rows};
 pub use upkeep::Upkeep;
 pub use usage::usage;
 
@@ -325,6 +328,14 @@ impl LogReader for Records {
 
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.reader.follow(from, limit)
+    }
+
+    fn frames(&self, from: Position, room: usize) -> Result<Frames, Error> {
+        self.reader.frames(from, room)
+    }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.reader.dropped(from, to)
     }
 }
 

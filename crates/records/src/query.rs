@@ -315,16 +315,16 @@ fn sort_by_range<T>(items: &mut [T], order: Order, range: impl Fn(&T) -> &Range)
 }
 
 /// A file and its frames.
-type Opened = (File, Arc<Vec<Entry>>);
+pub(crate) type Opened = (File, Arc<Vec<Entry>>);
 
 /// The frames of a journal's files, as far as they are still there and whole.
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     catalog: &'a Catalog,
-    unpacker: Unpacker,
+    pub(crate) unpacker: Unpacker,
 }
 
 impl<'a> Source<'a> {
-    fn new(catalog: &'a Catalog) -> Result<Self, Error> {
+    pub(crate) fn new(catalog: &'a Catalog) -> Result<Self, Error> {
         Ok(Self {
             catalog,
             unpacker: Unpacker::new()?,
@@ -332,7 +332,7 @@ impl<'a> Source<'a> {
     }
 
     /// A file and its frames; `None` if retention has removed it meanwhile.
-    fn open(&self, volume: &Volume) -> Result<Option<Opened>, Error> {
+    pub(crate) fn open(&self, volume: &Volume) -> Result<Option<Opened>, Error> {
         let dir = &self.catalog.dir;
         let opened = File::open(journal_path(dir, volume.summary.number))
             .map_err(Error::Io)
@@ -345,7 +345,7 @@ impl<'a> Source<'a> {
     }
 
     /// The lines of a frame; `None` if it is damaged.
-    fn lines(&mut self, file: &File, entry: &Entry) -> Result<Option<&[u8]>, Error> {
+    pub(crate) fn lines(&mut self, file: &File, entry: &Entry) -> Result<Option<&[u8]>, Error> {
         match self.unpacker.lines(file, entry) {
             Ok(lines) => Ok(Some(lines)),
             Err(Error::Damaged(what)) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
-use isango_store::logs::{Error, LogReader, Page, Position, Query};
+use isango_store::logs::{Error, Frames, LogReader, Page, Position, Query};
 use isango_types::{Record, RecordId};
 use parking_lot::Mutex;
 
@@ -15,7 +15,7 @@ use crate::columns::Columns;
 use crate::disk::{Disk, RealDisk};
 use crate::overlay::Overlay;
 use crate::scan::Scan;
-use crate::{aggregate, list, query};
+use crate::{aggregate, list, passing, query};
 
 /// Reads a record store; changes nothing in its folder, and keeps no writer out.
 #[derive(Debug)]
@@ -167,5 +167,15 @@ impl LogReader for Reader {
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.refresh()?;
         query::follow(&self.catalog, &self.overlay, from, limit)
+    }
+
+    fn frames(&self, from: Position, room: usize) -> Result<Frames, Error> {
+        self.refresh()?;
+        passing::frames(&self.catalog, &self.overlay, from, room)
+    }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.refresh()?;
+        passing::dropped(&self.catalog, from, to)
     }
 }

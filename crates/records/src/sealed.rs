@@ -209,7 +209,7 @@ impl Sealed {
 
 /// What comes of reading a file. The library (parquet 60.1) takes the numbers in a footer for true,
 /// and panics over some that damage makes of them; a damaged file is made again as any other.
-fn spared<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn spared<T>(path: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_panic| Err(damaged(path, "it cannot be made sense of")))
 }

@@ -88,6 +88,10 @@ impl LogReader for Temporary {
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.records.follow(from, limit)
     }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.records.dropped(from, to)
+    }
 }
 
 /// Options that complete a file after a few records.

@@ -13,7 +13,9 @@ use isango_proxy::Proxy;
 use isango_proxy::upstream::{Courier, Parcel};
 use isango_store::analytics::{Aggregate, Answer, List, Listing, Progress};
 use isango_store::later::{Deletion, Patch, Rating};
-use isango_store::logs::{Error, Gap, LogReader, LogStore, LogWriter, Page, Position, Query};
+use isango_store::logs::{
+    Error, Frames, Gap, LogReader, LogStore, LogWriter, Page, Position, Query,
+};
 use isango_types::alert::Webhook;
 use isango_types::{Alert, Clock, Gateway, Record, RecordId, Secret};
 use parking_lot::RwLock;
@@ -121,6 +123,14 @@ impl LogReader for Watched {
 
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.logs.follow(from, limit)
+    }
+
+    fn frames(&self, from: Position, room: usize) -> Result<Frames, Error> {
+        self.logs.frames(from, room)
+    }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.logs.dropped(from, to)
     }
 }
 

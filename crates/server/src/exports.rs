@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isango_control::Exporting;
-use isango_exports::{Allowed, Carrier, Destination, Exports, Field, Parcel, Receipt, test_write};
+use isango_control::{Exporting, NotSent};
+use isango_exports::{
+    Allowed, Carrier, Destination, Exports, Field, Parcel, Receipt, RetryError, test_write,
+};
 use isango_proxy::upstream::{self, Courier};
-use isango_store::exports::{Buried, Error, ExportStore, Saved};
+use isango_store::exports::{Aside, Buried, Error, ExportStore, Saved};
 use isango_types::Clock;
 
 use crate::alerts::{why, without_address};
@@ -51,10 +53,27 @@ pub(crate) fn exporting(
     carrying: &Arc<Carrying>,
     published: &Arc<Published>,
 ) -> Exporting {
-    let (exports, carrying) = (Arc::clone(exports), Arc::clone(carrying));
     let published = Arc::clone(published);
+    let again = (Arc::clone(exports), Arc::clone(carrying));
+    let [of_views, of_aside, of_discard] = [exports; 3].map(Arc::clone);
+    let carrying = Arc::clone(carrying);
     Exporting {
-        views: Box::new(move || exports.views()),
+        views: Box::new(move || of_views.views()),
+        aside: Box::new(move |account| of_aside.aside(account)),
+        discard: Box::new(move |account, id| of_discard.discard(account, id)),
+        retry: Box::new(move |account, id| {
+            let (exports, carrying) = again.clone();
+            let account = account.to_owned();
+            Box::pin(async move {
+                let sent = exports.retry(&*carrying, &account, id).await;
+                sent.map_err(|error| match error {
+                    RetryError::Unknown => NotSent::Unknown,
+                    RetryError::NoJob | RetryError::Refused(_) | RetryError::Store(_) => {
+                        NotSent::Refused(error.to_string())
+                    }
+                })
+            })
+        }),
         fields: Field::ALL.iter().map(|(name, _)| *name).collect(),
         shown: Box::new(isango_exports::shown),
         test: Box::new(move |conf| {
@@ -98,7 +117,15 @@ impl ExportStore for Unreadable {
         self.why()
     }
 
-    fn buried(&self) -> Result<Vec<Buried>, Error> {
+    fn buried(&self) -> Result<Vec<Aside>, Error> {
+        self.why()
+    }
+
+    fn exhume(&self, _id: u64) -> Result<Option<Buried>, Error> {
+        self.why()
+    }
+
+    fn discard(&self, _id: u64) -> Result<bool, Error> {
         self.why()
     }
 }

@@ -341,7 +341,8 @@ fn exports(
 ) -> Arc<Exports> {
     let jobs = Arc::clone(published);
     let parts = isango_exports::Parts {
-        logs: Arc::clone(logs) as _,
+        logs: Arc::clone(logs),
+        tables: Arc::new(isango_records::Parquet),
         config: Arc::clone(published) as _,
         cell: Arc::clone(&published.cell),
         store: Arc::clone(&stores.exports),

@@ -34,6 +34,23 @@ pub struct Buried {
     pub batch: Vec<u8>,
 }
 
+/// What is told of a buried batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// What tells it from others; no other has it later.
+    pub id: u64,
+    /// Whose it is.
+    pub job: Box<str>,
+    /// What it was to be called.
+    pub name: Box<str>,
+    /// When it was given up.
+    pub at: Timestamp,
+    /// Why.
+    pub why: Box<str>,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// Keeps the places of exports.
 pub trait ExportStore: Send + Sync {
     /// What was last saved of an export.
@@ -60,11 +77,23 @@ pub trait ExportStore: Send + Sync {
     /// It was not kept: the disk failed, or [`MAX_BURIED_BYTES`] are.
     fn bury(&self, buried: &Buried) -> Result<(), Error>;
 
-    /// Every buried batch, the oldest first.
+    /// What is told of every buried batch, the oldest first.
     ///
     /// # Errors
     /// The store could not be read.
-    fn buried(&self) -> Result<Vec<Buried>, Error>;
+    fn buried(&self) -> Result<Vec<Aside>, Error>;
+
+    /// A buried batch, which stays; `None`: there is none of that id.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn exhume(&self, id: u64) -> Result<Option<Buried>, Error>;
+
+    /// Forgets a buried batch; false: there is none of that id.
+    ///
+    /// # Errors
+    /// It is still kept.
+    fn discard(&self, id: u64) -> Result<bool, Error>;
 }
 
 /// How an export is, for those who look after it.

@@ -9,7 +9,8 @@
 //! [`logpush`], [`views`], [`providers`], [`prices`], [`mutes`],
 //! [`users`] and [`links`] in it, which [`seal`] closes and [`vouched`] vouches for, and the
 //! [`audit`] trail of whoever changed it; [`sessions`]
-//! that to who is signed in; [`signature`] is how what is sent out is signed;
+//! that to who is signed in; [`signature`] is how what is sent out is signed,
+//! [`table`] what formats with columns are made of;
 //! [`spill`] is that to where records wait that the store does not take; [`usage`] is what records
 //! take; [`filter`] is the language that questions are asked in, [`memory`] the reference that forgets at
 //! exit, [`conformance`] what every backend must do.
@@ -40,6 +41,7 @@ pub mod seal;
 pub mod sessions;
 pub mod signature;
 pub mod spill;
+pub mod table;
 pub mod tokens;
 pub mod usage;
 pub mod users;

@@ -125,6 +125,49 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// The store could not be read.
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error>;
+
+    /// Records from a position on as they lie in the store, without a look at each of them: whole
+    /// frames of at most `room` bytes of text together, the first whatever it has. A store that has
+    /// no frames has none to give.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn frames(&self, from: Position, room: usize) -> Result<Frames, Error> {
+        let _no_frames = (from, room);
+        Ok(Frames::default())
+    }
+
+    /// How many records were dropped between two positions before they could be stored, by the
+    /// markers there ([`LogWriter::append_gap`]); one at `to` lies behind it.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error>;
+}
+
+/// Records as they lie in a store, one frame after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// In the order of the journal, nothing between two of them.
+    pub frames: Vec<Frame>,
+    /// Records behind them, up to here, are to be followed one by one: they are part of a frame, or
+    /// in one of which something was said later. `None`: there is nothing more for now, or no room.
+    pub singly: Option<Position>,
+}
+
+/// Some records as a store has them: nothing was said of any of them later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// A frame of zstd (RFC 8878) with its checksum: one record a line, as JSON.
+    pub packed: Vec<u8>,
+    /// Bytes of the lines.
+    pub raw_bytes: usize,
+    /// How many.
+    pub records: u64,
+    /// The first and the last of them.
+    pub ends: [(RecordId, Timestamp); 2],
+    /// Their accounts and gateways, each pair once.
+    pub owners: Vec<(Box<str>, Box<str>)>,
 }
 
 /// Both doors of one store.

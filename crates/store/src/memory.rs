@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use crate::analytics::{Aggregate, Answer, List, Listing, Progress, model};
 use crate::cache::{self, CacheStore, Entry, Key, Peek, Purge, Size, Stats};
 use crate::checkpoint::CheckpointStore;
-use crate::exports::{self, Buried, ExportStore, Saved};
+use crate::exports::{self, Aside, Buried, ExportStore, Saved};
 use crate::filter::Filter;
 use crate::later::{Deletion, Later, Patch, Rating};
 use crate::logs::{
@@ -91,14 +91,16 @@ fn remove_oldest(sessions: &mut Vec<StoredSession>, counts: impl Fn(&StoredSessi
 pub struct MemoryLogs {
     appended: RwLock<Vec<Record>>,
     later: RwLock<BTreeMap<RecordId, Later>>,
-    gaps: RwLock<Vec<Gap>>,
+    /// Each with the position before which it lies.
+    gaps: RwLock<Vec<(u64, Gap)>>,
 }
 
 impl MemoryLogs {
     /// The gap markers, in the order of their append.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
-        self.gaps.read().clone()
+        let gaps = self.gaps.read();
+        gaps.iter().map(|(_, gap)| gap.clone()).collect()
     }
 
     /// A record as it is now.
@@ -143,7 +145,8 @@ impl LogWriter for MemoryLogs {
     }
 
     fn append_gap(&self, gap: &Gap) -> Result<(), Error> {
-        self.gaps.write().push(gap.clone());
+        let at = self.appended.read().len() as u64;
+        self.gaps.write().push((at, gap.clone()));
         Ok(())
     }
 
@@ -243,13 +246,21 @@ impl LogReader for MemoryLogs {
         let records = passed.map(|record| self.dressed(record)).collect();
         Ok((records, Position::after(end as u64)))
     }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        let between = from.count()..to.count();
+        let gaps = self.gaps.read();
+        let found = gaps.iter().filter(|(at, _)| between.contains(at));
+        Ok(found.map(|(_, gap)| gap.dropped).sum())
+    }
 }
 
 /// Places of exports in memory.
 #[derive(Debug, Default)]
 pub struct MemoryExports {
     saved: RwLock<BTreeMap<Box<str>, Saved>>,
-    buried: RwLock<Vec<Buried>>,
+    /// Each with its number; the next one has the next.
+    buried: RwLock<(u64, Vec<(u64, Buried)>)>,
 }
 
 impl ExportStore for MemoryExports {
@@ -268,12 +279,36 @@ impl ExportStore for MemoryExports {
     }
 
     fn bury(&self, buried: &Buried) -> Result<(), exports::Error> {
-        self.buried.write().push(buried.clone());
+        let (last, all) = &mut *self.buried.write();
+        *last += 1;
+        all.push((*last, buried.clone()));
         Ok(())
     }
 
-    fn buried(&self) -> Result<Vec<Buried>, exports::Error> {
-        Ok(self.buried.read().clone())
+    fn buried(&self) -> Result<Vec<Aside>, exports::Error> {
+        let all = self.buried.read();
+        let told = all.1.iter().map(|(id, buried)| Aside {
+            id: *id,
+            job: buried.job.clone(),
+            name: buried.name.clone(),
+            at: buried.at,
+            why: buried.why.clone(),
+            bytes: buried.batch.len() as u64,
+        });
+        Ok(told.collect())
+    }
+
+    fn exhume(&self, id: u64) -> Result<Option<Buried>, exports::Error> {
+        let all = self.buried.read();
+        let found = all.1.iter().find(|(of, _)| *of == id);
+        Ok(found.map(|(_, buried)| buried.clone()))
+    }
+
+    fn discard(&self, id: u64) -> Result<bool, exports::Error> {
+        let all = &mut self.buried.write().1;
+        let before = all.len();
+        all.retain(|(of, _)| *of != id);
+        Ok(all.len() < before)
     }
 }
 

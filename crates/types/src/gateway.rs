@@ -165,6 +165,8 @@ pub struct Otel {
     pub url: Secret,
     /// Headers that they are sent with.
     pub headers: BTreeMap<Box<str>, Secret>,
+    /// Whether metrics go there; otherwise traces.
+    pub metrics: bool,
     /// Whether they are written as protobuf; otherwise as JSON.
     pub protobuf: bool,
     /// Whether the address may be in a private network, and http.

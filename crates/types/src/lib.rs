@@ -3,7 +3,7 @@
 //! No I/O and no async runtime live here. In reading order: what a request is called
 //! ([`id`]), who it is sent to ([`provider`], [`gateway`]) and by which rules ([`policy`], [`limit`], [`alert`]), the
 //! compiled view of all configuration ([`snapshot`]), and what one exchange leaves behind
-//! ([`usage`], [`price`], [`record`]).
+//! ([`usage`], [`price`], [`record`]), in the words of others ([`genai`]).
 
 pub mod alert;
 pub mod clock;
@@ -11,6 +11,7 @@ pub mod credential;
 pub mod door;
 pub mod escape;
 pub mod gateway;
+pub mod genai;
 pub mod health;
 pub mod id;
 pub mod key;

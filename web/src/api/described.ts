@@ -39,6 +39,22 @@ export type AnswerView = Record<string, unknown> & {
   fraction: number;
 };
 
+/** A batch that is laid aside. */
+export type AsideView = {
+  /** When it was given up. */
+  at: string;
+  /** How long it is, packed. */
+  bytes: number;
+  /** Its number. */
+  id: number;
+  /** Whose it is, by the name of the export. */
+  job: string;
+  /** What it was to be called. */
+  name: string;
+  /** Why, in the destination's words. */
+  why: string;
+};
+
 /** A query. */
 export type Asked = {
   /** Passed over: a text has one query. */
@@ -582,11 +598,16 @@ export type Otel = {
   content_type?: OtelType;
   /** Headers. Their values are stored sealed, and told as `*****`; that sent back keeps the value, as long as the address is the same. */
   headers: Record<string, string>;
+  /** What goes there. */
+  signal?: OtelSignal;
   /** Address; its query is stored sealed, and told as `*****`. */
   url: string;
 };
 
-/** Encoding of traces. */
+/** What an exporter sends. */
+export type OtelSignal = 'traces' | 'metrics';
+
+/** Encoding of traces and metrics. */
 export type OtelType = 'json' | 'protobuf';
 
 /** What a job found, and changed where it is no dry run. */
@@ -623,7 +644,7 @@ export type Output = {
   timestamp_format?: Times | null;
 };
 
-export type OutputType = 'ndjson';
+export type OutputType = 'ndjson' | 'parquet';
 
 /** A row that the account has set. */
 export type OwnPrice = {
@@ -952,7 +973,7 @@ export type Settings = {
   logpush?: boolean | null;
   /** What exported records are sealed with: an RSA key, PEM. */
   logpush_public_key?: string | null;
-  /** Where traces go. */
+  /** Where traces or metrics go. */
   otel?: Otel[] | null;
   /** Length of the interval of the rate limit in seconds; 0 or null: off. */
   rate_limiting_interval?: number | null;

@@ -81,7 +81,7 @@ pub(crate) struct Settings {
     /// What exported records are sealed with: an RSA key, PEM.
     #[schema(min_length = 16, max_length = 1_024)]
     pub(super) logpush_public_key: Option<String>,
-    /// Where traces go.
+    /// Where traces or metrics go.
     #[schema(max_items = 5)]
     pub(super) otel: Option<Vec<Otel>>,
     /// How often a target is asked.
@@ -230,9 +230,33 @@ pub(crate) struct Otel {
     /// Encoding.
     #[serde(default)]
     content_type: OtelType,
+    /// What goes there.
+    #[serde(default, skip_serializing_if = "OtelSignal::is_traces")]
+    signal: OtelSignal,
 }
 
-/// Encoding of traces.
+/// What an exporter sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OtelSignal {
+    /// A span for each request.
+    #[default]
+    Traces,
+    /// What requests add to metrics, every ten seconds.
+    Metrics,
+}
+
+impl OtelSignal {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands a reference over"
+    )]
+    fn is_traces(&self) -> bool {
+        *self == Self::Traces
+    }
+}
+
+/// Encoding of traces and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OtelType {

@@ -91,7 +91,7 @@ struct Output {
     field_names: Vec<String>,
     /// How moments are written.
     timestamp_format: Option<Times>,
-    /// One JSON object a line.
+    /// One JSON object a line, or Parquet files with a column for each field.
     output_type: Option<OutputType>,
     /// Every record is exported: 1.
     sample_rate: Option<f64>,
@@ -109,6 +109,7 @@ enum Times {
 #[serde(rename_all = "lowercase")]
 enum OutputType {
     Ndjson,
+    Parquet,
 }
 
 /// A job.

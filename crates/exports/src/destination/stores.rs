@@ -13,7 +13,11 @@ fn template(path: &str) -> Parsed<Template> {
     Template::parse(path).map_err(DestinationError)
 }
 
-pub(super) fn folder(place: &str, parameters: &Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+pub(super) fn folder(
+    place: &str,
+    parameters: &Parameters,
+    allowed: Allowed,
+) -> Parsed<(To, Template)> {
     if !allowed.folder {
         return wrong("folders of the gateway's machine stand in the configuration file only");
     }
@@ -55,7 +59,11 @@ fn keys(parameters: &mut Parameters, scheme: &str) -> Parsed<AwsKeys> {
     })
 }
 
-pub(super) fn s3(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+pub(super) fn s3(
+    place: &str,
+    mut parameters: Parameters,
+    allowed: Allowed,
+) -> Parsed<(To, Template)> {
     let (bucket, path) = bucket_of(place, "s3")?;
     let region = parameters.need("region", "s3")?;
     let is_region = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -129,7 +137,11 @@ pub(super) fn r2(place: &str, mut parameters: Parameters) -> Parsed<(To, Templat
 }
 
 /// Google Cloud Storage by its XML interface with HMAC keys, which signs as AWS does.
-pub(super) fn gs(place: &str, mut parameters: Parameters, allowed: Allowed) -> Parsed<(To, Template)> {
+pub(super) fn gs(
+    place: &str,
+    mut parameters: Parameters,
+    allowed: Allowed,
+) -> Parsed<(To, Template)> {
     let (bucket, path) = bucket_of(place, "gs")?;
     let keys = keys(&mut parameters, "gs")?;
     let url = parameters.take("endpoint");

@@ -1,4 +1,5 @@
 use isango_store::conformance::sample;
+use isango_types::Operation;
 use isango_types::record::{SpanId, Trace, TraceId};
 use serde_json::{Value as Json, json};
 
@@ -7,7 +8,7 @@ use super::*;
 fn spans(record: &Record) -> Vec<Json> {
     let mut text = Vec::new();
     write(record, false, &mut text);
-    let read: Json = serde_json::from_slice(&request(&text, false)).unwrap();
+    let read: Json = serde_json::from_slice(&request(Signal::Traces, &text, false)).unwrap();
     let scope = &read["resourceSpans"][0]["scopeSpans"][0];
     assert_eq!(scope["scope"]["name"], "isango");
     scope["spans"].as_array().unwrap().clone()
@@ -132,7 +133,7 @@ fn a_record_without_bodies_tells_none() {
 }
 
 /// The fields of a message of protobuf: number, and value as bytes.
-fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+pub(super) fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     fn varint(bytes: &mut &[u8]) -> u64 {
         let (mut value, mut shift) = (0, 0);
         loop {
@@ -168,7 +169,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     all
 }
 
-fn field_of(bytes: &[u8], number: u64) -> Vec<u8> {
+pub(super) fn field_of(bytes: &[u8], number: u64) -> Vec<u8> {
     let mut all = fields(bytes).into_iter();
     all.find(|(found, _)| *found == number).unwrap().1
 }
@@ -178,7 +179,7 @@ fn protobuf_says_the_same_as_json() {
     let record = traced();
     let mut packed = Vec::new();
     write(&record, true, &mut packed);
-    let of_resource = field_of(&request(&packed, true), 1);
+    let of_resource = field_of(&request(Signal::Traces, &packed, true), 1);
     let of_scope = field_of(&of_resource, 2);
     let packed: Vec<_> = fields(&of_scope)
         .into_iter()

@@ -85,12 +85,12 @@ async fn what_a_webhook_refuses_is_laid_aside_alone() {
     let all: Vec<String> = texts.flat_map(ids).collect();
     let wanted = [world.ids(0..13), world.ids(14..30)].concat();
     assert_eq!(all, wanted);
-    let buried = world.store.buried().unwrap();
-    assert_eq!(
-        ids(std::str::from_utf8(&buried[0].batch).unwrap()),
-        world.ids(13..14)
-    );
-    assert!(buried[0].why.contains("400"), "{}", buried[0].why);
+    let told = world.store.buried().unwrap();
+    let buried = world.store.exhume(told[0].id).unwrap().unwrap();
+    let text = std::str::from_utf8(&buried.batch).unwrap();
+    assert_eq!(ids(text), world.ids(13..14));
+    assert_eq!(told[0].bytes, text.len() as u64);
+    assert!(told[0].why.contains("400"), "{}", told[0].why);
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,4 +128,71 @@ async fn an_error_is_shown_until_a_batch_is_delivered() {
         (view.error_message, view.last_error.is_some()),
         (None, true)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_laid_aside_is_sent_again_as_it_was_when_somebody_says_so() {
+    let world = World::new(Bucket {
+        poison: Some("planted"),
+        ..Bucket::default()
+    });
+    let spec = spec(HTTP, Dataset::Records);
+    world.record(0..3, |n, record| {
+        if n == 1 {
+            record.user_agent = Some("planted".into());
+        }
+    });
+    let view = |view: &ExportView| view.delivered_records == 2 && view.buried_batches == 1;
+    world.until(&spec, view).await;
+    let exports = world.exports(&spec);
+    let aside = exports.aside("local").unwrap();
+    let [one] = &aside[..] else {
+        panic!("{aside:?}")
+    };
+    let retry = async |account: &str, id| exports.retry(&*world.bucket, account, id).await;
+    // It is still refused, and nobody else's.
+    let refused = retry("local", one.id).await;
+    assert_eq!(
+        refused,
+        Err(RetryError::Refused("it answers 400: no".into()))
+    );
+    for account in ["other", "loc", ""] {
+        assert_eq!(exports.aside(account).unwrap(), [], "{account}");
+        assert_eq!(retry(account, one.id).await, Err(RetryError::Unknown));
+        assert!(!exports.discard(account, one.id).unwrap());
+    }
+    let well = World::new(Bucket::default());
+    let taken = exports.retry(&*well.bucket, "local", one.id).await;
+    assert_eq!(taken, Ok(()));
+    let posts = well.bucket.posts.lock().clone();
+    let [(batch, body)] = &posts[..] else {
+        panic!("{posts:?}")
+    };
+    assert_eq!(ids(std::str::from_utf8(body).unwrap()), world.ids(1..2));
+    // The number that the batch had.
+    let number = manifest::number_in(&one.name).unwrap();
+    assert!(number > 0);
+    assert_eq!(*batch, format!("local/trail/{number}"));
+    assert_eq!(exports.aside("local").unwrap(), []);
+    assert_eq!(retry("local", one.id).await, Err(RetryError::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_laid_aside_of_a_job_that_is_gone_can_be_dropped_alone() {
+    let world = World::new(Bucket::default());
+    let spec = spec(HTTP, Dataset::Records);
+    let buried = isango_store::exports::Buried {
+        job: "local/gone".into(),
+        name: "a_b_0000000007_c.log.gz".into(),
+        at: sample::time(1),
+        why: "it answers 400: no".into(),
+        batch: vec![1],
+    };
+    world.store.bury(&buried).unwrap();
+    let exports = world.exports(&spec);
+    let id = exports.aside("local").unwrap()[0].id;
+    let retried = exports.retry(&*world.bucket, "local", id).await;
+    assert_eq!(retried, Err(RetryError::NoJob));
+    assert!(exports.discard("local", id).unwrap());
+    assert!(!exports.discard("local", id).unwrap());
 }

@@ -6,6 +6,7 @@ use isango_types::{CostStatus, Operation, Usage};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::genai::Observed;
 use super::{CacheRequest, Estimated, Metrics, Place, Request, Rule, Tokens};
 
 /// Places whose meters an [`Observer`] holds.
@@ -20,6 +21,7 @@ const MAX_ENDINGS: usize = 64;
 pub(crate) struct Observer {
     /// Those that are asked for often come to stand first.
     places: Vec<Meters>,
+    genai: Observed,
 }
 
 /// How an exchange ended, but for its place.
@@ -91,6 +93,7 @@ impl Observer {
         };
         self.meters(metrics, gateway, provider)
             .observe(metrics, record);
+        self.genai.observe(&metrics.genai, record);
     }
 
     fn meters(&mut self, metrics: &Metrics, gateway: &str, provider: &str) -> &mut Meters {

@@ -12,9 +12,11 @@ use isango_proxy::upstream::Courier;
 use isango_store::exports::ExportView;
 use isango_types::{Clock, Secret};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::cli::admin::Admin;
 use crate::cli::logs::clean;
+use crate::cli::remote::Remote;
 use crate::cli::{ConfigArgs, FAILED, WrongUsage, runtime, write_json};
 use crate::config::{Config, Sources};
 use crate::exports::Carrying;
@@ -47,6 +49,41 @@ Example: isango logpush list --json | jq -c 'select(.error_message)'")]
         #[arg(long)]
         json: bool,
     },
+    /// Tell what destinations refused for good, and what is laid aside
+    #[command(after_help = "\
+A line for each batch: its number, its export, when and why it was given up. What a webhook or
+collector refuses for its contents is offered for an hour, record by record in the end, and then laid
+aside, so that the next ones go on.
+
+Example: isango logpush aside --json | jq -r .why")]
+    Aside {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Send again what is laid aside
+    #[command(after_help = "\
+Each batch is sent once, at once, as it was, with the id that it had; once it is taken, it is not laid
+aside any more. The exit code is 1 if one was not taken.
+
+Example: isango logpush retry 7")]
+    Retry {
+        /// Numbers of batches [default: all]
+        #[arg(value_name = "BATCH")]
+        batches: Vec<u64>,
+
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Drop what is laid aside: its records are exported no more
+    #[command(after_help = "Example: isango logpush drop 7")]
+    Drop {
+        /// Numbers of batches
+        #[arg(value_name = "BATCH", required = true)]
+        batches: Vec<u64>,
+
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Write a small test object to the destination of each export that is named
     #[command(after_help = "\
 Reads the configuration and writes at once, once, whether or not a server runs. The exit code is 1
@@ -67,8 +104,8 @@ Example: isango logpush test local/support/main")]
     },
     /// Open sealed fields of exported records with the private key
     #[command(after_help = "\
-Reads files as they were delivered (gzip, zstd or plain), or standard input, and prints their lines
-with every sealed field in clear. Nothing is sent anywhere.
+Reads files as they were delivered (gzip, zstd, plain, or Parquet), or standard input, and prints
+their records with every sealed field in clear. Nothing is sent anywhere.
 
 Example: isango logpush decrypt --key audit.pem 20260418T*.log.gz | jq -r .RequestBody")]
     Decrypt {
@@ -89,6 +126,20 @@ Example: isango logpush decrypt --key audit.pem 20260418T*.log.gz | jq -r .Reque
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     match &args.command {
         Command::List { admin, json } => list(admin, *json, out),
+        Command::Aside { remote } => {
+            let all = laid_aside(remote)?;
+            remote.print(&all, &["id", "job", "at", "bytes", "why"], out)?;
+            Ok(0)
+        }
+        Command::Retry { batches, remote } => retry(batches, remote, out),
+        Command::Drop { batches, remote } => {
+            for batch in batches {
+                let path = format!("{ASIDE}/{batch}");
+                let dropped = remote.ask(Method::DELETE, &path, None)?;
+                remote.print(&[dropped], &["id", "job"], out)?;
+            }
+            Ok(0)
+        }
         Command::Test {
             config,
             names,
@@ -96,6 +147,36 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         } => test(&Sources::new(config.file(), Vec::new()), names, *json, out),
         Command::Decrypt { key, files, json } => decrypt(key, files, *json, out),
     }
+}
+
+/// Where the management API has what is laid aside.
+const ASIDE: &str = "/logpush/aside";
+
+fn laid_aside(remote: &Remote) -> anyhow::Result<Vec<Value>> {
+    let told = remote.ask(Method::GET, ASIDE, None)?;
+    let all = told.as_array().context("the gateway tells no list")?;
+    Ok(all.clone())
+}
+
+fn retry(batches: &[u64], remote: &Remote, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let batches: Vec<u64> = match batches.is_empty() {
+        true => laid_aside(remote)?
+            .iter()
+            .filter_map(|one| one["id"].as_u64())
+            .collect(),
+        false => batches.to_vec(),
+    };
+    let mut failed = false;
+    for batch in batches {
+        match remote.ask(Method::POST, &format!("{ASIDE}/{batch}/retry"), None) {
+            Ok(taken) => remote.print(&[taken], &["id", "job"], out)?,
+            Err(error) => {
+                failed = true;
+                writeln!(io::stderr().lock(), "{batch}: {error:#}").ok();
+            }
+        }
+    }
+    Ok(if failed { FAILED } else { 0 })
 }
 
 /// The answer of the admin listener.
@@ -234,6 +315,23 @@ fn open_lines(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let mut from = read::unpacked(from).with_context(|| format!("cannot read {name}"))?;
+    let mut print = |opened| -> anyhow::Result<()> {
+        if json {
+            write_json(out, &opened)?;
+        } else {
+            serde_json::to_writer_pretty(&mut *out, &opened)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    };
+    if let Some(file) = read::table(&mut *from).with_context(|| format!("cannot read {name}"))? {
+        let rows = isango_records::rows(file.into()).with_context(|| name.to_owned())?;
+        for (number, row) in rows.into_iter().enumerate() {
+            let place = || format!("{name}, row {}", number + 1);
+            print(key.open_row(row).with_context(place)?)?;
+        }
+        return Ok(());
+    }
     let mut line = Vec::new();
     for number in 1.. {
         let place = || format!("{name}, line {number}");
@@ -241,13 +339,7 @@ fn open_lines(
             break;
         }
         if !line.trim_ascii().is_empty() {
-            let opened = key.open_line(&line).with_context(place)?;
-            if json {
-                write_json(out, &opened)?;
-            } else {
-                serde_json::to_writer_pretty(&mut *out, &opened)?;
-                writeln!(out)?;
-            }
+            print(key.open_line(&line).with_context(place)?)?;
         }
     }
     Ok(())

@@ -20,6 +20,8 @@ use super::settings::Config;
 
 /// Fewest characters of what bodies are signed with.
 const MIN_SECRET: usize = 16;
+/// How often metrics are sent while there are requests.
+const METRICS_EVERY: Duration = Duration::from_secs(10);
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
 
@@ -112,7 +114,7 @@ fn job(
         filter: section.text("filter").unwrap_or_default(),
         fields: fields(section),
         times: Times::ALL[section.choice("timestamps")],
-        pack: Pack::ALL[section.choice("compression")],
+        pack: pack(section),
         bounds: Bounds {
             bytes: bytes("max_upload_bytes"),
             records: section.count("max_upload_records"),
@@ -134,6 +136,7 @@ fn job(
                 Part::PublicKey => "public_key",
                 Part::Retain => "retain_days",
                 Part::SigningKey => "signing_key",
+                Part::Format => "format",
             };
             section.problem(key, format!("`{key}`: {}", error.message), None);
             None
@@ -155,6 +158,19 @@ fn fields(section: &Section<'_>) -> Vec<Field> {
         field
     });
     read.collect()
+}
+
+/// How batches are packed; Parquet has no say in it.
+fn pack(section: &Section<'_>) -> Pack {
+    let of_lines = Pack::ALL[section.choice("compression")];
+    if section.choice("format") == 0 {
+        return of_lines;
+    }
+    if section.has("compression") {
+        let message = "`compression` is of lines; Parquet packs its columns by itself";
+        section.problem("compression", message.into(), None);
+    }
+    Pack::Parquet
 }
 
 fn signing_key(section: &Section<'_>) -> Option<isango_types::Secret> {
@@ -190,10 +206,10 @@ fn key_of(section: &Section<'_>, around: &Around<'_>) -> Option<Box<str>> {
     }
 }
 
-/// Exporters of traces of one gateway at most.
+/// Exporters of traces and metrics of one gateway at most.
 const MAX_OTEL: usize = 5;
 
-/// Where the traces of a gateway go.
+/// Where the traces and metrics of a gateway go.
 pub(super) fn otel(gateway: &Section<'_>) -> Vec<Arc<Otel>> {
     let mut all = Vec::new();
     for section in gateway.tables("gateways[].otel[]") {
@@ -203,6 +219,7 @@ pub(super) fn otel(gateway: &Section<'_>) -> Vec<Arc<Otel>> {
         }
         let (url, protobuf) = (section.secret("url"), section.choice("content_type") == 1);
         let allow_private = section.flag("allow_private");
+        let metrics = section.choice("signal") == 1;
         // Everything has been read, so that all that is wrong is told at once.
         let Some(url) = url else {
             continue;
@@ -211,15 +228,20 @@ pub(super) fn otel(gateway: &Section<'_>) -> Vec<Arc<Otel>> {
             url,
             headers,
             protobuf,
+            metrics,
             allow_private,
         };
         if let Err(error) = to_destination(&otel) {
-            section.problem("url", format!("`url` takes no traces: {error}"), None);
+            section.problem(
+                "url",
+                format!("`url` takes neither traces nor metrics: {error}"),
+                None,
+            );
         }
         all.push(Arc::new(otel));
     }
     if all.len() > MAX_OTEL {
-        let message = format!("a gateway has at most {MAX_OTEL} exporters of traces");
+        let message = format!("a gateway has at most {MAX_OTEL} exporters of traces and metrics");
         gateway.problem("otel", message, None);
     }
     all
@@ -233,7 +255,7 @@ fn to_destination(otel: &Otel) -> Result<Destination, isango_exports::Destinatio
     Destination::traces(&otel.url, &otel.headers, otel.protobuf, allowed)
 }
 
-/// The jobs that export the traces of a gateway.
+/// The jobs that export the traces and metrics of a gateway.
 pub(crate) fn traces(gateway: &Gateway) -> Vec<Job> {
     let Gateway { account, id, .. } = gateway;
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -249,16 +271,25 @@ pub(crate) fn traces(gateway: &Gateway) -> Vec<Job> {
             gateway: Some(id.clone()),
             of_file: gateway.origin == Origin::File,
             enabled: true,
-            dataset: Dataset::Traces,
+            dataset: match otel.metrics {
+                true => Dataset::Metrics,
+                false => Dataset::Traces,
+            },
             destination,
             filter: "".into(),
             fields: Vec::new(),
             times: Times::default(),
             pack: Pack::Gzip,
-            bounds: Bounds {
-                bytes: 4 << 20,
-                records: 512,
-                wait: Duration::from_secs(1),
+            bounds: match otel.metrics {
+                true => Bounds {
+                    wait: METRICS_EVERY,
+                    ..Bounds::default()
+                },
+                false => Bounds {
+                    bytes: 4 << 20,
+                    records: 512,
+                    wait: Duration::from_secs(1),
+                },
             },
             public_key: None,
             retain: None,
@@ -340,7 +371,7 @@ pub(crate) fn stored(config: &Config, stored: &StoredJob) -> Result<Job, Invalid
         filter: text("filter").into(),
         fields,
         times: Times::ALL[times.unwrap_or_default()],
-        pack: Pack::Gzip,
+        pack: stored_pack(output("output_type")),
         bounds: Bounds {
             bytes: size("max_upload_bytes", usual.bytes),
             records: size("max_upload_records", usual.records),
@@ -352,5 +383,22 @@ pub(crate) fn stored(config: &Config, stored: &StoredJob) -> Result<Job, Invalid
         signing_key: None,
         max_record_bytes: 0,
     };
-    Job::new(spec, Clock::system().now()).map_err(|error| wrong(&["filter"], error.message))
+    let job = Job::new(spec, Clock::system().now());
+    job.map_err(|error| wrong(stored_part(error.part), error.message))
+}
+
+/// How a stored job packs its batches.
+fn stored_pack(output_type: Option<&Value>) -> Pack {
+    match output_type.and_then(Value::as_str) {
+        Some("parquet") => Pack::Parquet,
+        Some(_) | None => Pack::Gzip,
+    }
+}
+
+/// Where a part of a stored job stands.
+const fn stored_part(part: Part) -> &'static [&'static str] {
+    match part {
+        Part::Format => &["output_options", "output_type"],
+        Part::Filter | Part::PublicKey | Part::Retain | Part::SigningKey => &["filter"],
+    }
 }

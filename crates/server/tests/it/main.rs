@@ -46,6 +46,7 @@ mod records;
 mod reload;
 mod retry;
 mod secrets;
+mod shipped;
 mod shutdown;
 mod stored_keys;
 mod stored_tokens;

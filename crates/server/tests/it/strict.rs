@@ -131,6 +131,10 @@ impl LogReader for Gate {
     fn follow(&self, from: Position, limit: usize) -> Result<(Vec<Record>, Position), Error> {
         self.logs.follow(from, limit)
     }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.logs.dropped(from, to)
+    }
 }
 
 /// A gateway before an upstream, on a disk.

@@ -56,5 +56,22 @@ fn keeps_what_was_given_up(store: &impl ExportStore) {
     for one in &all {
         store.bury(one).expect("there is room");
     }
-    assert_eq!(store.buried().expect("it is read"), all);
+    let told = store.buried().expect("it is read");
+    let names: Vec<&str> = told.iter().map(|one| &*one.name).collect();
+    assert_eq!(names, ["b", "a"]);
+    let facts = (told[0].at, &*told[0].why, told[0].bytes, &*told[0].job);
+    assert_eq!(facts, (all[0].at, "413", 1, "a"));
+    for (told, buried) in told.iter().zip(&all) {
+        let found = store.exhume(told.id).expect("it is read");
+        assert_eq!(found.as_ref(), Some(buried));
+    }
+    let [first, second] = [told[0].id, told[1].id];
+    assert!(store.discard(second).expect("it is forgotten"));
+    assert!(!store.discard(second).expect("nothing is to do"));
+    assert_eq!(store.exhume(second).expect("it is read"), None);
+    store.bury(&all[1]).expect("there is room");
+    let told = store.buried().expect("it is read");
+    assert_eq!((told.len(), told[0].id), (2, first));
+    // What names one batch never names another.
+    assert!(told[1].id > second);
 }

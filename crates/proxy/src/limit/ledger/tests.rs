@@ -259,6 +259,10 @@ impl LogReader for Watched<'_> {
         self.read.lock().push(read);
         Ok((records, next))
     }
+
+    fn dropped(&self, from: Position, to: Position) -> Result<u64, Error> {
+        self.logs.dropped(from, to)
+    }
 }
 
 #[test]

@@ -6,6 +6,10 @@ use super::Unset::{Absent, Is, Required};
 use super::{Key, key};
 use crate::config::value::Kind;
 
+/// How objects are written, in the order of the choice.
+const FORMATS: &[&str] = &["ndjson", "parquet"];
+/// What an exporter of OpenTelemetry sends, in the order of the choice.
+const SIGNALS: &[&str] = &["traces", "metrics"];
 /// From where a new job exports, in the order of the choice.
 const BEGINNINGS: &[&str] = &["now", "start"];
 
@@ -72,11 +76,19 @@ macro_rules! job {
                 "How moments are written.",
             ),
             key(
+                concat!($section, ".format"),
+                Kind::Choice(FORMATS),
+                Is("ndjson"),
+                r#""parquet""#,
+                "How objects are written: one JSON object a line, or, of `ai_gateway_events` in \
+                 buckets and folders, as Parquet files with a column for each field.",
+            ),
+            key(
                 concat!($section, ".compression"),
                 Kind::Choice(&Pack::NAMES),
                 Is("gzip"),
                 r#""zstd""#,
-                "How batches are packed.",
+                "How lines are packed. Parquet packs its columns by itself.",
             ),
             key(
                 concat!($section, ".max_upload_bytes"),
@@ -189,7 +201,15 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Secret,
         Required,
         r#""https://otlp.example.com/v1/traces""#,
-        "Where traces of the gateway go (OTLP/HTTP): the whole address. At most five.",
+        "Where traces or metrics of the gateway go (OTLP/HTTP): the whole address. At most five.",
+    ),
+    key(
+        "gateways[].otel[].signal",
+        Kind::Choice(SIGNALS),
+        Is("traces"),
+        r#""metrics""#,
+        "What is sent there: a span for each request, or what requests add to metrics every ten \
+         seconds (delta temporality).",
     ),
     key(
         "gateways[].otel[].headers",
@@ -210,7 +230,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Choice(&["json", "protobuf"]),
         Is("json"),
         r#""protobuf""#,
-        "How traces are written.",
+        "How they are written.",
     ),
     key(
         "gateways[].otel[].allow_private",
