@@ -108,6 +108,9 @@ pub(crate) fn run() -> Result<()> {
     if let Err(error) = read_columns(&binary, &scratch, &python) {
         failures.push(format!("polars: {error:#}"));
     }
+    if let Err(error) = receive_exports(&binary) {
+        failures.push(format!("exports: {error:#}"));
+    }
     if !failures.is_empty() {
         bail!("{} failures:\n  {}", failures.len(), failures.join("\n  "));
     }
@@ -137,6 +140,22 @@ fn read_columns(binary: &Path, scratch: &Scratch, python: &Path) -> Result<()> {
             .arg(export)
             .arg(query),
     )
+}
+
+/// Lets servers that know nothing of the gateway receive its exports, while the way there fails and
+/// the gateway is killed a hundred times.
+///
+/// # Errors
+/// Something cannot be installed, or what arrives is not what the journal has.
+fn receive_exports(binary: &Path) -> Result<()> {
+    let sources = shell::root().join("tests/clients/exports");
+    let python = install_python("exports", &sources.join("requirements.txt"))?;
+    let node = install_node("azurite", "tests/clients/exports", &[])?;
+    let azurite = node.join("node_modules/azurite/dist/src/blob/main.js");
+    let mut receivers = with(&python, [sources.join("run.py")]);
+    receivers.env("ISANGO_BINARY", binary);
+    receivers.env("AZURITE", format!("node {}", azurite.display()));
+    shell::run(&mut receivers)
 }
 
 /// A program with its arguments.
