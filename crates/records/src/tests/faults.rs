@@ -513,9 +513,16 @@ fn wherever_the_power_fails_what_was_acknowledged_is_kept() {
     }
 }
 
+/// Every so many of the calls; with `ISANGO_FAULTS` set, each of them.
+fn step(usual: usize) -> usize {
+    std::env::var_os("ISANGO_FAULTS").map_or(usual, |_all| 1)
+}
+
 fn in_a_window(window: Duration) -> Options {
     Options {
         sync: Sync::Window(window),
+        // Each batch fills one.
+        max_file_bytes: 500,
         ..small_files()
     }
 }

@@ -222,7 +222,7 @@ async fn while_nothing_can_be_stored_nothing_is_asked_and_then_it_goes_on() {
     assert_ne!(reading.rest().await.1, End::Whole);
     let refused = gateway.ask(&whole()).await;
     assert_eq!(refused.status(), 503);
-    assert_eq!(refused.json()["internalCode"], 3033);
+    assert_eq!(refused.json()["internalCode"], 3034);
     assert_eq!(upstream.count(), 1, "no provider was asked again");
     gate.is(Disk::Works);
     gateway.records(2).await;

@@ -33,11 +33,6 @@ fn reopened() -> Options {
     }
 }
 
-/// Every so many of the calls; with `ISANGO_FAULTS` set, each of them.
-fn step(usual: usize) -> usize {
-    std::env::var_os("ISANGO_FAULTS").map_or(usual, |_all| 1)
-}
-
 fn is_projection(name: &Path) -> bool {
     !is_journal(name) && !overlay::is_overlay(name)
 }
