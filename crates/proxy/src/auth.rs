@@ -56,6 +56,20 @@ pub(crate) fn caller(
     })
 }
 
+/// The caller, as whom a request is taken whatever its headers say.
+///
+/// # Errors
+/// [`Error::Unauthorized`]: the token does not open the gateway.
+pub(crate) fn caller_as(
+    token: Arc<Token>,
+    (gateway, account): (&Gateway, &str),
+) -> Result<Caller, Error> {
+    match token.opens(account, &gateway.id) && token.may(Scope::Run) {
+        true => Ok(Caller { token: Some(token) }),
+        false => Err(Error::Unauthorized),
+    }
+}
+
 /// Checks that the caller's token, if it has one, is for this provider.
 ///
 /// # Errors

@@ -51,7 +51,7 @@ impl Candidate {
 
 /// Whose turn it is by weight: smooth weighted round robin, as in nginx. Each gets its share also
 /// of a few requests, and none gets its share in one go.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Turns(Vec<(u64, f64)>);
 
 impl Turns {

@@ -6,6 +6,7 @@
 //! A store that fails or is slow is a miss, and counted.
 
 pub(crate) mod asked;
+mod explain;
 mod fill;
 mod flight;
 mod kept;
@@ -206,7 +207,26 @@ pub(crate) struct Looking<'l> {
     shares: bool,
 }
 
-impl Looking<'_> {
+impl<'l> Looking<'l> {
+    fn of(
+        (draft, call): (&Draft, &'l Call<'_>),
+        body: &'l Bytes,
+        terms: Box<Terms>,
+        limits: &'l Limits,
+    ) -> Self {
+        Self {
+            route: &call.route,
+            method: &call.method,
+            headers: &call.headers,
+            credential: call.credential.as_deref(),
+            body,
+            terms,
+            limits,
+            has_plan: Plan::of(&call.route, draft.options.wishes).is_some(),
+            shares: !(draft.streams && may_be_cut(&call.route)),
+        }
+    }
+
     fn policy(&self) -> &CachePolicy {
         &self.route.gateway.cache
     }
@@ -262,17 +282,7 @@ impl Cache {
         let (Some(draft), Some(body)) = (exchange.draft(), call.question()) else {
             return Ok(Found::Nothing);
         };
-        let looking = &Looking {
-            route: &call.route,
-            method: &call.method,
-            headers: &call.headers,
-            credential: call.credential.as_deref(),
-            body,
-            terms,
-            limits,
-            has_plan: Plan::of(&call.route, draft.options.wishes).is_some(),
-            shares: !(draft.streams && may_be_cut(&call.route)),
-        };
+        let looking = &Looking::of((draft, call), body, terms, limits);
         let Some(key) = looking.question(draft).key().await else {
             return Ok(Found::Nothing);
         };

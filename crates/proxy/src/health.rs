@@ -208,6 +208,27 @@ impl Fleet {
         &self,
         group: usize,
         ask: &Ask,
+        chance: (Option<u64>, u64),
+        now: Instant,
+    ) -> Vec<usize> {
+        self.ordered((group, true), ask, chance, now)
+    }
+
+    /// The same, and nobody's turn is taken for it.
+    pub(crate) fn look(
+        &self,
+        group: usize,
+        ask: &Ask,
+        chance: (Option<u64>, u64),
+        now: Instant,
+    ) -> Vec<usize> {
+        self.ordered((group, false), ask, chance, now)
+    }
+
+    fn ordered(
+        &self,
+        (group, takes_turn): (usize, bool),
+        ask: &Ask,
         (sticky, random): (Option<u64>, u64),
         now: Instant,
     ) -> Vec<usize> {
@@ -244,11 +265,13 @@ impl Fleet {
                 }
             })
             .collect();
+        let mut turns = turns.lock();
+        let mut copy = (!takes_turn).then(|| turns.clone());
         let mut draw = Draw {
             balance: rule.balance,
             sticky,
             random,
-            turns: &mut turns.lock(),
+            turns: copy.as_mut().unwrap_or(&mut turns),
         };
         let mut order = balance::order(&members, &mut draw);
         // Whether a target is back is found out by the next request; sticky ones stay at home.

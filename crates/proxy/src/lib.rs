@@ -31,6 +31,7 @@ mod options;
 mod pipeline;
 mod plan;
 mod readings;
+mod rehearse;
 mod relay;
 mod retry;
 mod secrets;

@@ -9,7 +9,7 @@
 //! limits look at, `admit` is what the pipeline calls, `notice` what clients are told, `pledge` notes
 //! what is held where a crash does not reach it, `ledger` brings counters back after a restart, `time`
 //! is what clocks tell, `view` shows counters to others, `history` tells what limits would have done
-//! before.
+//! before, `rehearse` what they would do.
 
 mod admit;
 mod bucket;
@@ -19,6 +19,7 @@ mod ledger;
 mod notice;
 mod permit;
 mod pledge;
+mod rehearse;
 #[cfg(test)]
 mod simulation;
 mod subject;
@@ -54,6 +55,7 @@ pub use notice::Notice;
 pub(crate) use notice::tell;
 pub(crate) use permit::{Lease, Overrun, Permit, Spent};
 pub(crate) use pledge::{Pledge, Pledges};
+pub(crate) use rehearse::look;
 pub(crate) use subject::{asked_model_at, model_behind, served_before};
 use time::{Present, Time};
 pub use view::Drawn;
@@ -83,7 +85,9 @@ pub(crate) struct Limits {
     /// Requests that wait for others to end.
     waiting: AtomicUsize,
     /// What answers of each model were like.
-    observed: Observed,
+    observed: Arc<Observed>,
+    /// Where buckets come from that are not here yet; `None`: these are the real ones.
+    base: Option<Arc<Limits>>,
     /// What requests that were sent hold, where a crash does not reach it.
     pledges: Arc<Pledges>,
     /// What is on record, and where that is saved.
@@ -214,7 +218,8 @@ impl Limits {
             serial: AtomicU64::new(0),
             time: Time::default(),
             waiting: AtomicUsize::new(0),
-            observed: Observed::default(),
+            observed: Arc::default(),
+            base: None,
             pledges,
             recorded: Mutex::default(),
             checkpoint: Arc::new(MemoryCheckpoint::default()),
@@ -356,10 +361,11 @@ impl Limits {
         (limit, share): (&Arc<Limit>, Share),
         time: Present,
     ) -> Arc<Bucket> {
+        let state = self.stands(&key);
         let bucket = Arc::new(Bucket {
             serial: self.serial.fetch_add(1, Ordering::Relaxed),
             limit: Arc::clone(limit),
-            state: Mutex::new(State::new(limit, time)),
+            state: Mutex::new(state.unwrap_or_else(|| State::new(limit, time))),
             freed: Arc::new(Notify::new()),
             _share: share,
         });

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use isango_types::Snapshot;
+use isango_types::{Snapshot, Token};
 use isango_wire::filter::UsageFilter;
 
 use crate::Proxy;
 use crate::ask::{self, Answer, Call, FOREIGN_CODING, Limits};
 use crate::cache::{self, Found, Terms, Ticket};
-use crate::call::{self, INSPECT_BYTES, Upload};
+use crate::call::{self, CallBody, INSPECT_BYTES, Upload};
 use crate::error::Error;
 use crate::exchange::{Exchange, path_of};
 use crate::limit::{self, Stage};
@@ -21,7 +21,7 @@ use crate::options;
 use crate::plan::Plan;
 use crate::relay::{Activity, Pace, Relay};
 use crate::resolve::{self, Route};
-use crate::serve::BareLf;
+use crate::serve::{BareLf, Interim};
 use crate::tokens::Tokens;
 use crate::understand::{understand, wants_inspection};
 use crate::upstream::Source;
@@ -131,9 +131,7 @@ async fn serve(
         terms,
         waited_us,
     } = admit(config, exchange, request, activity).await?;
-    understand(proxy, exchange, &mut call);
-    auth::may_ask_for_its_model(exchange, &call)?;
-    auth::has_its_price(exchange, &call)?;
+    examine(proxy, exchange, &mut call)?;
     exchange.overhead(exchange.elapsed_us().saturating_sub(waited_us));
     let first_byte = exchange.wishes().first_byte_timeout;
     let limits = limits(&call.route, first_byte, exchange);
@@ -193,7 +191,64 @@ async fn admit<'a>(
     activity: &'a Activity,
 ) -> Result<Admitted<'a>, Error> {
     let (mut head, body) = request.into_parts();
-    // Where does it go, and who sent it?
+    let headed = admit_head(config, exchange, &mut head, None).await?;
+    // What does it send?
+    let before_body = exchange.elapsed_us();
+    let limit = headed.route.gateway.max_request_bytes;
+    let body = call::read(body, headed.held, limit, exchange.request_capture()).await?;
+    let waited_us = exchange.queued_until_now() - before_body;
+    let interim = (head.version == Version::HTTP_11).then(|| activity.interim());
+    let (call, terms) = headed.into_call(head, body, interim);
+    Ok(Admitted {
+        call,
+        terms,
+        waited_us,
+    })
+}
+
+/// What is known of a request by its head.
+pub(crate) struct Headed {
+    pub(crate) route: Arc<Route>,
+    presented: auth::Presented,
+    /// On which terms it may be answered from the cache.
+    terms: Option<Box<Terms>>,
+    /// How much of its body is read before it is sent.
+    pub(crate) held: usize,
+}
+
+impl Headed {
+    /// The request with its body, and the terms of the cache.
+    pub(crate) fn into_call<'a>(
+        self,
+        head: Parts,
+        body: CallBody,
+        interim: Option<Interim<'a>>,
+    ) -> (Call<'a>, Option<Box<Terms>>) {
+        let call = Call {
+            route: self.route,
+            method: head.method,
+            headers: head.headers,
+            credential: self.presented.credential,
+            allowance: self.presented.allowance,
+            body,
+            original: None,
+            interim,
+        };
+        (call, self.terms)
+    }
+}
+
+/// Finds out by its head where a request goes and who sent it, and whether it may be asked for; what
+/// must not cross is taken out. `known`: whose it is, if that is not told by its headers.
+///
+/// # Errors
+/// Why it may not pass.
+pub(crate) async fn admit_head(
+    config: &Snapshot,
+    exchange: &mut Exchange,
+    head: &mut Parts,
+    known: Option<Arc<Token>>,
+) -> Result<Headed, Error> {
     exchange.asked(options::read(&head.headers));
     let path = path_of(&head.uri);
     let mut tokens = Tokens::take(path, &mut head.headers);
@@ -207,16 +262,19 @@ async fn admit<'a>(
     let route = Arc::new(resolved?);
     exchange.routed(Arc::clone(&route), &place);
     let now = exchange.created_at();
-    let caller = auth::caller(
-        config,
-        (&route.gateway, place.account),
-        (&head, &tokens),
-        now,
-    )?;
+    let caller = match known {
+        Some(token) => auth::caller_as(token, (&route.gateway, place.account))?,
+        None => auth::caller(
+            config,
+            (&route.gateway, place.account),
+            (head, &tokens),
+            now,
+        )?,
+    };
     exchange.identified(caller);
     exchange.can_be_recorded()?;
     auth::may_ask(exchange, &route.provider)?;
-    speaks_http(&head)?;
+    speaks_http(head)?;
     headers::to_upstream(&mut head.headers);
     let alias = exchange
         .draft()
@@ -229,34 +287,30 @@ async fn admit<'a>(
         // Limits that may send it elsewhere wait for its body.
         Box::pin(limit::admit_here(exchange, Stage::Head)).await?;
     }
-    // What does it send?
     let may_replay = Plan::of(&route, exchange.wishes()).is_some();
     let terms = exchange.cache_terms(&route, &head.method);
-    let before_body = exchange.elapsed_us();
-    let body = call::read(
-        body,
-        held_bytes(&route, &head, may_replay, terms.is_some())
-            .max(credentials::signed_bytes(presented.credential.as_deref())),
-        route.gateway.max_request_bytes,
-        exchange.request_capture(),
-    )
-    .await?;
-    let waited_us = exchange.queued_until_now() - before_body;
-    let call = Call {
+    let held = held_bytes(&route, head, may_replay, terms.is_some())
+        .max(credentials::signed_bytes(presented.credential.as_deref()));
+    Ok(Headed {
         route,
-        method: head.method,
-        headers: head.headers,
-        credential: presented.credential,
-        allowance: presented.allowance,
-        body,
-        original: None,
-        interim: (head.version == Version::HTTP_11).then(|| activity.interim()),
-    };
-    Ok(Admitted {
-        call,
+        presented,
         terms,
-        waited_us,
+        held,
     })
+}
+
+/// Learns what a request asks for, and whether its token may have that.
+///
+/// # Errors
+/// [`Error::Forbidden`].
+pub(crate) fn examine(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    call: &mut Call<'_>,
+) -> Result<(), Error> {
+    understand(proxy, exchange, call);
+    auth::may_ask_for_its_model(exchange, call)?;
+    auth::has_its_price(exchange, call)
 }
 
 /// How long the request may take. `first_byte`: its own wish.

@@ -182,6 +182,28 @@ impl Sink {
         Ok((sink, thread))
     }
 
+    /// A sink beside this one, for an exchange that is only rehearsed: what it draws and tells goes no
+    /// further.
+    pub(crate) fn aside(&self) -> Arc<Self> {
+        let trouble = Trouble {
+            error: self.trouble().map(Into::into),
+            writing: None,
+        };
+        Arc::new(Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            budget: Arc::new(Budget::new(0)),
+            settings: self.settings,
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+            cutting: AtomicBool::new(false),
+            limits: Arc::new(self.limits.aside()),
+            refusals: Thin::default(),
+            trouble: Mutex::new(trouble),
+            full: Mutex::default(),
+        })
+    }
+
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use isango_types::Target;
 use isango_types::health::Sticky;
 use isango_types::policy::FallbackOn;
+use isango_types::rehearsal::Stop;
 use tokio::time::Instant;
 
 use crate::Proxy;
@@ -121,6 +122,53 @@ impl Way {
     pub(crate) fn leave(&self, permit: &Permit) -> Leave {
         self.walk.leave(permit, Instant::now())
     }
+}
+
+/// Who would be asked, in this order, and how they are now. Nobody's turn is taken for it.
+pub(crate) fn look(proxy: &Proxy, exchange: &Exchange, call: &Call<'_>) -> Vec<Stop> {
+    let now = Instant::now();
+    let route = &call.route;
+    let fleet = proxy.health.fleet(&route.gateway, now);
+    let (Some(own), Some(fleet), Some(draft)) = (&route.target, fleet, exchange.draft()) else {
+        return vec![Stop {
+            target: route.target_name().into(),
+            provider: route.provider.slug.clone(),
+            is_equal: true,
+            is_open: true,
+            why: None,
+        }];
+    };
+    let [asked, redirected] = asks(Some(draft), call);
+    // A limit that sent it elsewhere sends it nowhere else.
+    let plan = Plan::of(route, exchange.wishes()).filter(|_| exchange.step() == 0);
+    let (targets, equals) = match plan {
+        None => (vec![Arc::clone(own)], 1),
+        Some(plan) => {
+            let order = plan.group.map(|group| {
+                let chance = (sticky(draft, call, group), random(draft));
+                fleet.look(group, &asked, chance, now)
+            });
+            plan.targets(&route.gateway, own, order.as_deref())
+        }
+    };
+    let stop = |(at, target): (usize, &Arc<Target>)| {
+        let ask = if target.name == own.name {
+            asked
+        } else {
+            redirected
+        };
+        let health = fleet.target(&target.name);
+        let standing = health.map(|health| health.standing(fleet.rules(), &ask, now));
+        let shut = standing.filter(|standing| !standing.is_open());
+        Stop {
+            target: target.name.clone(),
+            provider: target.provider.clone(),
+            is_equal: at < equals,
+            is_open: shut.is_none(),
+            why: shut.map(|standing| standing.reason(now).into()),
+        }
+    };
+    targets.iter().enumerate().map(stop).collect()
 }
 
 /// Leave for a request that can be sent to its own target only; `None`: it belongs to none.

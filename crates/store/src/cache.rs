@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use isango_types::rehearsal::KeptAnswer;
 use isango_types::{RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -166,6 +167,23 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// How it stands at `now`.
+    #[must_use]
+    pub fn kept_at(&self, now: Timestamp) -> KeptAnswer {
+        let seconds = |from: Timestamp, to: Timestamp| {
+            to.as_micros().saturating_sub(from.as_micros()) / 1_000_000
+        };
+        KeptAnswer {
+            filled_by: self.filled_by,
+            stored_at: self.stored_at,
+            age_s: seconds(self.stored_at, now),
+            fresh_until: self.fresh_until,
+            left_s: seconds(now, self.fresh_until),
+            status: self.answer.status,
+            bytes: self.answer.bytes() as u64,
+        }
+    }
+
     /// Memory that it takes, in bytes, roughly.
     #[must_use]
     pub fn weight(&self) -> usize {

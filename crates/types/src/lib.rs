@@ -2,8 +2,9 @@
 //!
 //! No I/O and no async runtime live here. In reading order: what a request is called
 //! ([`id`]), who it is sent to ([`provider`], [`gateway`]) and by which rules ([`policy`], [`limit`], [`alert`]), the
-//! compiled view of all configuration ([`snapshot`]), and what one exchange leaves behind
-//! ([`usage`], [`price`], [`record`]), in the words of others ([`genai`]).
+//! compiled view of all configuration ([`snapshot`]), what one exchange leaves behind
+//! ([`usage`], [`price`], [`record`]), in the words of others too ([`genai`]), and what one would
+//! ([`rehearsal`]).
 
 pub mod alert;
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod price;
 pub mod provider;
 pub mod record;
 pub mod redaction;
+pub mod rehearsal;
 pub mod role;
 pub mod secret;
 pub mod snapshot;

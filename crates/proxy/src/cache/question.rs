@@ -199,6 +199,11 @@ impl Prints {
         Self(prints.collect())
     }
 
+    /// The names of the parts, in their order.
+    pub(crate) fn names(&self) -> Vec<Box<str>> {
+        self.0.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// How many parts differ, roughly: without a look at names.
     pub(crate) fn distance(&self, other: &Self) -> usize {
         let has = |print: &&(Box<str>, u64)| other.0.iter().any(|(_, p)| *p == print.1);

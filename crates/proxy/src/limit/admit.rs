@@ -194,7 +194,11 @@ async fn draw(
         }
         subject.estimate = Some(subject.estimate(sink.limits(), body));
     }
-    let mut waits = Waits::of_limits();
+    let mut waits = match sink.limits().is_aside() {
+        // Nobody frees anything there.
+        true => Waits::not(),
+        false => Waits::of_limits(),
+    };
     let refused = draw_in_turn(sink, &mut subject, due, (permit, &mut waits)).await;
     let estimate = subject.estimate.take();
     match refused {

@@ -156,7 +156,7 @@ impl<'d> Subject<'d> {
     /// What so many tokens cost at most, in nano-dollars, as far as they have a rate; 0 of a model
     /// without a price, whose cost is not known afterwards either. `None`: what the model is, or
     /// costs, is not known before it has answered.
-    fn price(&self, input: u64, output: u64, now: Timestamp) -> Option<u64> {
+    pub(super) fn price(&self, input: u64, output: u64, now: Timestamp) -> Option<u64> {
         // What is billed by piece is told by the request itself.
         let asked = self.estimate.as_ref();
         let pieces = |of| asked.filter(|_| self.draft.operation == of);
