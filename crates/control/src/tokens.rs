@@ -261,7 +261,7 @@ pub(crate) async fn rotate(
         let author = caller.author(control);
         let now = author.at;
         let authored = As::new(&*control.config, author);
-        let secret = tokens::rotate(&authored, name, grace, now).map_err(told)?;
+        let secret = tokens::rotate(&authored, (account, name), grace, now).map_err(told)?;
         let value = secret.expose().to_owned();
         let token = TokenView::of(find(control, account, name)?);
         Ok(Done::new(MadeToken { token, value }))
@@ -286,7 +286,7 @@ pub(crate) async fn revoke(
         let author = caller.author(control);
         let now = author.at;
         let authored = As::new(&*control.config, author);
-        tokens::revoke(&authored, name, now).map_err(told)?;
+        tokens::revoke(&authored, (account, name), now).map_err(told)?;
         Ok(Done::new(TokenView::of(find(control, account, name)?)))
     })
     .await

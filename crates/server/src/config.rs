@@ -59,6 +59,9 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 /// How many errors of syntax are told: later ones mostly follow from the first.
 const MAX_SYNTAX_ERRORS: usize = 4;
 
+/// Account and name of something.
+pub type Named = (Box<str>, Box<str>);
+
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -311,17 +314,20 @@ impl Config {
     ///
     /// # Errors
     /// The file cannot be read or is no TOML.
-    pub fn token_names(sources: &Sources) -> Result<Vec<Box<str>>, ConfigError> {
+    pub fn token_names(sources: &Sources) -> Result<Vec<Named>, ConfigError> {
         let text = sources.read()?;
         let tree = parse_tree(&text, sources, &mut Origins::default())?;
         let tokens = tree
             .get("tokens")
             .and_then(|list| list.get_ref().as_array());
         let tables = tokens.into_iter().flatten();
-        let names = tables.filter_map(|token| token.get_ref().as_table()?.get("name"));
-        Ok(names
-            .filter_map(|name| Some(name.get_ref().as_str()?.into()))
-            .collect())
+        let names = tables.filter_map(|token| {
+            let token = token.get_ref().as_table()?;
+            let text = |name: &str| token.get(name)?.get_ref().as_str();
+            let account = text("account").unwrap_or("local");
+            Some((account.into(), text("name")?.into()))
+        });
+        Ok(names.collect())
     }
 
     /// Account and id of every gateway that the file names, whatever else it says.

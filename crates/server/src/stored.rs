@@ -14,6 +14,7 @@ use isango_store::logpush::{self, StoredJob};
 use isango_store::prices::{self, StoredPrice};
 use isango_store::providers::{self, StoredProvider};
 use isango_store::seal::SealError;
+use isango_store::tokens::StoredToken;
 use isango_store::{credentials, mutes, tokens};
 use isango_types::credential::{Rate, StoredCredential};
 use isango_types::gateway::{DEFAULT_GATEWAY, Origin};
@@ -184,9 +185,13 @@ impl Stored {
         }
         check_own(&next, changes, config, &mut wrong);
         for change in changes.iter().filter(|one| one.kind == Kind::Token) {
-            let is_it = |token: &Token| token.name == change.id;
+            let stored = next.find(change.kind, &change.id).map(tokens::of);
+            let Some(Ok(StoredToken { token: new, .. })) = stored else {
+                continue;
+            };
+            let is_it = |token: &Token| token.name == new.name && token.account == new.account;
             if change.based_on == 0 && config.tokens.iter().any(is_it) {
-                let message = format!("the configuration has a token `{}`", change.id);
+                let message = format!("the configuration has a token `{}`", new.name);
                 let path = vec!["name".into()];
                 wrong.push(Wrong { path, message });
             }
@@ -344,11 +349,12 @@ impl Stored {
                 entity.kind, entity.id
             )
         }));
-        let of_file: BTreeSet<&str> = config.tokens.iter().map(|token| &*token.name).collect();
+        let named = |token: &Token| (token.account.clone(), token.name.clone());
+        let of_file: BTreeSet<_> = config.tokens.iter().map(named).collect();
         let (shadowed, stored): (Vec<&Token>, Vec<&Token>) = self
             .tokens
             .iter()
-            .partition(|token| of_file.contains(&*token.name));
+            .partition(|token| of_file.contains(&named(token)));
         doubts.extend(shadowed.iter().map(|token| {
             let name = &token.name;
             format!(

@@ -240,7 +240,9 @@ pub fn of_commit(
                 Some(value.pointer("/token/account")?.as_str()?.to_owned())
             });
             let account = account.unwrap_or_default();
-            vec![made(&account, &change.id).with(changed.before, changed.after)]
+            // Of a name that another account has, too, the account stands before it.
+            let name = change.id.rsplit('/').next().unwrap_or(&change.id);
+            vec![made(&account, name).with(changed.before, changed.after)]
         }
         Kind::User => of_user((author, revision), change, before),
         Kind::Link => of_link(&changed, user)

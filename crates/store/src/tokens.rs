@@ -120,11 +120,28 @@ fn parse(entity: &Entity) -> Result<StoredToken, Error> {
     let damaged = || Error::Damaged(entity.id.clone());
     let stored: StoredToken =
         serde_json::from_str(&entity.body).map_err(|_unreadable| damaged())?;
-    let is_it = stored.token.name == entity.id && stored.token.check().is_ok();
-    match is_it {
+    let Token { account, name, .. } = &stored.token;
+    let is_named = *name == entity.id || *in_account(account, name) == *entity.id;
+    match is_named && stored.token.check().is_ok() {
         true => Ok(stored),
         false => Err(damaged()),
     }
+}
+
+/// The id in the store of a token whose name another account's has, too. The first of a name has its
+/// name alone.
+fn in_account(account: &str, name: &str) -> String {
+    format!("{account}/{name}")
+}
+
+/// The entity of the token `name` of an account.
+fn find<'c>(contents: &'c Contents, (account, name): (&str, &str)) -> Option<&'c Entity> {
+    let is_it = |entity: &&Entity| {
+        parse(entity)
+            .is_ok_and(|stored| *stored.token.account == *account && *stored.token.name == *name)
+    };
+    let at = |id: &str| contents.find(Kind::Token, id).filter(is_it);
+    at(name).or_else(|| at(&in_account(account, name)))
 }
 
 fn body(stored: &StoredToken) -> Result<String, Error> {
@@ -139,8 +156,14 @@ fn body(stored: &StoredToken) -> Result<String, Error> {
 pub fn create(store: &dyn ConfigStore, token: Token, now: Timestamp) -> Result<Secret, Error> {
     token.check()?;
     let contents = store.read()?;
-    let name = token.name.clone();
-    if contents.find(Kind::Token, &name).is_some() {
+    let (account, name) = (token.account.clone(), token.name.clone());
+    // What nobody knows whose it is keeps its name from everybody.
+    let id = match contents.find(Kind::Token, &name).map(parse) {
+        None => name.to_string(),
+        Some(Ok(other)) if other.token.account != account => in_account(&account, &name),
+        Some(_) => return Err(Error::Taken(name)),
+    };
+    if find(&contents, (&account, &name)).is_some() {
         return Err(Error::Taken(name));
     }
     if contents.of(Kind::Token).count() >= MAX_TOKENS {
@@ -161,7 +184,7 @@ pub fn create(store: &dyn ConfigStore, token: Token, now: Timestamp) -> Result<S
         rotated_at: None,
         revoked_at: None,
     };
-    let change = Change::add(Kind::Token, &name, body(&stored)?);
+    let change = Change::add(Kind::Token, &id, body(&stored)?);
     match store.commit(&[change]) {
         Ok(_revision) => Ok(secret),
         Err(config::Error::Conflict { .. }) => Err(Error::Taken(name)),
@@ -183,7 +206,7 @@ fn capped_beside(contents: &Contents, token: &Token) -> usize {
     tokens.filter(is_beside).count()
 }
 
-/// Gives the token `name` a new digest; the old ones stay valid for `grace`, at most
+/// Gives the token `name` of an account a new digest; the old ones stay valid for `grace`, at most
 /// [`MAX_GRACE`]. Returns what opens gateways from now on, which is kept nowhere.
 ///
 /// # Errors
@@ -191,12 +214,12 @@ fn capped_beside(contents: &Contents, token: &Token) -> usize {
 /// [`Error::Random`], [`Error::Store`].
 pub fn rotate(
     store: &dyn ConfigStore,
-    name: &str,
+    (account, name): (&str, &str),
     grace: Duration,
     now: Timestamp,
 ) -> Result<Secret, Error> {
     let (secret, sha256) = mint()?;
-    change(store, name, |stored| {
+    change(store, (account, name), |stored| {
         if stored.revoked_at.is_some() {
             return Err(Error::Revoked(name.into()));
         }
@@ -220,12 +243,16 @@ pub fn rotate(
     Ok(secret)
 }
 
-/// Ends the token `name`, with all that is valid under its name.
+/// Ends the token `name` of an account, with all that is valid under its name.
 ///
 /// # Errors
 /// [`Error::Unknown`], [`Error::Revoked`], [`Error::Damaged`], [`Error::Store`].
-pub fn revoke(store: &dyn ConfigStore, name: &str, now: Timestamp) -> Result<(), Error> {
-    change(store, name, |stored| {
+pub fn revoke(
+    store: &dyn ConfigStore,
+    (account, name): (&str, &str),
+    now: Timestamp,
+) -> Result<(), Error> {
+    change(store, (account, name), |stored| {
         if stored.revoked_at.is_some() {
             return Err(Error::Revoked(name.into()));
         }
@@ -235,34 +262,53 @@ pub fn revoke(store: &dyn ConfigStore, name: &str, now: Timestamp) -> Result<(),
     })
 }
 
-/// Ends the token `name`, and frees its name. One that cannot be read goes, too.
+/// Ends the token `name` of an account, and frees its name. One that cannot be read goes, too,
+/// whosever it was.
 ///
 /// # Errors
 /// [`Error::Unknown`], [`Error::Store`].
-pub fn forget(store: &dyn ConfigStore, name: &str) -> Result<(), Error> {
+pub fn forget(store: &dyn ConfigStore, (account, name): (&str, &str)) -> Result<(), Error> {
     let contents = store.read()?;
     let refused = store.refused()?;
-    let is_it = |one: &&Refused| one.entity.kind == Kind::Token && *one.entity.id == *name;
-    let among_refused = || refused.iter().find(is_it).map(|one| &one.entity);
-    let entity = contents
-        .find(Kind::Token, name)
+    let among_refused = || {
+        let mut refused = refused.iter();
+        let found = refused.find(|one| is_refused(one, (account, name)));
+        found.map(|one| &one.entity)
+    };
+    let unreadable = || {
+        let entity = contents.find(Kind::Token, name)?;
+        parse(entity).is_err().then_some(entity)
+    };
+    let entity = find(&contents, (account, name))
         .or_else(among_refused)
+        .or_else(unreadable)
         .ok_or_else(|| Error::Unknown(name.into()))?;
     store.commit(&[Change::remove(entity)])?;
     Ok(())
 }
 
+/// Whether it is the token `name` of an account that nobody can vouch for, as far as that can be told.
+fn is_refused(one: &Refused, (account, name): (&str, &str)) -> bool {
+    let id = &*one.entity.id;
+    let is_anothers = || parse(&one.entity).is_ok_and(|stored| *stored.token.account != *account);
+    one.entity.kind == Kind::Token
+        && (*id == *in_account(account, name) || *id == *name && !is_anothers())
+}
+
 fn change(
     store: &dyn ConfigStore,
-    name: &str,
+    (account, name): (&str, &str),
     change: impl FnOnce(&mut StoredToken) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let contents = store.read()?;
-    let Some(entity) = contents.find(Kind::Token, name) else {
+    let Some(entity) = find(&contents, (account, name)) else {
         let mut refused = store.refused()?.into_iter();
-        let is_it = |one: &Refused| one.entity.kind == Kind::Token && *one.entity.id == *name;
-        return Err(match refused.find(is_it) {
+        let is_damaged = contents
+            .find(Kind::Token, name)
+            .is_some_and(|one| parse(one).is_err());
+        return Err(match refused.find(|one| is_refused(one, (account, name))) {
             Some(one) => Error::Refused(name.into(), one.flaw),
+            None if is_damaged => Error::Damaged(name.into()),
             None => Error::Unknown(name.into()),
         });
     };
@@ -307,13 +353,19 @@ mod tests {
     fn a_rotated_token_is_valid_beside_the_old_one_for_its_grace() {
         let store = MemoryConfig::default();
         let old = create(&store, Token::new("local", "app"), at(0)).unwrap();
-        let new = rotate(&store, "app", Duration::from_secs(2 * 3_600), at(1)).unwrap();
+        let new = rotate(
+            &store,
+            ("local", "app"),
+            Duration::from_secs(2 * 3_600),
+            at(1),
+        )
+        .unwrap();
         for (hour, of_old) in [(1, true), (2, true), (3, false)] {
             assert_eq!(is_valid(&store, "app", &old, hour), of_old, "{hour}");
             assert!(is_valid(&store, "app", &new, hour), "{hour}");
         }
         // Without a grace nothing old is left, not even one that had some.
-        let newest = rotate(&store, "app", Duration::ZERO, at(2)).unwrap();
+        let newest = rotate(&store, ("local", "app"), Duration::ZERO, at(2)).unwrap();
         assert!(!is_valid(&store, "app", &old, 2) && !is_valid(&store, "app", &new, 2));
         assert!(is_valid(&store, "app", &newest, 2));
         assert_eq!(stored(&store, "app").rotated_at, Some(at(2)));
@@ -325,30 +377,30 @@ mod tests {
         create(&store, Token::new("local", "app"), at(0)).unwrap();
         let hour = Duration::from_secs(3_600);
         for _ in 1..MAX_DIGESTS {
-            rotate(&store, "app", hour, at(0)).unwrap();
+            rotate(&store, ("local", "app"), hour, at(0)).unwrap();
         }
-        let refused = rotate(&store, "app", hour, at(0)).unwrap_err();
+        let refused = rotate(&store, ("local", "app"), hour, at(0)).unwrap_err();
         assert!(matches!(refused, Error::TooManyDigests(_)), "{refused}");
-        rotate(&store, "app", hour, at(1)).unwrap();
+        rotate(&store, ("local", "app"), hour, at(1)).unwrap();
     }
 
     #[test]
     fn a_revoked_token_is_valid_no_more_and_keeps_its_name_until_it_is_forgotten() {
         let store = MemoryConfig::default();
         let secret = create(&store, Token::new("local", "app"), at(0)).unwrap();
-        revoke(&store, "app", at(1)).unwrap();
+        revoke(&store, ("local", "app"), at(1)).unwrap();
         assert!(!is_valid(&store, "app", &secret, 0));
         let again = || create(&store, Token::new("local", "app"), at(2));
         assert!(matches!(again().unwrap_err(), Error::Taken(_)));
         assert!(matches!(
-            revoke(&store, "app", at(2)).unwrap_err(),
+            revoke(&store, ("local", "app"), at(2)).unwrap_err(),
             Error::Revoked(_)
         ));
-        let rotated = rotate(&store, "app", Duration::ZERO, at(2));
+        let rotated = rotate(&store, ("local", "app"), Duration::ZERO, at(2));
         assert!(matches!(rotated.unwrap_err(), Error::Revoked(_)));
-        forget(&store, "app").unwrap();
+        forget(&store, ("local", "app")).unwrap();
         assert!(matches!(
-            forget(&store, "app").unwrap_err(),
+            forget(&store, ("local", "app")).unwrap_err(),
             Error::Unknown(_)
         ));
         let other = again().unwrap();
@@ -359,7 +411,7 @@ mod tests {
     fn the_token_itself_is_stored_nowhere() {
         let store = MemoryConfig::default();
         let first = create(&store, Token::new("local", "app"), at(0)).unwrap();
-        let second = rotate(&store, "app", MAX_GRACE, at(0)).unwrap();
+        let second = rotate(&store, ("local", "app"), MAX_GRACE, at(0)).unwrap();
         let contents = format!("{:?}", store.read().unwrap());
         for secret in [first, second] {
             let random = secret.expose().strip_prefix(TOKEN_PREFIX).unwrap();
@@ -392,5 +444,38 @@ mod tests {
             .collect();
         let damaged = read.iter().filter_map(|one| one.as_ref().err()).count();
         assert_eq!((read.len(), damaged), (4, 3), "{read:?}");
+    }
+
+    #[test]
+    fn a_name_is_taken_in_one_account_alone() {
+        let store = MemoryConfig::default();
+        let make = |account: &str| create(&store, Token::new(account, "app"), at(0));
+        let (first, second) = (make("local").unwrap(), make("other").unwrap());
+        for account in ["local", "other"] {
+            assert!(
+                matches!(make(account).unwrap_err(), Error::Taken(_)),
+                "{account}"
+            );
+        }
+        let known = || {
+            let contents = store.read().unwrap();
+            let tokens = all(&contents).map(|one| one.unwrap().token);
+            tokens
+                .map(|token| (token.account.to_string(), token.digests.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(known(), [("local".into(), 1), ("other".into(), 1)]);
+        rotate(&store, ("other", "app"), MAX_GRACE, at(1)).unwrap();
+        revoke(&store, ("local", "app"), at(1)).unwrap();
+        assert_eq!(known(), [("local".into(), 0), ("other".into(), 2)]);
+        assert_ne!(sha256(&first), sha256(&second));
+        // A name that is free again is no other account's.
+        forget(&store, ("local", "app")).unwrap();
+        assert!(matches!(make("other").unwrap_err(), Error::Taken(_)));
+        make("third").unwrap();
+        forget(&store, ("other", "app")).unwrap();
+        assert_eq!(known(), [("third".into(), 1)]);
+        let unknown = revoke(&store, ("other", "app"), at(2)).unwrap_err();
+        assert!(matches!(unknown, Error::Unknown(_)));
     }
 }

@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(store.adopt().unwrap(), [""; 0].map(Into::into));
         assert_eq!(seen(&store), (vec!["b".into()], vec![Flaw::Edited]));
         // It can be removed all the same.
-        tokens::forget(&store, "a").unwrap();
+        tokens::forget(&store, ("local", "a")).unwrap();
         assert_eq!(seen(&store), (vec!["b".into()], vec![]));
     }
 

@@ -30,7 +30,7 @@ pub const MAX_DIGESTS: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Its name in records and messages; unique.
+    /// Its name in records and messages; unique in its account.
     pub name: Box<str>,
     /// The account whose gateways it opens.
     pub account: Box<str>,

@@ -60,6 +60,10 @@ Example: isango token revoke support-app")]
         /// Name of the token
         name: String,
 
+        /// Of this account
+        #[arg(long, default_value = "local")]
+        account: String,
+
         /// Free its name as well
         #[arg(long)]
         forget: bool,
@@ -84,6 +88,10 @@ Example: isango token seal")]
     Rotate {
         /// Name of the token
         name: String,
+
+        /// Of this account
+        #[arg(long, default_value = "local")]
+        account: String,
 
         /// How long the old one opens gateways beside the new one; 0s: no longer
         #[arg(long, value_name = "TIME", default_value = "24h")]
@@ -160,11 +168,16 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Create(create) => create.run(&sources, now, out)?,
         Command::List { json } => list::run(&sources, now, *json, out)?,
         Command::Seal { json } => seal(&sources, *json, out)?,
-        Command::Revoke { name, forget, json } => {
-            let store = changeable(&sources, name)?;
+        Command::Revoke {
+            name,
+            account,
+            forget,
+            json,
+        } => {
+            let store = changeable(&sources, (account, name))?;
             let result = match forget {
-                true => tokens::forget(&store, name),
-                false => tokens::revoke(&store, name, now),
+                true => tokens::forget(&store, (account, name)),
+                false => tokens::revoke(&store, (account, name), now),
             };
             result.map_err(told)?;
             if *json {
@@ -176,13 +189,18 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
                 writeln!(out, "token `{name}` opens nothing any more")?;
             }
         }
-        Command::Rotate { name, grace, json } => {
+        Command::Rotate {
+            name,
+            account,
+            grace,
+            json,
+        } => {
             let grace = wait(grace, "a grace")?;
             if grace > tokens::MAX_GRACE {
                 return Err(WrongUsage("a grace is at most 90d".into()).into());
             }
-            let store = changeable(&sources, name)?;
-            let secret = tokens::rotate(&store, name, grace, now).map_err(told)?;
+            let store = changeable(&sources, (account, name))?;
+            let secret = tokens::rotate(&store, (account, name), grace, now).map_err(told)?;
             let until = now.plus(grace);
             if *json {
                 let token = secret.expose();
@@ -212,7 +230,7 @@ impl Create {
         if self.for_file {
             return self.print_lines(&token, out);
         }
-        let store = changeable(sources, &token.name)?;
+        let store = changeable(sources, (&token.account, &token.name))?;
         let secret = tokens::create(&store, token.clone(), now).map_err(told)?;
         self.print(&token, &secret, out)
     }
@@ -402,15 +420,15 @@ impl Create {
     }
 }
 
-/// The store, to change the token `name` in it.
-fn changeable(sources: &Sources, name: &str) -> anyhow::Result<Vouched> {
+/// The store, to change the token `name` of an account in it.
+fn changeable(sources: &Sources, (account, name): (&str, &str)) -> anyhow::Result<Vouched> {
     if name.starts_with(TOKEN_PREFIX) {
         // Not repeated: it may be a token.
         return Err(WrongUsage("give the name of a token, not the token itself".into()).into());
     }
     if Config::token_names(sources)?
         .iter()
-        .any(|of_file| **of_file == *name)
+        .any(|(of, known)| **of == *account && **known == *name)
     {
         let wrong = format!("token `{name}` is managed by the configuration: change it there");
         return Err(WrongUsage(wrong).into());

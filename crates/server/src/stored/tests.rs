@@ -134,6 +134,6 @@ fn a_gateway_that_nobody_can_open_is_told() {
     tokens::create(&store, Token::new("local", "app"), NOW).unwrap();
     assert_eq!(doubts(locked).len(), 0);
     assert_eq!(doubts("listen = \"0.0.0.0:1\"").len(), 0);
-    tokens::revoke(&store, "app", NOW).unwrap();
+    tokens::revoke(&store, ("local", "app"), NOW).unwrap();
     assert_eq!(doubts(locked).len(), 1);
 }

@@ -95,7 +95,7 @@ async fn a_token_is_taken_up_from_another_process_and_ends_when_it_is_revoked() 
     until(&gateway, &ask, 200).await;
     let head = upstream.request(0).await.head;
     assert!(!String::from_utf8_lossy(&head.raw).contains("isg_"));
-    tokens::revoke(&others, "app", NOW).unwrap();
+    tokens::revoke(&others, ("local", "app"), NOW).unwrap();
     let reply = until(&gateway, &ask, 401).await;
     check(&reply, 401, 2009, "Unauthorized");
     // A server that starts knows what is stored from its first request on.
@@ -112,7 +112,7 @@ async fn an_old_token_ends_with_its_grace_and_any_with_its_time() {
     token.expires_at = Some(NOW.plus(Duration::from_secs(7_200)));
     let old = stored(&gateway, &*store, token).await;
     let grace = Duration::from_secs(3_600);
-    let new = tokens::rotate(&*store, "app", grace, NOW).unwrap();
+    let new = tokens::rotate(&*store, ("local", "app"), grace, NOW).unwrap();
     until(&gateway, &chat(new.expose()), 200).await;
     let statuses = async || {
         let old = gateway.ask(&chat(old.expose())).await.status();
@@ -524,6 +524,6 @@ async fn a_store_that_fails_leaves_what_was_read_last() {
     assert_eq!(gateway.ask(&chat(kept.expose())).await.status(), 200);
     // Mended, it is read again.
     std::fs::write(&file, good).unwrap();
-    tokens::revoke(&store, "kept", NOW).unwrap();
+    tokens::revoke(&store, ("local", "kept"), NOW).unwrap();
     until(&gateway, &chat(kept.expose()), 401).await;
 }

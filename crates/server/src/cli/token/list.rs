@@ -27,7 +27,10 @@ pub(super) fn run(
     let of_file = Config::token_names(sources)?;
     let store = super::opened(sources)?;
     let contents = store.read()?;
-    let mut rows: Vec<Row> = of_file.iter().map(|name| of_configuration(name)).collect();
+    let mut rows: Vec<Row> = of_file
+        .iter()
+        .map(|(_, name)| of_configuration(name))
+        .collect();
     for token in tokens::all(&contents) {
         rows.push(match token {
             Ok(token) => stored(&token, &of_file, now),
@@ -75,11 +78,13 @@ fn of_configuration(name: &str) -> Row {
     }
 }
 
-fn stored(stored: &StoredToken, of_file: &[Box<str>], now: Timestamp) -> Row {
+fn stored(stored: &StoredToken, of_file: &[(Box<str>, Box<str>)], now: Timestamp) -> Row {
     let token = &stored.token;
     let old_until = token.digests.iter().filter_map(|digest| digest.until);
     let old_until = old_until.filter(|until| now < *until).max();
-    let state = if of_file.contains(&token.name) {
+    let is_it =
+        |(account, name): &(Box<str>, Box<str>)| *account == token.account && *name == token.name;
+    let state = if of_file.iter().any(is_it) {
         "hidden by the file's".to_owned()
     } else if let Some(at) = stored.revoked_at {
         format!("revoked {at}")
