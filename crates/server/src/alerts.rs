@@ -152,6 +152,7 @@ impl Post for Webhooks {
             headers: message.headers,
             body: message.body,
             max_answer: MAX_ANSWER,
+            needs_answer: false,
             patience: PATIENCE,
         };
         let receipt = self.courier.post(parcel, self.clock.now()).await;
@@ -166,6 +167,14 @@ impl Post for Webhooks {
 }
 
 impl Webhooks {
+    /// Those of a server.
+    pub(crate) fn of(proxy: &Proxy, clock: &Clock) -> Self {
+        Self {
+            courier: proxy.courier(),
+            clock: clock.clone(),
+        }
+    }
+
     /// Sends a test message of an alert, once. `dashboard`: where links lead.
     ///
     /// # Errors
@@ -184,10 +193,7 @@ impl Webhooks {
 
 /// What sends test messages for the management API.
 pub(crate) fn tests(proxy: &Proxy, clock: &Clock, published: &Arc<Published>) -> Box<TestAlert> {
-    let webhooks = Arc::new(Webhooks {
-        courier: proxy.courier(),
-        clock: clock.clone(),
-    });
+    let webhooks = Arc::new(Webhooks::of(proxy, clock));
     let published = Arc::clone(published);
     Box::new(move |gateway, alert| {
         let (webhooks, dashboard) = (Arc::clone(&webhooks), published.dashboard_url());

@@ -5,6 +5,7 @@
 //! or configuration.
 
 mod admin;
+mod alert;
 mod alerts;
 mod audit;
 mod cache;
@@ -19,8 +20,10 @@ mod logs;
 mod prices;
 mod remote;
 mod serve;
+mod settings;
 pub(crate) mod setup;
 mod simulate;
+mod target;
 mod targets;
 mod token;
 mod traffic;
@@ -71,7 +74,9 @@ enum Command {
     Logpush(logpush::Args),
     Cache(cache::Args),
     Alerts(alerts::Args),
+    Alert(alert::Args),
     Targets(targets::Args),
+    Target(target::Args),
     Gateway(gateway::Args),
     Limit(limit::Args),
     Token(token::Args),
@@ -121,7 +126,9 @@ fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<u8> {
         Command::Logpush(args) => logpush::run(&args, out),
         Command::Cache(args) => cache::run(&args, out),
         Command::Alerts(args) => alerts::run(&args, out),
+        Command::Alert(args) => alert::run(&args, out),
         Command::Targets(args) => targets::run(&args, out),
+        Command::Target(args) => target::run(&args, out),
         Command::Gateway(args) => gateway::run(&args, out),
         Command::Limit(args) => limit::run(&args, out),
         Command::Token(args) => token::run(&args, out),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use isango_control::{Exporting, NotSent};
 use isango_exports::{
     Allowed, Carrier, Destination, Exports, Field, Parcel, Receipt, RetryError, test_write,
 };
+use isango_proxy::Proxy;
 use isango_proxy::upstream::{self, Courier};
 use isango_store::exports::{Aside, Buried, Error, ExportStore, Saved};
 use isango_types::Clock;
@@ -23,9 +25,20 @@ pub(crate) struct Carrying {
     pub(crate) clock: Clock,
 }
 
+impl Carrying {
+    /// Those of a server.
+    pub(crate) fn of(proxy: &Proxy, clock: &Clock) -> Self {
+        Self {
+            courier: proxy.courier(),
+            clock: clock.clone(),
+        }
+    }
+}
+
 impl Carrier for Carrying {
     async fn carry(&self, parcel: Parcel) -> Result<Receipt, String> {
         let sent = upstream::Parcel {
+            needs_answer: parcel.method == Method::GET,
             method: parcel.method,
             https: parcel.https,
             authority: &parcel.authority,

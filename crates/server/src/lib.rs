@@ -306,15 +306,8 @@ pub fn start_with(
 
 /// What carries alerts, and what carries exports.
 fn carriers(proxy: &Proxy, clock: &Clock) -> (Webhooks, Arc<Carrying>) {
-    let webhooks = Webhooks {
-        courier: proxy.courier(),
-        clock: clock.clone(),
-    };
-    let carrying = Carrying {
-        courier: proxy.courier(),
-        clock: clock.clone(),
-    };
-    (webhooks, Arc::new(carrying))
+    let carrying = Carrying::of(proxy, clock);
+    (Webhooks::of(proxy, clock), Arc::new(carrying))
 }
 
 /// What tells what stored credentials are sealed with.

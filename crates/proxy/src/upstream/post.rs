@@ -44,6 +44,9 @@ pub struct Parcel<'p> {
     pub body: Bytes,
     /// How much of the answer is read, in bytes.
     pub max_answer: usize,
+    /// Whether the answer is what it is sent for: otherwise who has said that it took the message need
+    /// not end its sentence.
+    pub needs_answer: bool,
     /// How long it may take in all.
     pub patience: Duration,
 }
@@ -55,7 +58,7 @@ pub struct Receipt {
     pub status: StatusCode,
     /// How long it asks us to wait.
     pub retry_after: Option<Duration>,
-    /// The beginning of what it said; of the answer to a `GET` all of it.
+    /// The beginning of what it said; of an answer that is needed all of it.
     pub body: Bytes,
 }
 
@@ -85,8 +88,8 @@ impl Courier {
     /// with.
     ///
     /// # Errors
-    /// No answer: no connection, an address that may not be reached, a timeout, no HTTP; to a `GET`, no
-    /// whole one. The text names no address.
+    /// No answer: no connection, an address that may not be reached, a timeout, no HTTP; no whole one
+    /// where it is needed. The text names no address.
     pub async fn post(&self, parcel: Parcel<'_>, now: Timestamp) -> Result<Receipt, Error> {
         let patience = parcel.patience;
         timeout(patience, Box::pin(self.send(parcel, now)))
@@ -107,7 +110,7 @@ impl Courier {
         let stream = TokioIo::new(connected.await?.stream);
         let (mut sender, mut connection) = http1::handshake(stream).await.map_err(failed)?;
         let mut request = Request::new(Full::new(parcel.body));
-        let (is_needed, most) = (parcel.method == Method::GET, parcel.max_answer);
+        let (is_needed, most) = (parcel.needs_answer, parcel.max_answer);
         *request.method_mut() = parcel.method;
         *request.uri_mut() = Uri::from(path);
         *request.headers_mut() = parcel.headers;
@@ -130,7 +133,6 @@ impl Courier {
             if is_needed {
                 reading.await?;
             } else {
-                // Whoever has said that it took the message need not end its sentence.
                 timeout(LAST_WORDS, reading).await.ok();
             }
             said.truncate(most);

@@ -4,10 +4,18 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::cli::remote::{Remote, gateway, object};
-use crate::cli::{WrongUsage, write_json};
+use crate::cli::settings::List;
+use crate::cli::write_json;
+
+/// Where limits stand.
+const LIMITS: List = List {
+    key: "limits",
+    name: "id",
+    one: "limit",
+};
 
 /// List, set, remove and try limits of a gateway of a running server
 #[derive(Debug, clap::Args)]
@@ -73,7 +81,7 @@ enum Command {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     match &args.command {
         Command::List { gateway, remote } => {
-            let (_, limits) = settings(remote, gateway)?;
+            let (_, limits) = LIMITS.read(remote, gateway)?;
             remote.print(&limits, &["id", "unit", "limit", "window"], out)?;
             Ok(0)
         }
@@ -82,12 +90,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             file,
             remote,
         } => {
-            let limit = Value::Object(object(file)?);
-            let id = limit["id"].as_str().unwrap_or_default().to_owned();
-            let (settings, mut limits) = settings(remote, gateway)?;
-            limits.retain(|one| one["id"] != *id);
-            limits.push(limit);
-            let told = put(remote, gateway, settings, limits)?;
+            let (id, told) = LIMITS.set(remote, gateway, file)?;
             remote.done(&told, &format!("{id} is set"), out)
         }
         Command::Remove {
@@ -95,13 +98,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             id,
             remote,
         } => {
-            let (settings, mut limits) = settings(remote, gateway)?;
-            let before = limits.len();
-            limits.retain(|one| one["id"] != **id);
-            if limits.len() == before {
-                return Err(WrongUsage(format!("`{gateway}` has no limit `{id}`")).into());
-            }
-            let told = put(remote, gateway, settings, limits)?;
+            let told = LIMITS.remove(remote, gateway, id)?;
             remote.done(&told, &format!("{id} was removed"), out)
         }
         Command::Try {
@@ -127,31 +124,4 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
             Ok(0)
         }
     }
-}
-
-fn path(id: &str) -> anyhow::Result<String> {
-    Ok(format!("/isango/gateways/{}/settings", gateway(id)?))
-}
-
-/// The settings of a gateway, and the limits among them.
-fn settings(remote: &Remote, gateway: &str) -> anyhow::Result<(Map<String, Value>, Vec<Value>)> {
-    let told = remote.ask(Method::GET, &path(gateway)?, None)?;
-    let Value::Object(mut settings) = told else {
-        anyhow::bail!("the answer is no JSON object");
-    };
-    let limits = match settings.remove("limits") {
-        Some(Value::Array(limits)) => limits,
-        Some(_) | None => Vec::new(),
-    };
-    Ok((settings, limits))
-}
-
-fn put(
-    remote: &Remote,
-    gateway: &str,
-    mut settings: Map<String, Value>,
-    limits: Vec<Value>,
-) -> anyhow::Result<Value> {
-    settings.insert("limits".into(), Value::Array(limits));
-    remote.ask(Method::PUT, &path(gateway)?, Some(Value::Object(settings)))
 }

@@ -131,6 +131,18 @@ pub(super) fn gateway(id: &str) -> anyhow::Result<&str> {
     }
 }
 
+/// The name of something, which stands in a path.
+///
+/// # Errors
+/// It is none.
+pub(super) fn name(text: &str) -> anyhow::Result<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain) {
+        true => Ok(text),
+        false => Err(WrongUsage(format!("`{text}` is no name")).into()),
+    }
+}
+
 /// A JSON object from a file, or from standard input where that is `-`.
 ///
 /// # Errors

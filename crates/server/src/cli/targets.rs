@@ -38,12 +38,17 @@ struct List {
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let told = args.admin.ask(Method::GET, "/targets", None)?;
     let List { targets } = serde_json::from_value(told)?;
-    if args.json {
+    show(&targets, args.json, out)
+}
+
+/// Prints targets and how they are: a table, or a line of JSON for each.
+pub(super) fn show(targets: &[TargetView], json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if json {
         targets.iter().try_for_each(|view| write_json(out, view))?;
     } else if targets.is_empty() {
         writeln!(out, "no gateway has a target")?;
     } else {
-        print(&targets, out)?;
+        print(targets, out)?;
     }
     Ok(0)
 }
