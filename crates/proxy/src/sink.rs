@@ -192,6 +192,8 @@ impl Sink {
         Arc::new(Self {
             queue: Mutex::default(),
             filled: Condvar::new(),
+            pressed: Condvar::new(),
+            spill: Arc::clone(&self.spill),
             budget: Arc::new(Budget::new(0)),
             settings: self.settings,
             clock: self.clock.clone(),

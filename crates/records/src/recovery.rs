@@ -11,7 +11,7 @@ use isango_store::logs::Error;
 
 use crate::catalog::{self, Volume, journal_path};
 use crate::disk::Disk;
-use crate::label::Kind;
+use crate::label::{HEADER_BYTES, Kind};
 use crate::scan::Scan;
 
 /// What was found at open.
@@ -115,7 +115,9 @@ fn complete_before(disk: &dyn Disk, dir: &Path, older: u64, newest: &Scan) -> Re
     let mut scan = match Scan::of(&file)? {
         // Only what is wholly on the medium is rewritten.
         Some(scan) if !is_rewritten(&scan) => scan,
-        Some(_) | None => return Ok(true),
+        Some(_) => return Ok(true),
+        // It was lost with the power, unless it was on the medium before.
+        None => return Ok(behind >= HEADER_BYTES as u64),
     };
     scan.check_tail(&file)?;
     let follows =
