@@ -532,7 +532,7 @@ fn within_a_window_no_append_waits_for_the_medium() {
     let dir = TempDir::new().unwrap();
     let disk = Arc::new(FaultyDisk::default());
     let store = Records::open_on(disk.clone(), dir.path(), in_a_window(Duration::ZERO)).unwrap();
-    // The first begins a file, every second or third one completes it and begins another.
+    // Each begins a file of its own, and completes the one before.
     for n in 0..12 {
         disk.waited.lock().clear();
         store.append(&super::batch(n * 4, n * 4 + 4)).unwrap();
@@ -544,7 +544,7 @@ fn within_a_window_no_append_waits_for_the_medium() {
     assert!(super::files(dir.path(), ".jsonl.zst").len() > 3);
 }
 
-/// Appends twelve batches to some files, and waits for the medium after every fifth.
+/// Appends twelve batches, each to a file of its own, and waits for the medium after every fifth.
 fn work_in_a_window(disk: &Arc<FaultyDisk>, dir: &Path, window: Duration) -> Vec<RecordId> {
     let store = Records::open_on(disk.clone(), dir, in_a_window(window)).unwrap();
     let (mut appended, mut promised) = (Vec::new(), 0);
