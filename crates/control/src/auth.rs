@@ -267,7 +267,12 @@ fn want(method: &Method, rest: &[&str]) -> Want {
         ["isango", question] if *method == Method::POST && QUESTIONS.contains(question) => {
             Want::Look
         }
-        ["isango", "gateways", _, "backtest"] if *method == Method::POST => Want::Look,
+        ["isango", "gateways", _, "backtest" | "simulate"]
+        | ["isango", "gateways", _, "cache", "explain"]
+            if *method == Method::POST =>
+        {
+            Want::Look
+        }
         ["isango", "views", ..] => Want::Keep,
         _ => Want::Change,
     }
@@ -395,7 +400,14 @@ mod tests {
         for path in ["ai-gateway/gateways", "isango/tokens", "isango/views"] {
             check(&M::GET, path, all, 4);
         }
-        check(&M::POST, "isango/analytics", all, 4);
+        for question in [
+            "isango/analytics",
+            "isango/gateways/a/backtest",
+            "isango/gateways/a/simulate",
+            "isango/gateways/a/cache/explain",
+        ] {
+            check(&M::POST, question, all, 4);
+        }
         check(&M::POST, "isango/views", all, 3);
         check(&M::DELETE, "isango/views/a", all, 3);
         check(&M::GET, "isango/storage", all, 2);

@@ -35,6 +35,7 @@ mod rerate;
 mod revisions;
 mod router;
 mod settings;
+mod simulate;
 mod storage;
 mod tail;
 mod targets;
@@ -79,6 +80,7 @@ use crate::rerate::Jobs;
 pub use crate::backtest::{Judge, Judges, Ruled};
 pub use crate::identity::oidc::{Answered, Fetch, Oidc, Question, RoleOf};
 pub use crate::router::openapi;
+pub use crate::simulate::{Rehearse, Rehearsed};
 pub use crate::storage::Measured;
 pub use crate::tail::Tails;
 pub use crate::trial::{Tried, Try};
@@ -170,6 +172,8 @@ pub struct Parts {
     pub test_alert: Box<TestAlert>,
     /// Measures the store of records.
     pub storage: Box<Measured>,
+    /// Asks the data plane what would become of a request.
+    pub rehearse: Box<Rehearse>,
     /// Makes judges of limits, for requests of before.
     pub judges: Box<Judges>,
     /// Where the data plane is, as clients reach it from this machine.
@@ -215,6 +219,7 @@ pub struct Control {
     alerts: Arc<Alerts>,
     test_alert: Arc<TestAlert>,
     storage: Arc<Measured>,
+    rehearse: Arc<Rehearse>,
     judges: Arc<Judges>,
     pages: Arc<Dashboard>,
     known: Arc<Known>,
@@ -253,6 +258,7 @@ impl Control {
             alerts: parts.alerts,
             test_alert: parts.test_alert.into(),
             storage: parts.storage.into(),
+            rehearse: parts.rehearse.into(),
             judges: parts.judges.into(),
             pages: Arc::new(Dashboard::built_in()),
             known: Arc::default(),

@@ -309,6 +309,11 @@ async fn body(
     ))
 }
 
+/// What was sent, as it was stored; `None`: no body is.
+pub(crate) fn request_text(record: &Record) -> Option<String> {
+    view::body(&record.request).map(|(_, text)| text)
+}
+
 async fn record(control: &Control, path: LogPath) -> Result<Record, Failure> {
     let id: RecordId = path.log_id.parse().map_err(|_no_id| Failure::not_found())?;
     let found = reading(control, move |control| {

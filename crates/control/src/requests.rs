@@ -28,9 +28,9 @@ const MAX_ROWS: usize = 1_000;
 #[into_params(parameter_in = Path)]
 pub(crate) struct RequestPath {
     /// The account.
-    account_id: String,
+    pub(crate) account_id: String,
     /// The record: the `cf-aig-log-id` of its answer.
-    request_id: String,
+    pub(crate) request_id: String,
 }
 
 /// In which order rows come, and which part of them; beside the parameters of the scope.
@@ -129,18 +129,30 @@ pub(crate) async fn get(
     caller: Caller,
     Path(path): Path<RequestPath>,
 ) -> Answer<RecordView> {
+    let mut record = find(&control, &caller, &path).await?;
+    strip_bodies(&mut record);
+    Ok(Done::new(RecordView(record)))
+}
+
+/// The record of a path, whole.
+///
+/// # Errors
+/// There is none that is there for whoever asks.
+pub(crate) async fn find(
+    control: &Control,
+    caller: &Caller,
+    path: &RequestPath,
+) -> Result<Record, Failure> {
     let id: RecordId = path
         .request_id
         .parse()
         .map_err(|_no_id| Failure::not_found())?;
-    let found = reading(&control, move |control| {
+    let found = reading(control, move |control| {
         control.logs.get(id).map_err(|error| ask::failed(&error))
     });
     let is_of =
         |record: &Record| *record.account == *path.account_id && caller.sees(&record.gateway);
-    let mut record = found.await?.filter(is_of).ok_or_else(Failure::not_found)?;
-    strip_bodies(&mut record);
-    Ok(Done::new(RecordView(record)))
+    found.await?.filter(is_of).ok_or_else(Failure::not_found)
 }
 
 /// Where a list goes on behind its `last` row, which is at `place`; `None`: no page leads there.

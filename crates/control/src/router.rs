@@ -20,8 +20,8 @@ use crate::error::Failure;
 use crate::identity::{link, oidc, session, users};
 use crate::{
     Control, analytics, audit, auth, backtest, body, cache, gateways, graphql, idempotent, logpush,
-    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, storage, tail,
-    targets, tokens, trial, urls, viewer, views,
+    logs, plan, prices, provider_configs, requests, rerate, revisions, settings, simulate, storage,
+    tail, targets, tokens, trial, urls, viewer, views,
 };
 
 /// Where the description is.
@@ -96,6 +96,8 @@ fn of_gateways() -> OpenApiRouter<Control> {
 fn of_trials() -> OpenApiRouter<Control> {
     OpenApiRouter::new()
         .routes(routes!(trial::send))
+        .routes(routes!(simulate::simulate))
+        .routes(routes!(simulate::explain))
         .layer(DefaultBodyLimit::max(body::MAX_LARGE_BYTES))
 }
 
@@ -167,6 +169,7 @@ fn of_requests() -> OpenApiRouter<Control> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::export::export))
         .routes(routes!(requests::get))
+        .routes(routes!(simulate::of_record))
         .routes(routes!(analytics::ask))
         .routes(routes!(tail::tail))
         .routes(routes!(views::list, views::create))

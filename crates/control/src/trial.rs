@@ -50,13 +50,13 @@ const ANSWERED: HeaderName = HeaderName::from_static("isango-answered");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trial {
     /// Behind the gateway: the provider, then its path and query.
-    path: String,
+    pub(crate) path: String,
     /// Names and values.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// As it is sent; `application/json` unless a header says otherwise.
     #[serde(default)]
-    body: String,
+    pub(crate) body: String,
 }
 
 /// Try a request
@@ -75,7 +75,7 @@ pub(crate) async fn send(
     Large(members): Large,
 ) -> Result<Response, Failure> {
     let trial: Trial = body::read(&members)?;
-    let request = request(&path, trial)?;
+    let request = request(&path, Method::POST, trial)?;
     crate::gateways::must_be(&control, &path)?;
     let done = json!({"path": request.uri().path()});
     blocking(&control, move |control| {
@@ -91,7 +91,15 @@ pub(crate) async fn send(
     Ok(Response::from_parts(head, body))
 }
 
-fn request(path: &GatewayPath, trial: Trial) -> Result<Request<Bytes>, Failure> {
+/// The request at a gateway that is to be tried.
+///
+/// # Errors
+/// It leaves the gateway, or is none.
+pub(crate) fn request(
+    path: &GatewayPath,
+    method: Method,
+    trial: Trial,
+) -> Result<Request<Bytes>, Failure> {
     let wrong = |member: &str, message: &str| Failure::wrong(&[member], message);
     let target = trial.path.trim_start_matches('/');
     let is_plain = |segment: &str| !matches!(segment, "." | "..");
@@ -106,7 +114,7 @@ fn request(path: &GatewayPath, trial: Trial) -> Result<Request<Bytes>, Failure> 
         return Err(wrong("headers", &message));
     }
     let mut request = Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(uri)
         .header(HOST, "localhost")
         .body(Bytes::from(trial.body))
@@ -157,7 +165,8 @@ mod tests {
 
     fn made(trial: serde_json::Value) -> Option<Request<Bytes>> {
         let path = serde_json::from_value(json!({"account_id": "local", "gateway_id": "shop"}));
-        request(&path.unwrap(), serde_json::from_value(trial).unwrap()).ok()
+        let trial = serde_json::from_value(trial).unwrap();
+        request(&path.unwrap(), Method::POST, trial).ok()
     }
 
     #[test]

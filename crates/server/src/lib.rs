@@ -273,6 +273,7 @@ pub fn start_with(
         alerts: Arc::clone(&alerts),
         test_alert: alerts::tests(&proxy, &clock, &published),
         storage: storage::measured(config, &clock),
+        rehearse: trial::rehearsals(&proxy),
         judges: judges(&published),
         data_url: format!("{scheme}://{}", data.local_addr()?).into(),
         sessions,

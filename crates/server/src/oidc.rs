@@ -61,6 +61,7 @@ fn fetching(courier: Courier, clock: Clock) -> Box<Fetch> {
             };
             let body = form.as_ref().map(Secret::expose).unwrap_or_default();
             let parcel = Parcel {
+                needs_answer: true,
                 method,
                 https,
                 authority: &authority,

@@ -18,7 +18,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use isango_control::{Tried, Try};
+use isango_control::{Rehearse, Rehearsed, Tried, Try};
 use isango_proxy::Proxy;
 use isango_proxy::serve::{self, Protocol};
 use tokio::net::UnixStream;
@@ -31,6 +31,15 @@ pub(crate) fn trials(proxy: &Arc<Proxy>) -> (watch::Sender<bool>, Box<Try>) {
     let send =
         move |request| -> Tried { Box::pin(send(Arc::clone(&proxy), request, ended.clone())) };
     (end, Box::new(send))
+}
+
+/// What asks the data plane what would become of a request.
+pub(crate) fn rehearsals(proxy: &Arc<Proxy>) -> Box<Rehearse> {
+    let proxy = Arc::clone(proxy);
+    Box::new(move |request, token| -> Rehearsed {
+        let proxy = Arc::clone(&proxy);
+        Box::pin(async move { proxy.rehearse(request, token).await })
+    })
 }
 
 /// Sends a request to the data plane, and returns its answer with the head. It is cut when `ended`

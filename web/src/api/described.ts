@@ -79,6 +79,9 @@ export type BucketView = {
   exceeded: number;
 };
 
+/** What the cache has for a request: `status`, `reason`, `key`, `parts` (what makes the question, by name), `ttl_s`, `kept` (`filled_by`, `stored_at`, `age_s`, `fresh_until`, `left_s`, `status`, `bytes`), `stands_in`, `is_under_way`, `nearest`, `differs`. */
+export type CacheView = Record<string, unknown>;
+
 /** One entity before and after. */
 export type ChangeView = {
   /** After; null: it was removed. */
@@ -781,30 +784,20 @@ export type Purged = {
   purged: number;
 };
 
-/** A question about records. */
+/** A request to look at, whole or by its record. */
 export type Question = {
-  /** How long it may take; what was counted until then is the answer. */
-  budget_ms?: number | null;
-  /** What is grouped by: `model`, `provider`, `status_class`, `meta.tenant`, …; at most 4. */
-  by?: string[];
-  /** Length of a stretch of time in seconds; or `minute`, `hour`, `day`, `week`, `month` on the calendar of `time_zone`. Needs `since`. */
-  every?: Record<string, unknown> | null;
-  /** In the language of `isango logs`. */
-  filter?: string | null;
-  /** One gateway; null: all of the account. */
-  gateway?: string | null;
-  /** `count`, `errors`, `cached`, `unpriced`, `estimated`; of a quantity `sum:cost`, `known:cost`, `min:ttft`, `max:duration`, `p95:ttft`, `p99.9:duration`. `count` where none is named; at most 24. */
-  measures?: string[];
-  /** Which measure decides that: its place, from 0. */
-  order?: number;
-  /** From this moment on. */
-  since?: string | null;
-  /** By whose clocks; UTC. */
-  time_zone?: string | null;
-  /** Groups that are answered, those with most of the deciding measure; all others are `other`. 0: as many as there may be. */
-  top?: number;
-  /** To this moment, which is not in it. */
-  until?: string | null;
+  /** As it would be sent; `application/json` unless a header says otherwise. */
+  body?: string | null;
+  /** Names and values. */
+  headers?: Record<string, string>;
+  /** `POST` where nothing else is said. */
+  method?: string | null;
+  /** Behind the gateway: the provider, then its path and query. */
+  path?: string | null;
+  /** A record of the gateway: its method, path, metadata and body stand for those that are not given. Its headers are not on record. */
+  record?: string | null;
+  /** Name of a token of the account, as which it is asked. */
+  token?: string | null;
 };
 
 /** The least and the most; absent where no record tells. */
@@ -829,8 +822,19 @@ export type RateView = {
   usd: string;
 };
 
+/** What the cache did for a request of before. */
+export type RecordCache = {
+  /** The answer that is kept under its key now: `filled_by`, `stored_at`, `age_s`, `fresh_until`, `left_s`, `status`, `bytes`. */
+  kept?: Record<string, unknown> | null;
+  /** What its record says: `status`, `key`, `reason`, `filled_by`, `age_s`, `nearest`, `differs`, `fill`; null: nothing asked for the cache. */
+  recorded?: Record<string, unknown> | null;
+};
+
 /** A record as it stands in the journal, without its bodies. */
 export type RecordView = Record<string, unknown>;
+
+/** What would become of a request: `fate` (`sent`, `recalled`, `refused`), `refusal` (`status`, `code`, `message`), `provider`, `target`, `upstream`, `operation`, `model`, `streams`, `token`, `limits` (`rule`, `unit`, `bucket`, `verdict`, `limit`, `before`, `left`, `needs`, `resets_at`), `targets` (`target`, `provider`, `is_equal`, `is_open`, `why`), `cache` (as `cache/explain` tells it), `estimate` (tokens, and nano-dollars at most and in all likelihood), `notes`. */
+export type RehearsalView = Record<string, unknown>;
 
 /** A remark on what was done. */
 export type Remark = {

@@ -22,6 +22,7 @@ mod plan;
 mod requests;
 mod rerate;
 mod secrets;
+mod simulate;
 mod storage;
 mod tail;
 mod trial;

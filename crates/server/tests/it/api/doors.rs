@@ -58,6 +58,17 @@ fn gives_its_own(method: &str, path: &str) -> bool {
     asks || (path == GATEWAYS && method == "GET")
 }
 
+/// Whether a POST to a path only asks.
+fn is_question(path: &str) -> bool {
+    let questions = [
+        "/isango/analytics",
+        "/backtest",
+        "/simulate",
+        "/cache/explain",
+    ];
+    questions.iter().any(|end| path.ends_with(end))
+}
+
 /// The status of an answer; its head alone is read, for a tail has no end.
 async fn status(managed: &Managed, asked: &Ask) -> u16 {
     let mut client = Client::connect(managed.gateway.admin).await;
@@ -111,7 +122,7 @@ async fn every_route_lets_in_only_whom_it_should() {
             let is_body = path.ends_with("/request") || path.ends_with("/response");
             let is_hidden = is_body && !sees_bodies;
             let refused = [401, 403].contains(&admitted);
-            let is_question = path.ends_with("/isango/analytics") || path.ends_with("/backtest");
+            let is_question = is_question(&path);
             let of_people = ["/isango/users", "/isango/audit", "/isango/storage"];
             let is_of_people = of_people.iter().any(|of| path.contains(of));
             assert_eq!(
@@ -197,8 +208,7 @@ fn may(role: Role, method: &str, path: &str) -> bool {
     match own.split('/').next() {
         Some("users" | "audit" | "storage") => rules,
         Some("views") if method != "GET" => rules || role == Role::Analyst,
-        Some("analytics") => true,
-        _ if path.ends_with("/backtest") => true,
+        _ if is_question(path) => true,
         _ if path.ends_with("/request") || path.ends_with("/response") => role != Role::Analyst,
         _ => method == "GET" || rules,
     }
