@@ -317,20 +317,37 @@ async fn write_test(
 ) -> Result<Result<(), String>, Failure> {
     let asked: NewDestination = body::read(members)?;
     drop(asked.ownership_challenge);
-    let shown = (control.exporting.shown)(&asked.destination_conf);
-    let conf = Secret::new(asked.destination_conf);
-    blocking(control, move |control| {
+    let testing = blocking(control, move |control| {
+        let conf = of_job(control, &account, asked.destination_conf)?;
+        let shown = (control.exporting.shown)(conf.expose());
         let of = (&caller.author(control), &*account);
-        audit::note(
-            control,
-            of,
-            Action::Test,
-            ("destination", &shown),
-            (None, None),
-        )
-    })
-    .await?;
+        let what = ("destination", &*shown);
+        audit::note(control, of, Action::Test, what, (None, None))?;
+        Ok(conf)
+    });
+    let conf = testing.await?;
     Ok((control.exporting.test)(conf).await)
+}
+
+/// The destination that a job of the account is told to have, or the text itself where it is no such
+/// one.
+///
+/// # Errors
+/// Jobs with different destinations are told so, or what is sealed cannot be opened.
+fn of_job(control: &Control, account: &str, told: String) -> Result<Secret, Failure> {
+    let jobs = of_account(&control.config.read()?, account);
+    let mut found: Option<Secret> = None;
+    for job in jobs.iter().filter(|job| *job.shown == *told) {
+        let keyring = (control.keyring)().ok_or_else(Failure::not_found)?;
+        let opened = job.open(&keyring);
+        let opened = opened.map_err(|error| Failure::internal(&error))?;
+        if found.as_ref().is_some_and(|other| *other != opened) {
+            let message = "jobs with different destinations are told so: send the whole text";
+            return Err(Failure::wrong(&[DESTINATION], message));
+        }
+        found = Some(opened);
+    }
+    Ok(found.unwrap_or_else(|| Secret::new(told)))
 }
 
 /// Takes the destination out of a body: it is no member like the others.

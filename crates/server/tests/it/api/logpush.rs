@@ -170,6 +170,36 @@ async fn what_is_wrong_with_a_job_is_told_by_its_member() {
 }
 
 #[tokio::test]
+async fn a_job_is_tested_by_the_destination_that_it_is_told_to_have() {
+    let receiver = Upstream::start([json("")]).await;
+    let managed = Managed::start(SETTINGS).await;
+    let conf = format!("{}/in?header_X-Key=planted", receiver.url());
+    let body = json!({"destination_conf": conf, "enabled": false});
+    let told = managed.done("POST", JOBS, &body).await["result"]["destination_conf"].clone();
+    assert!(!told.to_string().contains("planted"), "{told}");
+    let validate = "/client/v4/accounts/local/logpush/validate/destination";
+    let tested = managed
+        .done("POST", validate, &json!({"destination_conf": told}))
+        .await;
+    assert_eq!(tested["result"]["valid"], true, "{tested}");
+    let header = receiver
+        .request(0)
+        .await
+        .head
+        .header("x-key")
+        .map(str::to_owned);
+    assert_eq!(header.as_deref(), Some("planted"));
+    // Another one that is told alike: nobody knows which is meant.
+    let other = conf.replace("planted", "another");
+    let body = json!({"destination_conf": other, "enabled": false});
+    managed.done("POST", JOBS, &body).await;
+    let refused = managed
+        .call("POST", validate, &json!({"destination_conf": told}))
+        .await;
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_job_exports_the_gateways_that_say_so_and_a_test_is_written_first() {
     let receiver = Upstream::start([json("")]).await;
     let managed = Managed::start(SETTINGS).await;
