@@ -9,7 +9,12 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::gateway::{self, Profile};
 use crate::{clients, shell};
+
+/// Records of the store whose list must be there at once; a build for development makes them in half
+/// a minute.
+const RECORDS: u32 = 50_000;
 
 /// Runs every check of the dashboard; those in a browser where Chromium is installed.
 ///
@@ -32,7 +37,27 @@ pub(crate) fn run() -> Result<()> {
         println!("skipped: the pages are not looked at, since chromium is not installed");
         return Ok(());
     }
-    npm(&folder, "test:browser")
+    npm(&folder, "test:browser")?;
+    real(&folder)
+}
+
+/// Walks through the binary as people do, and measures the list of a store of many records. Each
+/// test has a time within which it must end.
+///
+/// # Errors
+/// Something cannot be built, or a test fails.
+fn real(folder: &Path) -> Result<()> {
+    let binary = gateway::build(Profile::Dev)?;
+    let millions = ["--package", "isango-records", "--example", "millions"];
+    let mut command = shell::cargo(["build", "--locked"]);
+    shell::run(command.args(millions))?;
+    let mut command = script(folder, "test:real");
+    command.env(
+        "ISANGO_MILLIONS",
+        binary.with_file_name("examples").join("millions"),
+    );
+    command.env("ISANGO_RECORDS", RECORDS.to_string());
+    shell::run(command.env("ISANGO", binary))
 }
 
 /// Builds what is committed and built into the binary.
@@ -70,11 +95,12 @@ fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(found)
 }
 
-fn npm(folder: &Path, script: &str) -> Result<()> {
+fn npm(folder: &Path, name: &str) -> Result<()> {
+    shell::run(&mut script(folder, name))
+}
+
+fn script(folder: &Path, name: &str) -> Command {
     let mut command = Command::new("npm");
-    shell::run(
-        command
-            .args(["run", "--silent", script])
-            .current_dir(folder),
-    )
+    command.args(["run", "--silent", name]).current_dir(folder);
+    command
 }
