@@ -71,7 +71,6 @@ fn fetching(courier: Courier, clock: Clock) -> Box<Fetch> {
                 body: body.to_owned().into(),
                 max_answer: MAX_ANSWER,
                 patience: PATIENCE,
-                needs_answer: true,
             };
             let (courier, clock) = &*asking;
             let receipt = Box::pin(courier.post(parcel, clock.now())).await;
