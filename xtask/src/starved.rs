@@ -57,10 +57,11 @@ impl Watch {
         self.0.push((at, Waits::of(process)));
     }
 
-    /// What they had waited at a moment, or a little before.
+    /// What they had waited at a moment, or a little before; by the first look, where that came
+    /// later.
     pub(crate) fn at(&self, moment: Instant) -> Waits {
         let behind = self.0.partition_point(|(at, _)| *at <= moment);
-        let last = behind.checked_sub(1).and_then(|last| self.0.get(last));
+        let last = self.0.get(behind.saturating_sub(1));
         last.map(|(_, waits)| waits.clone()).unwrap_or_default()
     }
 }
@@ -94,7 +95,8 @@ mod tests {
         let begun = Instant::now();
         let mut watch = Watch::default();
         watch.look(own);
-        assert!(watch.at(begun).0.is_empty());
+        // What came before the first look is told by it.
+        assert!(!watch.at(begun).0.is_empty());
         assert!(!watch.at(Instant::now()).0.is_empty());
     }
 }

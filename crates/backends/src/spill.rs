@@ -12,7 +12,7 @@ use std::path::Path;
 
 use isango_store::logs::Error;
 use isango_store::spill::Spill;
-use isango_types::Record;
+use isango_types::{Clock, Record, RecordId};
 use parking_lot::Mutex;
 use zstd::bulk::{compress, decompress};
 
@@ -25,6 +25,9 @@ pub struct PackedSpill {
     max_bytes: u64,
     /// `None`: they stay in memory.
     file: Option<File>,
+    /// Whoever changes what is in the file; before `state`, where both are taken, so that nobody
+    /// waits for the disk who only looks.
+    writing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -34,8 +37,6 @@ struct State {
     bytes: u64,
     /// Where the next batch of the file begins.
     end: u64,
-    /// One is being written there.
-    is_writing: bool,
     /// The file could not be written to.
     is_failing: bool,
 }
@@ -72,9 +73,11 @@ impl PackedSpill {
             .recursive(true)
             .mode(0o700)
             .create(folder)?;
-        let path = folder.join(format!("isango-spill-{}", std::process::id()));
+        // A name that nobody can have put there before.
+        let name = RecordId::new(Clock::system().now());
+        let path = folder.join(format!("isango-spill-{name}"));
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
+        options.read(true).write(true).create_new(true);
         let file = options.mode(0o600).open(&path)?;
         std::fs::remove_file(&path)?;
         Ok(Self::over(Some(file), max_bytes))
@@ -84,19 +87,33 @@ impl PackedSpill {
         Self {
             max_bytes,
             file,
+            writing: Mutex::default(),
             state: Mutex::default(),
         }
     }
 
     /// Writes a batch behind the others; says where.
     fn write(&self, file: &File, packed: &[u8]) -> io::Result<u64> {
-        let offset = {
+        let offset = self.state.lock().end;
+        file.write_all_at(packed, offset)?;
+        self.state.lock().end = offset + packed.len() as u64;
+        Ok(offset)
+    }
+
+    /// Begins the file anew, if nothing is left in it.
+    fn rewind(&self) {
+        let _writing = self.writing.lock();
+        {
             let mut state = self.state.lock();
-            state.is_writing = true;
-            let end = state.end + packed.len() as u64;
-            std::mem::replace(&mut state.end, end)
-        };
-        file.write_all_at(packed, offset).map(|()| offset)
+            if !state.batches.is_empty() {
+                return;
+            }
+            (state.end, state.is_failing) = (0, false);
+        }
+        if let Some(file) = &self.file {
+            // What is not cut off is written over.
+            file.set_len(0).ok();
+        }
     }
 
     fn read(&self, packed: Packed) -> Result<Vec<Record>, Error> {
@@ -119,7 +136,9 @@ impl PackedSpill {
 impl Spill for PackedSpill {
     fn has_room(&self) -> bool {
         let state = self.state.lock();
-        state.bytes < self.max_bytes && !state.is_failing
+        // What was taken takes room in the file until all is.
+        let is_long = state.end >= 2 * self.max_bytes;
+        state.bytes < self.max_bytes && !is_long && !state.is_failing
     }
 
     fn bytes(&self) -> u64 {
@@ -134,6 +153,7 @@ impl Spill for PackedSpill {
         let bytes = compress(&raw, LEVEL)?;
         let (len, raw_len) = (bytes.len(), raw.len());
         drop(raw);
+        let _writing = self.writing.lock();
         let written = self.file.as_ref().map(|file| self.write(file, &bytes));
         let mut state = self.state.lock();
         let place = match written {
@@ -145,7 +165,6 @@ impl Spill for PackedSpill {
             }
             None => Place::Memory(bytes),
         };
-        state.is_writing = false;
         state.bytes += len as u64;
         state.batches.push_back(Packed {
             place,
@@ -161,14 +180,13 @@ impl Spill for PackedSpill {
         };
         let len = oldest.len as u64;
         let records = self.read(oldest);
-        let mut state = self.state.lock();
-        state.bytes -= len;
-        if state.batches.is_empty() && !state.is_writing {
-            (state.end, state.is_failing) = (0, false);
-            if let Some(file) = &self.file {
-                // What is not cut off is written over.
-                file.set_len(0).ok();
-            }
+        let is_last = {
+            let mut state = self.state.lock();
+            state.bytes -= len;
+            state.batches.is_empty()
+        };
+        if is_last {
+            self.rewind();
         }
         records.map(Some)
     }
@@ -190,6 +208,24 @@ mod tests {
         assert_eq!(left.count(), 0, "the file has no name");
         let length = spill.file.unwrap().metadata().unwrap().len();
         assert_eq!(length, 0, "what was taken takes no room");
+    }
+
+    #[test]
+    fn a_file_that_is_never_empty_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = PackedSpill::in_folder(folder.path(), 8 << 10).unwrap();
+        let batch = [sample::record(1)];
+        spill.put(&batch).unwrap();
+        let mut put = 0;
+        while spill.has_room() && put < 1_000 {
+            spill.put(&batch).unwrap();
+            spill.take().unwrap().unwrap();
+            put += 1;
+        }
+        assert!(0 < put && put < 100, "{put}");
+        assert!(spill.bytes() < 8 << 10);
+        spill.take().unwrap().unwrap();
+        assert!(spill.has_room());
     }
 
     #[test]

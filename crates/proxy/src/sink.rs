@@ -303,7 +303,13 @@ impl Sink {
             }
             if let Some(oldest) = queue.spilled.pop_front() {
                 drop(queue);
-                unmarked += self.store_spilled(store, oldest);
+                let count = oldest.count as u64;
+                let storing = AssertUnwindSafe(|| self.store_spilled(store, oldest));
+                unmarked += catch_unwind(storing).unwrap_or_else(|_panic| {
+                    self.metrics.records_dropped.inc_by(count);
+                    tracing::error!(count, "records were lost: an error of the gateway");
+                    count
+                });
                 continue;
             }
             if !queue.closing && !queue.is_urgent {
@@ -317,7 +323,7 @@ impl Sink {
             }
             queue.is_urgent = false;
             let drafts = std::mem::take(&mut queue.drafts);
-            let dropped = unmarked + std::mem::take(&mut queue.dropped);
+            let mut dropped = unmarked + std::mem::take(&mut queue.dropped);
             let closing = queue.closing && !queue.spilling && queue.spilled.is_empty();
             drop(queue);
             if drafts.is_empty() && dropped == 0 && closing {
@@ -332,6 +338,7 @@ impl Sink {
                 // The thread serves all that come; what it failed on is told and counted.
                 self.metrics.records_dropped.inc_by(count as u64);
                 tracing::error!(up_to = count, "records were lost: an error of the gateway");
+                dropped += count as u64;
                 observer = Observer::default();
             }
             let is_told = dropped == unmarked;

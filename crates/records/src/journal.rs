@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Summary, Volume, index_path, journal_path};
 use crate::disk::Disk;
 use crate::flush::Flusher;
 use crate::frame::{Chain, Entry, Packer};
-use crate::label::{HEADER_BYTES, Header};
+use crate::label::Header;
 use crate::recovery::Found;
 use crate::rewrite::Rewritten;
 use crate::scan::Scan;
@@ -169,9 +169,7 @@ impl Journal {
     /// on the medium.
     fn prepare(&mut self, now: Timestamp) -> Result<(u64, u64), Error> {
         if let Some(error) = self.flusher.take_failure() {
-            self.newest
-                .iter_mut()
-                .for_each(|newest| newest.is_worn = true);
+            self.wear();
             return Err(error.into());
         }
         if let Some(newest) = self.newest.as_mut().filter(|newest| newest.is_torn) {
@@ -267,16 +265,27 @@ impl Journal {
         let due = self.flusher.take_over();
         let before = due.and_then(|due| due.sync_before(&*self.disk, &self.catalog.dir));
         let failure = before.err();
+        if failure.is_some() {
+            self.wear();
+        }
         let Some(newest) = &mut self.newest else {
             return failure.map_or(Ok(()), |error| Err(error.into()));
         };
-        newest.is_worn |= failure.is_some();
         if newest.is_worn {
             let worn = || io::Error::other("an earlier sync of the journal failed");
             return Err(failure.unwrap_or_else(worn).into());
         }
         let end = newest.end;
         self.sync_if(true, end)
+    }
+
+    /// A sync failed: what is not on the medium by now may never come there. Between two files it is
+    /// the one before that it failed for.
+    fn wear(&mut self) {
+        match &mut self.newest {
+            Some(newest) => newest.is_worn = true,
+            None => self.before = Before::Worn,
+        }
     }
 
     fn close_newest(&mut self) -> Result<(), Error> {
@@ -292,7 +301,7 @@ impl Journal {
             (None, _) | (Some(_), Sync::Never) => Before::Synced,
             (Some(newest), Sync::Window(_)) if self.flusher.close(&newest.file) => {
                 let synced = newest.synced.max(self.flusher.synced(newest.number));
-                Before::Syncing(synced.max(HEADER_BYTES as u64))
+                Before::Syncing(synced)
             }
             (Some(_), Sync::Window(_) | Sync::Always) => {
                 self.sync()?;

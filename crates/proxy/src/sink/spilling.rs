@@ -31,7 +31,8 @@ impl Sink {
                 self.pressed.wait(&mut queue);
                 continue;
             }
-            if !self.is_stalled() || !self.spill.has_room() {
+            let is_stalled = self.is_stalled() || self.is_nearly_full(&queue);
+            if !is_stalled || !self.spill.has_room() {
                 self.pressed.wait_for(&mut queue, LOOK_EVERY);
                 continue;
             }
@@ -48,10 +49,18 @@ impl Sink {
             if is_lost {
                 tracing::error!(up_to = count, "records were lost: an error of the gateway");
                 self.metrics.records_dropped.inc_by(count as u64);
+                queue.dropped += count as u64;
                 (observer, readings) = (Observer::default(), Readings::default());
             }
             self.filled.notify_one();
         }
+    }
+
+    /// Whether there is hardly room left while the store is at work: at many requests a second that
+    /// is before anybody would call it stalled.
+    fn is_nearly_full(&self, queue: &Queue) -> bool {
+        let is_at_work = self.trouble.lock().writing.is_some();
+        is_at_work && queue.drafts.len() >= self.settings.max_queue / 4 * 3
     }
 
     /// Whether the store fails, or has not answered for a while.

@@ -228,8 +228,8 @@ fn a_disk_that_stalls_costs_bounded_memory_and_no_record_that_fits() {
     assert_eq!(spill.bytes(), 0);
 }
 
-#[test]
-fn while_the_store_is_merely_slow_nothing_is_packed() {
+/// A store that is slow, and a queue of eight.
+fn merely_slow() -> Stalled {
     let settings = Settings {
         max_queue: 8,
         stalled_after: Duration::from_secs(3_600),
@@ -238,8 +238,24 @@ fn while_the_store_is_merely_slow_nothing_is_packed() {
     let stalled = Stalled::new(settings, 0, 1 << 20);
     stalled.end(1);
     stalled.is_asked.recv().unwrap();
-    stalled.end(8 + 5);
-    assert_eq!(stalled.sink.trouble(), None);
-    assert_eq!(stalled.sink.metrics().records_spilled.get(), 0);
-    assert_eq!(stalled.finish(), (1 + 8, vec![5]));
+    stalled
+}
+
+#[test]
+fn while_the_store_is_merely_slow_and_there_is_room_nothing_is_packed() {
+    let slow = merely_slow();
+    slow.end(5);
+    assert_eq!(slow.sink.trouble(), None);
+    let sink = Arc::clone(&slow.sink);
+    assert_eq!(slow.finish(), (1 + 5, vec![]));
+    assert_eq!(sink.metrics().records_spilled.get(), 0);
+}
+
+#[test]
+fn where_there_is_hardly_room_left_what_waits_is_packed_however_soon() {
+    let slow = merely_slow();
+    slow.end(6);
+    slow.is_told.recv().unwrap();
+    slow.end(5);
+    assert_eq!(slow.finish(), (1 + 6 + 5, vec![]));
 }
