@@ -1,9 +1,9 @@
 //! What the cache has for a request that is not sent.
 
 use isango_store::cache::Entry;
-use isango_types::RecordId;
 use isango_types::record::CacheStatus;
 use isango_types::rehearsal::CacheLook;
+use isango_types::{RecordId, Timestamp};
 
 use super::{Cache, Caching, Fit, Looking, Terms, fit};
 use crate::ask::{Call, Limits};
@@ -66,7 +66,9 @@ impl Cache {
             None => {}
         }
         look.is_under_way = looking.shares && self.flights.lock().contains_key(&key);
-        if let Some((nearest, differs)) = self.recent.nearest(&prints, RecordId::new(now)) {
+        // Those of this very millisecond came before.
+        let asked = RecordId::new(Timestamp::from_micros(now.as_micros() + 1_000));
+        if let Some((nearest, differs)) = self.recent.nearest(&prints, asked) {
             (look.nearest, look.differs) = (Some(nearest), differs);
         }
         look

@@ -44,7 +44,9 @@ fn help_of_isango() {
       logpush     Look after exports, try them out, and read what they delivered
       cache       Look into the cache, explain it, empty it
       alerts      Try alerts out
+      alert       List, read, test and mute alerts of a running server
       targets     Tell which targets rest, how busy and how fast they are, and what their limits leave
+      target      List, set and remove targets of a gateway of a running server, and tell how all of them are
       gateway     List, read, make, change and remove gateways of a running server
       limit       List, set, remove and try limits of a gateway of a running server
       token       Make, list, rotate and revoke tokens that open gateways
@@ -54,11 +56,8 @@ fn help_of_isango() {
       help        Print this message or the help of the given subcommand(s)
 
     Options:
-      -h, --help
-              Print help
-
-      -V, --version
-              Print version
+      -h, --help     Print help
+      -V, --version  Print version
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 

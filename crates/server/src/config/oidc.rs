@@ -17,7 +17,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<Oidc> {
     let allow_private = section.flag("allow_private");
     let scopes = scopes(&section);
     let otherwise = section.choice("default_role").checked_sub(1);
-    let otherwise = otherwise.map(|at| (account(&section, "default_account"), ROLES[at]));
+    let default_account = account(&section, "default_account");
+    let otherwise = otherwise.map(|at| (default_account, ROLES[at]));
     let roles: Vec<RoleOf> = (section.tables("oidc.roles[]").iter())
         .map(|role| RoleOf {
             value: role.text("value").unwrap_or_default(),
@@ -30,6 +31,23 @@ pub(super) fn read(root: &Section<'_>) -> Option<Oidc> {
         let message = "`oidc.roles` is of use with `oidc.role_claim` alone";
         section.problem("roles", message.into(), None);
     }
+    // All is read before anything is found missing: problems are told at once.
+    let read = Oidc {
+        name: section.text("name").unwrap_or_default(),
+        issuer: Box::default(),
+        client_id: client_id.clone().unwrap_or_default(),
+        client_secret: section.secret("client_secret"),
+        scopes,
+        domains: (section.texts("allowed_domains").iter())
+            .map(|one| domain(&section, one))
+            .collect(),
+        role_claim,
+        roles,
+        otherwise,
+        trust_email: section.flag("trust_email"),
+        link_existing: section.flag("link_existing"),
+        allow_private,
+    };
     if !root.has("oidc") {
         return None;
     }
@@ -48,25 +66,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<Oidc> {
         let help = r#"write `dashboard_url = "https://isango.example.com"` at the top"#;
         section.problem("issuer", message.into(), Some(help.into()));
     }
-    if otherwise.is_none() && roles.is_empty() {
+    if read.otherwise.is_none() && read.roles.is_empty() {
         let message = "nobody is let in: neither `oidc.default_role` nor `oidc.roles` gives a role";
         section.problem("default_role", message.into(), None);
     }
-    let domains = section.texts("allowed_domains").into_iter();
-    Some(Oidc {
-        name: section.text("name").unwrap_or_default(),
-        issuer,
-        client_id: client_id.unwrap_or_default(),
-        client_secret: section.secret("client_secret"),
-        scopes,
-        domains: domains.map(|one| domain(&section, &one)).collect(),
-        role_claim,
-        roles,
-        otherwise,
-        trust_email: section.flag("trust_email"),
-        link_existing: section.flag("link_existing"),
-        allow_private,
-    })
+    Some(Oidc { issuer, ..read })
 }
 
 fn check_issuer(section: &Section<'_>, issuer: &str, allow_private: bool) {

@@ -51,7 +51,6 @@ async fn simulated(managed: &Managed, question: &Value) -> Value {
 async fn chat(managed: &Managed) -> u16 {
     let chat = Ask::post("/v1/local/shop/openai/chat/completions", PROMPT)
         .with("authorization", "Bearer sk-mine")
-        .with("content-type", "application/json")
         .with("cf-aig-metadata", "{\"tenant\":\"acme\"}");
     managed.gateway.ask(&chat).await.status()
 }
@@ -112,7 +111,7 @@ async fn a_request_is_told_with_everything_that_it_would_meet() {
 
 #[tokio::test]
 async fn limits_are_told_as_they_stand_and_stay_so() {
-    let managed = Managed::start(SHOP).await;
+    let managed = Managed::start(&SHOP.replace("cache_ttl = 600\n", "")).await;
     assert_eq!((chat(&managed).await, chat(&managed).await), (200, 200));
     managed.gateway.records(2).await;
     for _ in 0..3 {
@@ -210,7 +209,7 @@ async fn why_a_request_is_not_answered_from_the_cache_is_told() {
 #[tokio::test]
 async fn a_request_is_taken_as_that_of_a_token() {
     let managed = Managed::start(
-        "[[gateways]]\nid = \"shop\"\nauthentication = true\n\
+        "[[gateways]]\nid = \"shop\"\nauthentication = true\n[[gateways]]\nid = \"desk\"\n\
          [[tokens]]\nname = \"app\"\nsecret = \"isg_0123456789abcdef\"\nmodels = [\"gpt-4o-mini\"]\n\
          [[tokens]]\nname = \"elsewhere\"\nsecret = \"isg_0123456789abcdeg\"\ngateways = [\"desk\"]\n\
          [[tokens]]\nname = \"any\"\nsecret = \"isg_0123456789abcdeh\"\n",
