@@ -17,7 +17,7 @@ const TARGETS: List = List {
     one: "target",
 };
 
-/// List, set and remove targets of a gateway of a running server, and tell how all of them are
+/// List, set and remove targets of a gateway of a running server, and tell how they are
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Targets are those of `isango/gateways/{id}/settings` of the management API, in the spelling of

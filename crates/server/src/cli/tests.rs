@@ -46,7 +46,7 @@ fn help_of_isango() {
       alerts      Try alerts out
       alert       List, read, test and mute alerts of a running server
       targets     Tell which targets rest, how busy and how fast they are, and what their limits leave
-      target      List, set and remove targets of a gateway of a running server, and tell how all of them are
+      target      List, set and remove targets of a gateway of a running server, and tell how they are
       gateway     List, read, make, change and remove gateways of a running server
       limit       List, set, remove and try limits of a gateway of a running server
       token       Make, list, rotate and revoke tokens that open gateways
@@ -56,8 +56,11 @@ fn help_of_isango() {
       help        Print this message or the help of the given subcommand(s)
 
     Options:
-      -h, --help     Print help
-      -V, --version  Print version
+      -h, --help
+              Print help
+
+      -V, --version
+              Print version
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
