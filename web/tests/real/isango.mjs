@@ -95,6 +95,16 @@ export async function press(page, ...keys) {
   for (const key of keys) await page.keyboard.press(key);
 }
 
+/** Presses the key for something new until one can write: a page may be seen before it listens. */
+export async function begin(page) {
+  const canWrite = () => /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? '');
+  for (let n = 0; n < 20; n += 1) {
+    await page.keyboard.press('n');
+    if (await page.waitForFunction(canWrite, null, { timeout: 500 }).then(() => true, () => false)) return;
+  }
+  throw new Error('nothing to write in came for the key n');
+}
+
 /** Moves the focus on until it is on what has this name. */
 export async function tabTo(page, role, name) {
   const wanted = page.getByRole(role, { name }).first();

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { close, opened, row } from '../browser/harness.mjs';
-import { ask, press, setUp, start, tabTo, visit } from './isango.mjs';
+import { ask, begin, press, setUp, start, tabTo, visit } from './isango.mjs';
 
 let isango;
 let state;
@@ -105,14 +105,14 @@ test('two versions of a prompt are compared: which one costs more is told for su
 test('a gateway is made, a budget set, and it bites', () =>
   on({ path: `/control?${HOUR}` }, async ({ page }) => {
     await page.getByRole('table').waitFor();
-    await press(page, 'n');
+    await begin(page);
     await page.keyboard.type('shop');
     await press(page, 'Enter');
     await page.getByRole('heading', { name: 'Settings of shop' }).waitFor();
     for (let n = 0; n < 3; n += 1) assert.equal((await ask(isango, { gateway: 'shop' })).status, 200);
     await press(page, 'Escape', ']', ']');
     await page.getByRole('button', { name: 'Set a budget' }).waitFor();
-    await press(page, 'n');
+    await begin(page);
     await page.keyboard.type('daily-requests');
     await tabTo(page, 'combobox', 'Counts');
     await page.keyboard.type('requests');
@@ -154,7 +154,7 @@ test('a token is made and opens, and a revoked one does not', () =>
     assert.equal((await ask(isango, { gateway: 'shop' })).status, 401);
     await press(page, ']', ']', ']');
     await page.getByRole('heading', { name: 'Who may come in?' }).waitFor();
-    await press(page, 'n');
+    await begin(page);
     await page.keyboard.type('shop-app');
     await press(page, 'Enter');
     const token = await page.locator('.value code').innerText();

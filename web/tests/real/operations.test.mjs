@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { close, opened } from '../browser/harness.mjs';
-import { ask, press, setUp, tabTo, visit } from './isango.mjs';
+import { ask, begin, press, setUp, tabTo, visit } from './isango.mjs';
 import { operated } from './operated.mjs';
 
 const PATH = 'azure-openai/aoai-test/chat/chat/completions?api-version=2024-10-21';
@@ -30,7 +30,7 @@ const request = (more) => ask(isango, { path: PATH, ...more });
 test('an export is tested, begun, delivers, and is paused, tested again and removed', () =>
   on({ path: '/settings/exports' }, async ({ page }) => {
     await page.getByText('Nothing is exported').waitFor();
-    await press(page, 'n');
+    await begin(page);
     await page.keyboard.type('siem');
     await tabTo(page, 'textbox', /^Destination/);
     await page.keyboard.type(`${isango.hooks.address}/in?header_X-Key=planted-secret`);
@@ -82,7 +82,7 @@ test('what was recorded without a price is priced again, once it was looked at',
   const unknown = { path: 'openai/chat/completions', headers: { authorization: 'Bearer any' }, body: { model: 'house-model-8' } };
   const { id } = await request(unknown);
   await on({ path: '/control/prices' }, async ({ page }) => {
-    await press(page, 'n');
+    await begin(page);
     await page.keyboard.type('openai');
     await press(page, 'Tab');
     await page.keyboard.type('house-model-8');
